@@ -1,0 +1,37 @@
+//! Live stock prices: a page that changes by itself, and comes back by itself.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::{Router, response::Html, routing::get};
+use prism_sse::{Event, EventName, Manager, SseLayer};
+
+const PRICE_UPDATE: EventName = EventName::from_static("price-update");
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let sse = Manager::new();
+    let app = Router::new()
+        .route("/", get(Html(include_str!("dashboard.html"))))
+        .layer(SseLayer::new(sse.clone(), "/prices"));
+    tokio::spawn(simulate_prices(sse.clone()));
+
+    let address = std::env::var("PRISM_LISTEN").unwrap_or("127.0.0.1:8080".to_owned());
+    let listener = tokio::net::TcpListener::bind(address).await?;
+    println!("listening on http://{}", listener.local_addr()?);
+
+    // Streams do not end by themselves; `graceful` ends them, so that shutting down does not hang.
+    let ctrl_c = async { drop(tokio::signal::ctrl_c().await) };
+    Ok(axum::serve(listener, app).with_graceful_shutdown(sse.graceful(ctrl_c)).await?)
+}
+
+async fn simulate_prices(
+    sse: Manager,
+) -> Result<Infallible, Box<dyn std::error::Error + Send + Sync>> {
+    loop {
+        let price = 100.0 + 100.0 * fastrand::f64();
+        let event = Event::new(format!(r#"{{"symbol":"AAPL","price":{price:.2}}}"#));
+        sse.broadcast(event.event(PRICE_UPDATE)?)?;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+}

@@ -1,0 +1,48 @@
+//! Nothing is lost in silence: a page that was cut off gets what it missed, and one whose server
+//! was restarted, so that its memory is gone, is told of the gap.
+
+use std::time::{Duration, SystemTime};
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
+use axum::{Router, response::Html};
+use prism_sse::{Event, Manager, Retention, SseLayer};
+use serde_json::json;
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    let sse =
+        Manager::builder().history(Retention::default()).retry(Duration::from_secs(2)).build()?;
+    let app = Router::new()
+        .route("/", get(Html(include_str!("resume.html"))))
+        .route("/cut", post(cut))
+        .with_state(sse.clone())
+        .layer(SseLayer::new(sse.clone(), "/events"));
+    tokio::spawn(tick(sse));
+
+    let address = std::env::var("PRISM_LISTEN").unwrap_or("127.0.0.1:8080".to_owned());
+    let listener = tokio::net::TcpListener::bind(address).await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    Ok(axum::serve(listener, app).await?)
+}
+
+/// Ends every connection. The pages come back after the time they were told to wait.
+async fn cut(State(sse): State<Manager>) -> StatusCode {
+    for connection in sse.connections() {
+        connection.remove();
+    }
+    StatusCode::NO_CONTENT
+}
+
+async fn tick(sse: Manager) -> Result<(), Error> {
+    for n in 1_u64.. {
+        let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+        let tick = json!({"n": n, "at": at.as_millis() as u64});
+        sse.broadcast(Event::json(&tick)?.event("tick")?)?;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    Ok(())
+}

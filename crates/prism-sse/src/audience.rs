@@ -1,0 +1,117 @@
+//! What a subscription wants to read, and what it may read.
+//!
+//! Selectors choose topics. Grants open private records: a private record reaches an audience that
+//! selects one of its topics and is granted one of them, not necessarily the same one.
+//! Subscriptions with equal selectors and grants share one audience.
+
+use crate::limits;
+use crate::selector::{InvalidTopic, OneOrMany, Selector, Topic, collect};
+
+/// Selectors and grants of a subscription.
+///
+/// ```
+/// use prism_sse::Audience;
+///
+/// let everything_public = Audience::everything();
+/// let one_user = Audience::select(["news", "users/7"])?.grant("users/7")?;
+/// assert_ne!(everything_public, one_user);
+/// # Ok::<(), prism_sse::InvalidTopic>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Audience {
+    /// Sorted and without repetition, so that equal audiences are equal values.
+    selectors: Box<[Selector]>,
+    grants: Box<[Selector]>,
+    broadcasts: bool,
+}
+
+impl Audience {
+    /// Everything public: each topic, and what is broadcast.
+    pub fn everything() -> Self {
+        Self { selectors: [Selector::Any].into(), grants: Box::default(), broadcasts: true }
+    }
+
+    /// What these selectors choose, and what is broadcast.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidTopic`] for a name that is not valid, for none, and for more than
+    /// [`limits::SELECTORS_MAX`].
+    pub fn select(selectors: impl OneOrMany<Selector>) -> Result<Self, InvalidTopic> {
+        let selectors = collect(selectors, limits::SELECTORS_MAX)?;
+        Ok(Self { selectors, grants: Box::default(), broadcasts: true })
+    }
+
+    /// Lets the audience read private records of the topics that `grants` choose.
+    ///
+    /// # Errors
+    ///
+    /// As [`select`](Self::select).
+    pub fn grant(mut self, grants: impl OneOrMany<Selector>) -> Result<Self, InvalidTopic> {
+        self.grants = collect(grants, limits::SELECTORS_MAX)?;
+        Ok(self)
+    }
+
+    /// Whether broadcasts reach an audience that names its topics. They do unless this says no.
+    #[must_use]
+    pub fn broadcasts(mut self, wanted: bool) -> Self {
+        self.broadcasts = wanted;
+        self
+    }
+
+    /// The selectors, sorted.
+    pub fn selectors(&self) -> &[Selector] {
+        &self.selectors
+    }
+
+    /// The grants, sorted.
+    pub fn grants(&self) -> &[Selector] {
+        &self.grants
+    }
+
+    /// Whether one selector chooses everything.
+    pub(crate) fn selects_any(&self) -> bool {
+        self.selectors.contains(&Selector::Any)
+    }
+
+    pub(crate) fn wants_broadcasts(&self) -> bool {
+        self.broadcasts || self.selects_any()
+    }
+
+    /// Whether a private record of one of these topics is open to the audience.
+    pub(crate) fn is_granted<'a>(&self, topics: impl IntoIterator<Item = &'a Topic>) -> bool {
+        if self.grants.is_empty() {
+            return false;
+        }
+        topics.into_iter().any(|topic| self.grants.iter().any(|grant| grant.matches(topic)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_wishes_are_equal_audiences() {
+        let one = Audience::select(["b", "a", "b"]).unwrap();
+        let other = Audience::select(vec!["a", "b"]).unwrap();
+        assert_eq!(one, other);
+        assert_ne!(one, other.grant("a").unwrap());
+    }
+
+    #[test]
+    fn a_grant_is_for_its_topic_alone() {
+        let audience = Audience::select("a").unwrap().grant("secret").unwrap();
+        let [a, secret] = ["a", "secret"].map(|name| Topic::try_from(name).unwrap());
+        assert!(!audience.is_granted([&a]));
+        assert!(audience.is_granted([&a, &secret]));
+        let all = Audience::select("a").unwrap().grant("*").unwrap();
+        assert!(all.is_granted([&a]));
+    }
+
+    #[test]
+    fn an_audience_without_selectors_is_refused() {
+        let none: [&str; 0] = [];
+        assert_eq!(Audience::select(none), Err(InvalidTopic::Empty));
+    }
+}

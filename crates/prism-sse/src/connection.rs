@@ -1,0 +1,425 @@
+//! A connection: a subscription that someone listens to.
+//!
+//! It adds what a listener needs: the first line, heartbeats, marks, an answer to lag, and an end
+//! with a reason. It is a [`Stream`] of bytes and an [`http_body::Body`], both with the same bytes.
+//! It has no queue, no task and no timer of its own.
+//!
+//! # Slow readers
+//!
+//! A reader that does not take its events holds up nobody. They stay in the log, once for all
+//! readers, for as long as the log keeps them. What happens then is the manager's
+//! [`OnLag`](crate::OnLag).
+
+mod control;
+
+use std::any::Any;
+use std::convert::Infallible;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_core::Stream;
+use http_body::{Body, Frame};
+
+use crate::audience::Audience;
+use crate::limits;
+use crate::log::{Gap, Log};
+use crate::manager::{
+    CloseReason, Closing, ConnectionRef, Ended, Manager, OnLag, Shared, State, connected,
+    disconnected,
+};
+use crate::random;
+use crate::subscription::{Read, Reader, Start, Subscription};
+use crate::wire::{ConnectionId, HEARTBEAT};
+
+/// Someone who listens. Dropping it ends the connection and frees everything it held.
+///
+/// ```
+/// use futures_util::StreamExt;
+/// use prism_sse::Manager;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), prism_sse::PublishError> {
+/// let sse = Manager::new();
+/// let mut connection = sse.add_connection();
+/// sse.broadcast("hello")?;
+///
+/// let first_line = connection.next().await.unwrap();
+/// assert!(first_line.starts_with(b"retry: "));
+/// assert_eq!(connection.next().await.unwrap(), "data: hello\n\n");
+///
+/// drop(connection);
+/// assert_eq!(sse.connection_count(), 0);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Connection {
+    shared: Arc<Shared>,
+    slot: u32,
+    id: ConnectionId,
+    subscription: Subscription,
+    /// What the stream begins with, until it was read.
+    opening: Option<Box<[u8]>>,
+    gap: Option<Gap>,
+    /// The last mark was sent; what follows is the end.
+    said_goodbye: bool,
+    ended: bool,
+}
+
+/// What one look at the log gives a connection.
+enum Step {
+    Bytes(Bytes),
+    End,
+    Again,
+    Wait,
+}
+
+impl Manager {
+    /// Adds a connection that gets everything public from now on, and what is sent to it.
+    ///
+    /// The limit on connections does not count here: the application asks for this one itself. On
+    /// a closed manager the connection ends at once.
+    pub fn add_connection(&self) -> Connection {
+        Connection::begin(self, Wish::new(Audience::everything(), Start::Now), |_| Ok(()))
+            .unwrap_or_else(|error: Infallible| match error {})
+    }
+
+    /// Adds a connection that gets what its audience wants and may read.
+    ///
+    /// ```
+    /// # use prism_sse::{Audience, Manager, Start};
+    /// let sse = Manager::new();
+    /// let audience = Audience::select(["orders", "users/7"])?.grant("users/7")?;
+    /// let connection = sse.subscribe(audience, Start::Now)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`SubscribeError`] if there is no room.
+    pub fn subscribe(
+        &self,
+        audience: Audience,
+        start: Start,
+    ) -> Result<Connection, SubscribeError> {
+        self.connect(Wish::new(audience, start))
+    }
+
+    /// Adds a connection, unless the manager is full or closed.
+    pub(crate) fn connect(&self, wish: Wish) -> Result<Connection, SubscribeError> {
+        Connection::begin(self, wish, |state| {
+            if state.is_closed() {
+                return Err(SubscribeError::Closed);
+            }
+            match self.shared().settings.max_connections {
+                Some(max) if state.open() >= max => Err(SubscribeError::Full { max }),
+                _ => Ok(()),
+            }
+        })
+    }
+}
+
+/// What someone who connects asks for, and what the application attaches.
+pub(crate) struct Wish {
+    pub(crate) audience: Audience,
+    pub(crate) start: Start,
+    pub(crate) state: Option<Arc<dyn Any + Send + Sync>>,
+    /// The id a returning reader sent, for the hook.
+    pub(crate) last_event_id: Option<String>,
+}
+
+impl Wish {
+    pub(crate) fn new(audience: Audience, start: Start) -> Self {
+        Self { audience, start, state: None, last_event_id: None }
+    }
+}
+
+impl Connection {
+    fn begin<E>(
+        manager: &Manager,
+        wish: Wish,
+        admit: impl FnOnce(&State) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let shared = Arc::clone(manager.shared());
+        let random = u128::from(random::bits()) << 32 | u128::from(random::bits() as u32);
+        let now = shared.now();
+        let start = match wish.start {
+            Start::After(_) if !shared.settings.has_history() => Start::Now,
+            start => start,
+        };
+        let mut guard = shared.lock();
+        let state = &mut *guard;
+        admit(state)?;
+        state.log.trim(now);
+        let (slot, id) = state.connect(random, now, wish.audience, wish.state, &shared.settings);
+        let (subscription, gap) = Subscription::open(&state.log, reader(state, slot), &start);
+        state.counts.gaps += u64::from(gap.is_some());
+        let told = subscription.told();
+        let opening = control::opening(&shared.settings, &state.log, id, told, gap, &start);
+        let handle = ConnectionRef::new(Arc::downgrade(&shared), id, state.attached(slot));
+        let closed = state.is_closed();
+        let ended = if closed { state.close(slot, CloseReason::Shutdown) } else { None };
+        drop(guard);
+
+        connected(&shared.settings.hooks, &handle, wish.last_event_id.as_deref());
+        disconnected(&shared.settings.hooks, &shared, ended);
+        let opening = Some(opening.into());
+        Ok(Self {
+            shared,
+            slot,
+            id,
+            subscription,
+            opening,
+            gap,
+            said_goodbye: closed,
+            ended: closed,
+        })
+    }
+
+    /// The connection's id, for [`Manager::send`].
+    pub fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// Why the connection could not begin where it was asked to.
+    pub fn gap(&self) -> Option<Gap> {
+        self.gap
+    }
+
+    /// A handle that does not keep the connection open; `None` once it ended.
+    pub fn handle(&self) -> Option<ConnectionRef> {
+        Manager::from_shared(Arc::clone(&self.shared)).connection(self.id)
+    }
+
+    /// Why the connection ended, or is about to; `None` while it is open.
+    pub fn close_reason(&self) -> Option<CloseReason> {
+        self.shared.lock().entry(self.slot).closing.map(|closing| closing.reason)
+    }
+
+    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        self.shared.start_driver();
+        let shared = Arc::clone(&self.shared);
+        let now = shared.now();
+        let mut ended = None;
+        let mut guard = shared.lock();
+        let step = self.step(&mut guard, now, &mut ended);
+        let outworn = match step {
+            Step::Wait => guard.wait(self.slot, cx.waker()),
+            _ => None,
+        };
+        drop(guard);
+        // Dropping a waker may drop a task, and with it other connections.
+        drop(outworn);
+        disconnected(&shared.settings.hooks, &shared, ended);
+        match step {
+            Step::Bytes(bytes) => Poll::Ready(Some(bytes)),
+            Step::End => {
+                self.ended = true;
+                Poll::Ready(None)
+            }
+            Step::Wait => Poll::Pending,
+            Step::Again => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+    }
+
+    fn step(&mut self, state: &mut State, now: u64, ended: &mut Option<Ended>) -> Step {
+        if let Some(opening) = self.opening.take() {
+            state.progress(self.slot, now);
+            return Step::Bytes(opening.into_vec().into());
+        }
+        let closing = state.entry(self.slot).closing;
+        let until = match closing {
+            Some(closing) if closing.reason.is_planned() => closing.end,
+            Some(_) => return Step::End,
+            None if self.lags(state, now) => return self.tell_gap(state, Gap::Lag, now, ended),
+            None => state.log.end(),
+        };
+        match self.gather(state, until) {
+            Gathered::Events(bytes, events) => {
+                state.counts.delivered += events;
+                state.progress(self.slot, now);
+                Step::Bytes(bytes)
+            }
+            Gathered::Budget => Step::Again,
+            Gathered::Gap(gap) => self.tell_gap(state, gap, now, ended),
+            Gathered::Nothing => match closing {
+                Some(closing) => self.say_goodbye(state, closing),
+                None => self.keep_alive(state, now),
+            },
+        }
+    }
+
+    fn lags(&self, state: &State, now: u64) -> bool {
+        let settings = &self.shared.settings;
+        let (bytes, age) = (settings.lag_bytes, settings.lag_age_ms());
+        self.subscription.lags(&state.log, reader(state, self.slot), now, bytes, age)
+    }
+
+    /// Takes what is due: one event as it stands in the log, or several small ones joined.
+    fn gather(&mut self, state: &State, until: u64) -> Gathered {
+        let (log, reader) = (&state.log, reader(state, self.slot));
+        let first = match self.subscription.read(log, reader, until) {
+            Read::Record(record) => &record.framed,
+            Read::AtEnd => return Gathered::Nothing,
+            Read::Budget => return Gathered::Budget,
+            Read::Gap(gap) => return Gathered::Gap(gap),
+        };
+        let mut events = 1;
+        let mut joined = Vec::new();
+        loop {
+            let before = self.subscription;
+            let Read::Record(record) = self.subscription.read(log, reader, until) else { break };
+            let so_far = if events == 1 { first.as_block().len() } else { joined.len() };
+            let block = record.framed.as_block();
+            if so_far + block.len() > limits::FRAME_BYTES {
+                self.subscription = before;
+                break;
+            }
+            if events == 1 {
+                joined.extend_from_slice(first.as_block());
+            }
+            joined.extend_from_slice(block);
+            events += 1;
+        }
+        let bytes = if events == 1 { first.block() } else { joined.into() };
+        Gathered::Events(bytes, events)
+    }
+
+    fn tell_gap(
+        &mut self,
+        state: &mut State,
+        gap: Gap,
+        now: u64,
+        ended: &mut Option<Ended>,
+    ) -> Step {
+        let settings = &self.shared.settings;
+        let log = &state.log;
+        let told = self.subscription.told();
+        match (gap, settings.on_lag()) {
+            (Gap::Lag, OnLag::Disconnect) => {
+                *ended = state.close(self.slot, CloseReason::Lagged);
+                return Step::End;
+            }
+            (Gap::Lag, OnLag::LatestPerTopic) => self.subscription.skip_to_newest(log),
+            (Gap::Lag, OnLag::SkipWithGap) => self.subscription.skip_to_end(log),
+            _ => self.subscription.skip_to_oldest(log),
+        }
+        // A place in an order that was replaced has no name any more.
+        let after = (gap == Gap::Lag).then(|| log.position(told)).flatten();
+        let resumed_at = log.position(self.subscription.told());
+        let mut bytes = Vec::new();
+        control::gap(settings, gap, after, resumed_at, &mut bytes);
+        state.counts.gaps += 1;
+        state.progress(self.slot, now);
+        if bytes.is_empty() { Step::Again } else { Step::Bytes(bytes.into()) }
+    }
+
+    fn say_goodbye(&mut self, state: &State, closing: Closing) -> Step {
+        if self.said_goodbye || !self.shared.settings.has_control_events() {
+            return Step::End;
+        }
+        self.said_goodbye = true;
+        self.mark(&state.log, closing.applied)
+    }
+
+    fn keep_alive(&mut self, state: &mut State, now: u64) -> Step {
+        let applied = state.log.applied();
+        let entry = state.entry_mut(self.slot);
+        let heartbeat = std::mem::take(&mut entry.wants_heartbeat);
+        let mark = std::mem::take(&mut entry.wants_mark) && self.subscription.told() < applied;
+        if mark || heartbeat {
+            state.progress(self.slot, now);
+        }
+        match (mark, heartbeat) {
+            (true, _) => self.mark(&state.log, applied),
+            (false, true) => Step::Bytes(Bytes::from_static(HEARTBEAT)),
+            (false, false) => Step::Wait,
+        }
+    }
+
+    fn mark(&mut self, log: &Log, applied: u64) -> Step {
+        self.subscription.tell(applied);
+        let mut bytes = Vec::new();
+        control::mark(log.position(applied), &mut bytes);
+        Step::Bytes(bytes.into())
+    }
+}
+
+enum Gathered {
+    Events(Bytes, u64),
+    Budget,
+    Gap(Gap),
+    Nothing,
+}
+
+fn reader(state: &State, slot: u32) -> Reader<'_> {
+    let entry = state.entry(slot);
+    let shared = &state.audiences[entry.audience()];
+    Reader { audience: &shared.audience, walk: shared.walk(), direct: entry.direct() }
+}
+
+impl Stream for Connection {
+    type Item = Bytes;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        self.poll_bytes(cx)
+    }
+}
+
+impl Body for Connection {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.poll_bytes(cx).map(|bytes| bytes.map(|bytes| Ok(Frame::data(bytes))))
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let (ended, waker) = self.shared.lock().disconnect(self.slot);
+        drop(waker);
+        disconnected(&self.shared.settings.hooks, &self.shared, ended);
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// Why a connection was not added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SubscribeError {
+    /// The manager was closed.
+    Closed,
+    /// As many connections are open as the manager allows.
+    Full {
+        /// How many it allows.
+        max: usize,
+    },
+}
+
+impl fmt::Display for SubscribeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("the manager is closed"),
+            Self::Full { max } => write!(f, "{max} connections are open; no more are allowed"),
+        }
+    }
+}
+
+impl std::error::Error for SubscribeError {}

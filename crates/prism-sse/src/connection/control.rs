@@ -1,0 +1,112 @@
+//! What a manager itself says in a stream: where it begins, where it is complete, what is missing.
+//!
+//! These events are part of the stream and no records. `prism.open` comes first, so that a reader
+//! cut off before its first event knows where it was; `prism.mark` moves the id of a reader whose
+//! topics are quiet; `prism.gap` says that something is missing, and after which place nothing is.
+
+use std::fmt::Write;
+
+use crate::limits;
+use crate::log::{Gap, Log};
+use crate::manager::Settings;
+use crate::subscription::Start;
+use crate::wire::{ConnectionId, Event, EventName, Position, block, retry_line};
+
+const OPEN: EventName = EventName::from_static("prism.open");
+const MARK: EventName = EventName::from_static("prism.mark");
+const GAP: EventName = EventName::from_static("prism.gap");
+
+/// The first bytes of a stream. There are always some, so that the response is seen to begin.
+pub(super) fn opening(
+    settings: &Settings,
+    log: &Log,
+    id: ConnectionId,
+    told: u64,
+    gap: Option<Gap>,
+    start: &Start,
+) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let retry_ms = settings.retry_ms(id.jitter());
+    if !settings.has_control_events() {
+        retry_line(retry_ms, &mut bytes);
+        return bytes;
+    }
+    let position = log.position(told);
+    let data = format!(r#"{{"connection":"{id}"}}"#);
+    block(&Event::control(OPEN, Some(retry_ms), data), position, &mut bytes);
+    if let Some(reason) = gap {
+        let asked = match start {
+            Start::After(asked) if asked.len() <= limits::EVENT_ID_BYTES_MAX => {
+                Some(asked.as_str())
+            }
+            _ => None,
+        };
+        block(&gap_event(reason, asked, position), position, &mut bytes);
+    }
+    bytes
+}
+
+/// A gap in a stream that already runs. Without history there are no ids to tell it with.
+pub(super) fn gap(
+    settings: &Settings,
+    reason: Gap,
+    after: Option<Position>,
+    resumed_at: Option<Position>,
+    out: &mut Vec<u8>,
+) {
+    if !settings.tells_gaps() {
+        return;
+    }
+    let [after, resumed_at] = [after, resumed_at].map(|at| at.filter(|_| settings.has_history()));
+    let after = after.map(|position| position.to_string());
+    block(&gap_event(reason, after.as_deref(), resumed_at), resumed_at, out);
+}
+
+/// Says that nothing is missing up to `position`.
+pub(super) fn mark(position: Option<Position>, out: &mut Vec<u8>) {
+    block(&Event::control(MARK, None, String::new()), position, out);
+}
+
+fn gap_event(reason: Gap, after: Option<&str>, resumed_at: Option<Position>) -> Event {
+    let mut data = format!(r#"{{"reason":"{}","after":"#, reason.as_str());
+    json_string(after, &mut data);
+    data.push_str(r#","resumed_at":"#);
+    let resumed_at = resumed_at.map(|position| position.to_string());
+    json_string(resumed_at.as_deref(), &mut data);
+    data.push('}');
+    Event::control(GAP, None, data)
+}
+
+/// A JSON string (RFC 8259, section 7), or `null`. What a reader sends as its last id is any text.
+fn json_string(text: Option<&str>, out: &mut String) {
+    let Some(text) = text else {
+        out.push_str("null");
+        return;
+    };
+    out.push('"');
+    for char in text.chars() {
+        match char {
+            '"' | '\\' => out.extend(['\\', char]),
+            '\0'..='\u{1f}' | '\u{7f}'..='\u{9f}' => {
+                write!(out, "\\u{:04x}", u32::from(char)).expect("writing to memory does not fail");
+            }
+            _ => out.push(char),
+        }
+    }
+    out.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Epoch;
+
+    #[test]
+    fn a_hostile_id_is_told_back_as_valid_json() {
+        let position = Some(Position { epoch: Epoch::new(0x5f), seq: 3 });
+        let event = gap_event(Gap::Unknown, Some("a\"\\\n\u{2028}é"), position);
+        let after = "\"a\\\"\\\\\\u000a\u{2028}é\"";
+        let data = format!("{{\"reason\":\"unknown\",\"after\":{after},\"resumed_at\":\"#5f.3\"}}");
+        assert_eq!(event.data(), Some(&*data));
+    }
+}

@@ -1,0 +1,69 @@
+//! The engine that keeps nothing but the log itself.
+
+use std::sync::PoisonError;
+
+use super::{Completion, Durability, Engine, EngineError, Follower, Publication};
+use crate::random;
+use crate::sync::Mutex;
+use crate::wire::Epoch;
+
+/// Numbers publications and applies them at once. Each start is a new epoch.
+#[derive(Debug, Default)]
+pub struct Memory {
+    order: Mutex<Order>,
+}
+
+#[derive(Debug, Default)]
+struct Order {
+    follower: Option<Follower>,
+    seq: u64,
+}
+
+/// Bits of a fresh epoch: short on the wire, and not met twice by chance.
+const EPOCH_BITS: u64 = (1 << 48) - 1;
+
+impl Memory {
+    /// An engine for one manager.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl Engine for Memory {
+    fn follow(&self, follower: Follower) {
+        let began = {
+            let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+            let began = follower.begin_epoch(Epoch::new(random::bits() & EPOCH_BITS), order.seq);
+            order.follower = Some(follower);
+            began
+        };
+        began.wake();
+    }
+
+    fn append(&self, publication: Publication, completion: Completion) -> Result<(), EngineError> {
+        if publication.is_ephemeral() {
+            let applied = {
+                let order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+                let follower = order.follower.as_ref().ok_or(EngineError::Unavailable)?;
+                follower.apply_ephemeral(publication, completion)
+            };
+            applied.wake();
+            return Ok(());
+        }
+        let (seq, applied) = {
+            let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
+            let seq = order.seq + 1;
+            let follower = order.follower.as_ref().ok_or(EngineError::Unavailable)?;
+            let applied = follower.apply(seq, publication);
+            order.seq = seq;
+            (seq, applied)
+        };
+        applied.wake();
+        completion.acknowledge(seq, Durability::Memory);
+        Ok(())
+    }
+
+    fn durability(&self) -> Durability {
+        Durability::Memory
+    }
+}

@@ -1,0 +1,146 @@
+//! What a subscriber gets.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+
+use super::request::{NotAcceptable, SseRequest};
+use crate::connection::{Connection, SubscribeError};
+use crate::manager::Manager;
+use crate::random;
+use crate::wire::retry_line;
+
+const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
+/// Nothing on the way may keep the stream, or change it: compression would hold events back.
+const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache, no-transform");
+/// nginx collects what it proxies unless told not to.
+const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+const PRISM_GAP: HeaderName = HeaderName::from_static("prism-gap");
+const PRISM_REFUSED: HeaderName = HeaderName::from_static("prism-refused");
+
+impl Manager {
+    /// Answers a request with a stream, or with a refusal.
+    ///
+    /// For a browser every status but 200 is final, so a reader that names `text/event-stream` is
+    /// refused softly where there is no room or the manager is closed: with a stream that only
+    /// tells when to come back, and the header `Prism-Refused`. Others get 503 and `Retry-After`.
+    pub fn respond(&self, request: SseRequest) -> Response<SseBody> {
+        if request.is_head() {
+            return stream(SseBody(Kind::Head));
+        }
+        let soft = request.names_event_stream();
+        match self.connect(request.into_wish()) {
+            Ok(connection) => connection.into_response(),
+            Err(error) => self.refuse(error, soft),
+        }
+    }
+
+    fn refuse(&self, error: SubscribeError, soft: bool) -> Response<SseBody> {
+        let reason = match error {
+            SubscribeError::Closed => "drain",
+            SubscribeError::Full { .. } => "limit",
+        };
+        let retry_ms = self.shared().settings.retry_ms(random::bits() as u32);
+        let mut response = if soft {
+            let mut line = Vec::new();
+            retry_line(retry_ms, &mut line);
+            stream(SseBody(Kind::Text(Some(line.into()))))
+        } else {
+            let mut response = text(StatusCode::SERVICE_UNAVAILABLE, error.to_string());
+            let seconds = retry_ms.div_ceil(1000);
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+            response
+        };
+        response.headers_mut().insert(PRISM_REFUSED, HeaderValue::from_static(reason));
+        response
+    }
+}
+
+impl Connection {
+    /// The response that streams this connection.
+    pub fn into_response(self) -> Response<SseBody> {
+        let gap = self.gap();
+        let mut response = stream(SseBody(Kind::Stream(self)));
+        if let Some(gap) = gap {
+            response.headers_mut().insert(PRISM_GAP, HeaderValue::from_static(gap.as_str()));
+        }
+        response
+    }
+}
+
+impl NotAcceptable {
+    /// The answer: 406, and why.
+    pub fn into_response(self) -> Response<SseBody> {
+        text(StatusCode::NOT_ACCEPTABLE, self.to_string())
+    }
+}
+
+/// The answer to a method that an event stream does not have.
+pub(super) fn method_not_allowed() -> Response<SseBody> {
+    let sentence = "an event stream is read with GET";
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, sentence.to_owned());
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    response
+}
+
+fn stream(body: SseBody) -> Response<SseBody> {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, EVENT_STREAM);
+    headers.insert(CACHE_CONTROL, NO_CACHE);
+    headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    response
+}
+
+fn text(status: StatusCode, mut sentence: String) -> Response<SseBody> {
+    sentence.push('\n');
+    let mut response = Response::new(SseBody(Kind::Text(Some(sentence.into()))));
+    *response.status_mut() = status;
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, plain);
+    response
+}
+
+/// The body of an answer: a connection, or a few words.
+#[derive(Debug)]
+pub struct SseBody(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    /// As long as a stream, and empty: the headers are those of the stream.
+    Head,
+    Stream(Connection),
+    Text(Option<Bytes>),
+}
+
+impl Body for SseBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        match &mut self.0 {
+            Kind::Head => Poll::Ready(None),
+            Kind::Stream(connection) => Pin::new(connection).poll_frame(cx),
+            Kind::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.0, Kind::Text(None))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Head | Kind::Stream(_) => SizeHint::default(),
+            Kind::Text(text) => SizeHint::with_exact(text.as_ref().map_or(0, Bytes::len) as u64),
+        }
+    }
+}

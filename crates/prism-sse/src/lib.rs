@@ -1,0 +1,90 @@
+//! Server-Sent Events for Rust web services: exact resume, visible gaps, one shared log.
+//!
+//! ```no_run
+//! use axum::Router;
+//! use prism_sse::{Event, Manager, SseLayer};
+//! use std::time::Duration;
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let sse = Manager::new();
+//!     let app = Router::new().layer(SseLayer::new(sse.clone(), "/prices"));
+//!
+//!     tokio::spawn(async move {
+//!         loop {
+//!             let price = Event::new(r#"{"symbol":"AAPL","price":142.50}"#);
+//!             sse.broadcast(price.event("price-update").unwrap()).unwrap();
+//!             tokio::time::sleep(Duration::from_secs(2)).await;
+//!         }
+//!     });
+//!
+//!     let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+//!     Ok(axum::serve(listener, app).await?)
+//! }
+//! ```
+//!
+//! Any page reads it with `new EventSource('/prices')`.
+//!
+//! # One order, one log, and a connection is one integer
+//!
+//! Every accepted event gets a place in one order, is encoded once, and is appended to one log.
+//! Live delivery, replay after a reconnect and catching up after a slow spell are the same act:
+//! read the log forward from an integer. With [history](ManagerBuilder::history) that integer is
+//! part of the id the browser sends back.
+//!
+//! # Where to look
+//!
+//! - [`Event`] is what can be said; [`wire`] has the [parser](wire::Parser).
+//! - [`Manager`] tracks connections and publishes; [`Manager::builder`] sets it up.
+//! - [`SseLayer`] serves it; [`SseRequest`] leaves audience and start to a handler.
+//! - [`Audience`] says what a reader wants and may read.
+//! - [`Engine`] is what keeps events and spreads them; [`Memory`] is the one built in.
+//! - [`limits`] has every bound, its default and its reason.
+//!
+//! # Features
+//!
+//! - `json` (default): [`Event::json`].
+//! - `axum`: [`SseRequest`] as an extractor.
+//! - `test-util`: the module `test`, with a client on any tower service, an engine that misbehaves
+//!   on demand, and the conformance suite of engines.
+
+pub mod limits;
+pub mod wire;
+
+mod audience;
+mod connection;
+mod engine;
+mod http;
+mod log;
+mod manager;
+mod random;
+mod selector;
+mod subscription;
+mod sync;
+#[cfg(feature = "test-util")]
+pub mod test;
+
+#[cfg(all(doctest, feature = "axum"))]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
+
+pub use audience::Audience;
+pub use connection::{Connection, SubscribeError};
+pub use engine::{
+    Ack, AckError, Completion, Durability, Engine, EngineError, Follower, InvalidPublisher, Memory,
+    Publication, Receipt, Wakes,
+};
+pub use http::{
+    LayerBody, NotAcceptable, ResponseFuture, SseBody, SseLayer, SseLayered, SseRequest, SseService,
+};
+pub use log::{Gap, Retention};
+pub use manager::{
+    CloseReason, ConnectionRef, InvalidSetting, Manager, ManagerBuilder, OnLag, PublishError,
+    SendError, Stats,
+};
+pub use selector::{InvalidTopic, OneOrMany, Selector, Topic};
+pub use subscription::Start;
+pub use wire::{
+    ConnectionId, Epoch, Event, EventId, EventName, Field, InvalidConnectionId, InvalidEvent,
+    InvalidPosition, Position,
+};

@@ -1,0 +1,110 @@
+//! Every bound of the library, its default and its reason.
+//!
+//! A bound that can be changed names the setting that changes it. "Unlimited" is always said in
+//! words, never with a zero.
+
+use std::time::Duration;
+
+/// Longest reconnection time, in milliseconds. Some readers keep it in 32 bits with a sign, and a
+/// larger value makes them reconnect at once, again and again.
+pub const RETRY_MS_MAX: u32 = 2_147_483_647;
+
+/// Longest name of an event, in bytes. Names are compared by every reader for every event.
+pub const EVENT_NAME_BYTES_MAX: usize = 255;
+
+/// Longest id, in bytes. It comes back in a request header, which proxies limit.
+pub const EVENT_ID_BYTES_MAX: usize = 255;
+
+/// Largest text of one event, in bytes. Several readers parse a large line slowly or not at all.
+/// Setting: [`ManagerBuilder::max_event_bytes`](crate::ManagerBuilder::max_event_bytes).
+pub const EVENT_BYTES_MAX: usize = 1024 * 1024;
+
+/// Longest line, and most data, that a [`Parser`](crate::wire::Parser) holds of one event.
+/// Setting: [`Parser::with_limit`](crate::wire::Parser::with_limit).
+pub const PARSER_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Longest topic, in bytes. Topics travel in URLs.
+pub const TOPIC_BYTES_MAX: usize = 1024;
+
+/// Most topics of one event. Each costs an index entry and a look-up.
+pub const TOPICS_PER_EVENT_MAX: usize = 100;
+
+/// Most selectors, and most grants, of one subscription. Each is one more index to merge.
+pub const SELECTORS_MAX: usize = 100;
+
+/// Longest id of a publisher, in bytes.
+pub const PUBLISHER_BYTES_MAX: usize = 255;
+
+/// Records that a manager without history keeps for readers that are a little behind.
+pub const LIVE_RECORDS: usize = 4096;
+
+/// Bytes that a manager without history keeps for readers that are a little behind.
+pub const LIVE_BYTES: usize = 16 * 1024 * 1024;
+
+/// Age up to which a manager without history keeps records.
+pub const LIVE_AGE: Duration = Duration::from_secs(60);
+
+/// Records of a [`Retention`](crate::Retention) that says nothing else.
+pub const HISTORY_RECORDS: usize = 10_000;
+
+/// Bytes of a [`Retention`](crate::Retention) that says nothing else.
+pub const HISTORY_BYTES: usize = 64 * 1024 * 1024;
+
+/// Age of a [`Retention`](crate::Retention) that says nothing else.
+pub const HISTORY_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What a record costs beside its bytes: its entry in the ring and in its topics' indexes, and the
+/// allocator's. Counted against the ring's bytes, so that a flood of empty events is bounded too.
+pub const RECORD_OVERHEAD_BYTES: usize = 256;
+
+/// Openings of the log whose positions are still understood. Older ones are a gap.
+pub const EPOCHS_MAX: usize = 1024;
+
+/// Places of the table into which the floors of dropped topics are folded. Two topics that share
+/// a place share the later floor, which can raise a false alarm and never hides a gap.
+pub const DROPPED_TOPICS: usize = 1024;
+
+/// Publishers' ids remembered after their record was evicted, so that an id that is used again is
+/// told to be expired rather than unknown.
+pub const EVICTED_IDS: usize = 4096;
+
+/// Time after which a quiet connection gets a heartbeat. Common proxies close after 60 s.
+/// Setting: [`ManagerBuilder::heartbeat`](crate::ManagerBuilder::heartbeat).
+pub const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// Shortest heartbeat interval.
+pub const HEARTBEAT_MIN: Duration = Duration::from_millis(250);
+
+/// Reconnection time told to a reader when it connects; each gets up to half as much again.
+/// Setting: [`ManagerBuilder::retry`](crate::ManagerBuilder::retry).
+pub const RETRY: Duration = Duration::from_secs(3);
+
+/// Longest time between two marks to a reader whose last id lies behind the log's end.
+pub const MARK_INTERVAL_MAX: Duration = Duration::from_secs(10 * 60);
+
+/// Bytes of undelivered events at which a reader lags.
+/// Setting: [`ManagerBuilder::lag_bytes`](crate::ManagerBuilder::lag_bytes).
+pub const LAG_BYTES: usize = 4 * 1024 * 1024;
+
+/// Age of the oldest undelivered event at which a reader lags.
+/// Setting: [`ManagerBuilder::lag_age`](crate::ManagerBuilder::lag_age).
+pub const LAG_AGE: Duration = Duration::from_secs(30);
+
+/// Time without progress, while something is due, after which a connection is given up.
+pub const STALL: Duration = Duration::from_secs(15);
+
+/// Longest time between two looks at a connection, which bounds how late a stall is seen.
+pub const LOOK: Duration = Duration::from_secs(5);
+
+/// Resolution of all timers of connections.
+pub const TICK: Duration = Duration::from_millis(50);
+
+/// Bytes of consecutive events that one frame of a response body may join. One write of 16 KiB
+/// costs the kernel about what a write of one small event costs.
+pub const FRAME_BYTES: usize = 16 * 1024;
+
+/// Records a reader looks at before it lets others go on.
+pub const READ_BUDGET: usize = 1024;
+
+/// Readers woken between two looks at the lock.
+pub const WAKE_BATCH: usize = 256;

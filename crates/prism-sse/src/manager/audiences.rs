@@ -1,0 +1,174 @@
+//! Audiences in use: each distinct one once, with the connections that share it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::task::Waker;
+
+use slab::Slab;
+
+use crate::audience::Audience;
+use crate::log::{EVERYONE, Log, Record, TopicKey, Walk};
+use crate::selector::Selector;
+
+/// An audience's place in the table, good for as long as it has a member.
+pub(crate) type AudienceKey = u32;
+
+#[derive(Debug, Default)]
+pub(crate) struct Audiences {
+    slots: Slab<Shared>,
+    by_value: HashMap<Arc<Audience>, AudienceKey>,
+    /// Those that choose every topic, in no order.
+    any: Vec<AudienceKey>,
+}
+
+/// One audience and all who share it.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) audience: Arc<Audience>,
+    /// The topics to walk; unused by an audience that chooses every topic.
+    keys: Box<[TopicKey]>,
+    pub(crate) members: Vec<Member>,
+    /// Members below this place are still to be woken.
+    pub(crate) due: usize,
+    /// Index of the last record that was matched, so that several topics count once.
+    matched: u64,
+}
+
+/// One connection, as its audience sees it.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) waker: Option<Waker>,
+    /// The connection's slot.
+    pub(crate) connection: u32,
+    /// Since when something waits for it, in milliseconds; `None` if nothing does.
+    pub(crate) due_since: Option<u64>,
+}
+
+impl Shared {
+    pub(crate) fn walk(&self) -> Walk<'_> {
+        if self.audience.selects_any() { Walk::All } else { Walk::Topics(&self.keys) }
+    }
+}
+
+impl Audiences {
+    pub(crate) fn intern(&mut self, audience: Audience, log: &mut Log) -> AudienceKey {
+        if let Some(&key) = self.by_value.get(&audience) {
+            return key;
+        }
+        let key = self.slots.vacant_key() as AudienceKey;
+        let keys = if audience.selects_any() {
+            self.any.push(key);
+            Box::default()
+        } else {
+            add_to_topics(&audience, key, log)
+        };
+        let audience = Arc::new(audience);
+        self.by_value.insert(Arc::clone(&audience), key);
+        let members = Vec::new();
+        self.slots.insert(Shared { audience, keys, members, due: 0, matched: u64::MAX });
+        key
+    }
+
+    /// Adds a connection and returns its place among the members.
+    pub(crate) fn join(&mut self, key: AudienceKey, connection: u32) -> u32 {
+        let members = &mut self[key].members;
+        members.push(Member { waker: None, connection, due_since: None });
+        members.len() as u32 - 1
+    }
+
+    /// Removes a member. The last member takes its place; the answer names that connection.
+    ///
+    /// The audience is dropped with its last member. The waker is handed out, because dropping it
+    /// may run foreign code.
+    pub(crate) fn leave(
+        &mut self,
+        key: AudienceKey,
+        place: u32,
+        log: &mut Log,
+    ) -> (Option<u32>, Option<Waker>) {
+        let shared = &mut self[key];
+        // Members are woken from the last place to the first: whoever moves down was woken.
+        let left = shared.members.swap_remove(place as usize);
+        shared.due = shared.due.min(shared.members.len());
+        let moved = shared.members.get(place as usize).map(|member| member.connection);
+        if shared.members.is_empty() {
+            self.remove(key, log);
+        }
+        (moved, left.waker)
+    }
+
+    /// Calls `found` for each audience that `record`, appended at `index`, is for.
+    pub(crate) fn matching(
+        &mut self,
+        index: u64,
+        record: &Record,
+        log: &Log,
+        mut found: impl FnMut(AudienceKey, &mut Shared),
+    ) {
+        let named = record.topics.iter().flat_map(|&key| &log.topics()[key].audiences);
+        for &key in self.any.iter().chain(named) {
+            let shared = &mut self.slots[key as usize];
+            if std::mem::replace(&mut shared.matched, index) == index {
+                continue;
+            }
+            if !record.private || shared.audience.is_granted(log.names(record)) {
+                found(key, shared);
+            }
+        }
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (AudienceKey, &mut Shared)> {
+        self.slots.iter_mut().map(|(key, shared)| (key as AudienceKey, shared))
+    }
+
+    pub(crate) fn get_mut(&mut self, key: AudienceKey) -> Option<&mut Shared> {
+        self.slots.get_mut(key as usize)
+    }
+
+    /// How many distinct audiences there are.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    fn remove(&mut self, key: AudienceKey, log: &mut Log) {
+        let shared = self.slots.remove(key as usize);
+        self.by_value.remove(&shared.audience);
+        self.any.retain(|&any| any != key);
+        for &topic in &shared.keys {
+            log.topics_mut().remove_audience(topic, key);
+        }
+    }
+}
+
+fn add_to_topics(audience: &Audience, key: AudienceKey, log: &mut Log) -> Box<[TopicKey]> {
+    let topics = log.topics_mut();
+    let mut keys: Vec<TopicKey> = audience
+        .selectors()
+        .iter()
+        .filter_map(|selector| match selector {
+            Selector::Exact(topic) => Some(topics.intern(topic)),
+            Selector::Any => None,
+        })
+        .collect();
+    if audience.wants_broadcasts() {
+        keys.push(EVERYONE);
+    }
+    for &topic in &keys {
+        topics.add_audience(topic, key);
+    }
+    keys.into()
+}
+
+impl std::ops::Index<AudienceKey> for Audiences {
+    type Output = Shared;
+
+    fn index(&self, key: AudienceKey) -> &Shared {
+        &self.slots[key as usize]
+    }
+}
+
+impl std::ops::IndexMut<AudienceKey> for Audiences {
+    fn index_mut(&mut self, key: AudienceKey) -> &mut Shared {
+        &mut self.slots[key as usize]
+    }
+}

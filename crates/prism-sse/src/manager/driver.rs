@@ -1,0 +1,211 @@
+//! The driver: the manager's one task, which wakes readers and looks after their timers.
+//!
+//! A publisher appends and signals the driver once. The driver takes the wakers of those who are
+//! due in batches, under the lock, and wakes them after it was released. It also sends heartbeats
+//! and marks, ends connections that are too old or stalled, and lets records grow too old.
+//!
+//! It is started by the first connection that is polled inside a tokio runtime, and again by a
+//! later one if that runtime ended. Where there is no runtime, publishers wake readers themselves,
+//! and nothing happens by time.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::task::Waker;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use super::builder::Settings;
+use super::shared::Shared;
+use super::state::{Due, Ended, State, Turn};
+use super::{CloseReason, hooks};
+use crate::limits;
+use crate::sync::AtomicBool;
+
+#[derive(Debug, Default)]
+pub(crate) struct Driver {
+    running: AtomicBool,
+    signal: Arc<Notify>,
+}
+
+impl Driver {
+    /// Starts the task if it does not run and can.
+    pub(crate) fn start(&self, shared: &Arc<Shared>) {
+        if self.running.load(Ordering::Acquire) {
+            return;
+        }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        if !self.running.swap(true, Ordering::AcqRel) {
+            let running = Running { shared: Arc::downgrade(shared) };
+            runtime.spawn(drive(running, Arc::clone(&self.signal)));
+        }
+    }
+
+    /// Lets due readers be woken: by the task, or by the caller where there is none.
+    pub(crate) fn wake(&self, shared: &Shared) {
+        if self.running.load(Ordering::Acquire) {
+            self.signal.notify_one();
+        } else {
+            shared.wake_all_due();
+        }
+    }
+
+    /// Ends the task; called when the manager is dropped.
+    pub(crate) fn stop(&self) {
+        self.signal.notify_one();
+    }
+}
+
+/// Says that the task runs, for as long as it is not dropped, by whomever.
+struct Running {
+    shared: Weak<Shared>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.driver.running.store(false, Ordering::Release);
+            // Whoever was due waits for a task that is no more.
+            shared.wake_all_due();
+        }
+    }
+}
+
+async fn drive(running: Running, signal: Arc<Notify>) {
+    loop {
+        let Some(shared) = running.shared.upgrade() else { return };
+        let turn = shared.turn();
+        drop(shared);
+        match turn {
+            Turn::Again => tokio::task::yield_now().await,
+            Turn::Rest(None) => signal.notified().await,
+            Turn::Rest(Some(millis)) => {
+                // Either end of the wait leads to the next turn.
+                drop(timeout(Duration::from_millis(millis), signal.notified()).await);
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// One bounded piece of the driver's work.
+    fn turn(&self) -> Turn {
+        let now = self.now();
+        let mut wakers = Vec::new();
+        let mut ended = Vec::new();
+        let turn = self.lock().turn(now, &self.settings, &mut wakers, &mut ended);
+        wakers.into_iter().for_each(Waker::wake);
+        hooks::disconnected(&self.settings.hooks, self, ended);
+        turn
+    }
+
+    fn wake_all_due(&self) {
+        while self.turn() == Turn::Again {}
+    }
+}
+
+impl State {
+    /// Looks at timers and collects wakers, some of each. `Rest` counts from `now`.
+    fn turn(
+        &mut self,
+        now: u64,
+        settings: &Settings,
+        wakers: &mut Vec<Waker>,
+        ended: &mut Vec<Ended>,
+    ) -> Turn {
+        self.log.trim(now);
+        if let Some((tick, slots)) = self.timers.take_due(now, limits::WAKE_BATCH) {
+            for slot in slots {
+                self.look_after(slot, tick, now, settings, ended);
+            }
+        }
+        let mut room = limits::WAKE_BATCH;
+        while room > 0 {
+            let Some(due) = self.due.pop_front() else { break };
+            room -= self.collect(due, now, room, wakers).min(room);
+        }
+        let next = self.timers.next();
+        if !self.due.is_empty() || next.is_some_and(|next| next <= now) {
+            return Turn::Again;
+        }
+        Turn::Rest(next.map(|next| next - now))
+    }
+
+    /// Takes at most `room` wakers of who is due, and returns how many it looked at.
+    fn collect(&mut self, due: Due, now: u64, room: usize, wakers: &mut Vec<Waker>) -> usize {
+        match due {
+            Due::Audience(key) => {
+                let Some(shared) = self.audiences.get_mut(key) else { return 1 };
+                let begin = shared.due.saturating_sub(room);
+                for member in &mut shared.members[begin..shared.due] {
+                    member.due_since.get_or_insert(now);
+                    wakers.extend(member.waker.take());
+                }
+                let looked = shared.due - begin;
+                shared.due = begin;
+                if begin > 0 {
+                    self.due.push_back(due);
+                }
+                looked.max(1)
+            }
+            Due::Connection(slot) => {
+                let Some(entry) = self.connections.get_mut(slot as usize) else { return 1 };
+                entry.queued = false;
+                let member = &mut self.audiences[entry.audience].members[entry.member as usize];
+                member.due_since.get_or_insert(now);
+                wakers.extend(member.waker.take());
+                1
+            }
+        }
+    }
+
+    fn look_after(
+        &mut self,
+        slot: u32,
+        tick: u64,
+        now: u64,
+        settings: &Settings,
+        ended: &mut Vec<Ended>,
+    ) {
+        // The slot may be another connection's by now, or have another timer.
+        let Some(entry) = self.connections.get_mut(slot as usize) else { return };
+        if entry.timer != tick || entry.closing.is_some() {
+            return;
+        }
+        let due_since = self.audiences[entry.audience].members[entry.member as usize].due_since;
+        let stall = limits::STALL.as_millis() as u64;
+        if due_since.is_some_and(|since| now.saturating_sub(since) >= stall) {
+            ended.extend(self.close(slot, CloseReason::Stalled));
+            return;
+        }
+        if settings.ends_at(entry.id, entry.born).is_some_and(|end| end <= now) {
+            ended.extend(self.close(slot, CloseReason::MaxAge));
+            return;
+        }
+        let heartbeat = settings.heartbeat_at(entry.id, entry.spoke).is_some_and(|at| at <= now);
+        let mark = settings.mark_at(entry.marked).is_some_and(|at| at <= now);
+        if mark {
+            entry.marked = now;
+        }
+        entry.wants_heartbeat |= heartbeat;
+        entry.wants_mark |= mark;
+        if heartbeat || mark {
+            self.make_due(slot);
+        }
+        self.set_timer(slot, now, settings);
+    }
+
+    pub(super) fn set_timer(&mut self, slot: u32, now: u64, settings: &Settings) {
+        let entry = &mut self.connections[slot as usize];
+        let heartbeat = if entry.wants_heartbeat { now } else { entry.spoke };
+        let next = [
+            settings.heartbeat_at(entry.id, heartbeat),
+            settings.mark_at(entry.marked),
+            settings.ends_at(entry.id, entry.born),
+        ];
+        let look = now + limits::LOOK.as_millis() as u64;
+        let next = next.into_iter().flatten().fold(look, u64::min).max(now + 1);
+        entry.timer = self.timers.set(slot, next);
+    }
+}

@@ -1,0 +1,124 @@
+//! What all handles of one manager share.
+
+use std::sync::{Arc, PoisonError, Weak};
+
+use tokio::time::Instant;
+
+use super::Manager;
+use super::builder::Settings;
+use super::driver::Driver;
+use super::state::State;
+use crate::engine::{
+    Answer, Apply, Completion, Durability, Engine, EngineError, Publication, Receipt, Target,
+    Wakes, receipt,
+};
+use crate::sync::{Mutex, MutexGuard};
+use crate::wire::{Epoch, Framed, Position};
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(super) driver: Driver,
+    engine: Box<dyn Engine>,
+    state: Mutex<State>,
+    began: Instant,
+    this: Weak<Self>,
+}
+
+impl Shared {
+    pub(super) fn new(settings: Settings, engine: Box<dyn Engine>) -> Arc<Self> {
+        let shared = Arc::new_cyclic(|this: &Weak<Self>| Self {
+            state: Mutex::new(State::new(&settings)),
+            settings,
+            driver: Driver::default(),
+            engine,
+            began: Instant::now(),
+            this: Weak::clone(this),
+        });
+        let apply: Weak<dyn Apply> = Weak::<Self>::clone(&shared.this);
+        shared.engine.follow(crate::engine::Follower::new(apply));
+        shared
+    }
+
+    /// The lock. A panic of another thread leaves nothing half done: what is guarded is changed by
+    /// our own code alone, which does not panic.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Milliseconds since the manager began, on the runtime's clock.
+    pub(crate) fn now(&self) -> u64 {
+        self.began.elapsed().as_millis() as u64
+    }
+
+    /// Starts the driver if there is a runtime to run it.
+    pub(crate) fn start_driver(&self) {
+        if let Some(this) = self.this.upgrade() {
+            self.driver.start(&this);
+        }
+    }
+
+    /// Wakes the readers that became due.
+    pub(crate) fn wake(&self) {
+        self.driver.wake(self);
+    }
+
+    pub(super) fn handle(&self) -> Weak<Self> {
+        Weak::clone(&self.this)
+    }
+
+    /// Hands a publication to the engine.
+    pub(super) fn append(&self, publication: Publication) -> Result<Receipt, EngineError> {
+        let apply: Weak<dyn Apply> = Weak::<Self>::clone(&self.this);
+        let (completion, receipt): (Completion, Receipt) = receipt(apply);
+        self.engine.append(publication, completion)?;
+        Ok(receipt)
+    }
+
+    /// The event's bytes. The position becomes its id where there is history and none of its own.
+    fn encode(&self, publication: &Publication, position: Option<Position>) -> Framed {
+        let position = position.filter(|_| self.settings.has_history());
+        Framed::encode(publication.event(), position)
+    }
+}
+
+impl Apply for Shared {
+    fn begin_epoch(&self, epoch: Epoch, after: u64) -> Wakes {
+        self.lock().begin_epoch(epoch, after)
+    }
+
+    fn apply(&self, seq: u64, publication: Publication) -> Wakes {
+        // Only the follower applies, so that the epoch does not change before the second look.
+        let Some(position) = self.lock().log.next_position(seq) else { return Wakes::default() };
+        let framed = self.encode(&publication, Some(position));
+        let now = self.now();
+        self.lock().apply(seq, now, &publication, framed)
+    }
+
+    fn apply_ephemeral(&self, publication: Publication, answer: Answer) -> Wakes {
+        let Target::Connection(to) = *publication.target() else { return Wakes::default() };
+        let framed = self.encode(&publication, None);
+        let now = self.now();
+        self.lock().apply_ephemeral(now, to, framed, answer)
+    }
+
+    fn acknowledge(&self, seq: u64, durability: Durability, answer: Answer) -> Wakes {
+        self.lock().acknowledge(seq, durability, answer)
+    }
+
+    fn wake_readers(self: Arc<Self>) {
+        self.wake();
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.driver.stop();
+    }
+}
+
+impl Manager {
+    pub(crate) fn from_shared(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+}

@@ -1,0 +1,382 @@
+//! What the manager's lock guards: the log, who reads it, and who is due.
+//!
+//! Nothing here calls out. Wakers and hooks are handed to the caller, who runs them after the lock
+//! was released.
+
+use std::any::Any;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::task::Waker;
+
+use slab::Slab;
+
+use super::CloseReason;
+use super::audiences::{AudienceKey, Audiences};
+use super::builder::Settings;
+use super::timers::{Tick, Timers};
+use crate::audience::Audience;
+use crate::engine::{Ack, AckError, Answer, Durability, Publication, Target, Wakes};
+use crate::log::{EVERYONE, Log, Record, TopicKey};
+use crate::wire::{ConnectionId, Epoch, Framed};
+
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) log: Log,
+    pub(crate) audiences: Audiences,
+    pub(super) connections: Slab<Entry>,
+    /// Connections that are not closing.
+    open: usize,
+    pub(super) due: VecDeque<Due>,
+    pub(super) timers: Timers,
+    /// Answers to publications the engine acknowledged before they were applied here.
+    unapplied: BTreeMap<u64, Vec<(Answer, Durability)>>,
+    closed: bool,
+    pub(crate) counts: Counts,
+}
+
+/// What happened so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) connected: u64,
+    pub(crate) published: u64,
+    pub(crate) delivered: u64,
+    pub(crate) gaps: u64,
+}
+
+/// What the manager knows of a connection; its place in the log is its own.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(super) id: ConnectionId,
+    pub(super) audience: AudienceKey,
+    /// Its place among the audience's members.
+    pub(super) member: u32,
+    /// The nameless topic of what is sent to it alone, once something was.
+    direct: Option<TopicKey>,
+    state: Option<Arc<dyn Any + Send + Sync>>,
+    pub(super) born: u64,
+    /// When bytes were last handed out.
+    pub(crate) spoke: u64,
+    /// When it was last given a chance to be told the applied mark.
+    pub(super) marked: u64,
+    pub(super) timer: Tick,
+    pub(super) queued: bool,
+    pub(crate) wants_heartbeat: bool,
+    pub(crate) wants_mark: bool,
+    pub(crate) closing: Option<Closing>,
+}
+
+/// A connection that ends once it has delivered what was there when its end was decided.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Closing {
+    pub(crate) reason: CloseReason,
+    pub(crate) end: u64,
+    pub(crate) applied: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Due {
+    Audience(AudienceKey),
+    Connection(u32),
+}
+
+/// A connection that ended, to be told to the hook.
+pub(crate) type Ended = (ConnectionId, Option<Arc<dyn Any + Send + Sync>>, CloseReason);
+
+/// What the driver does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    Again,
+    /// Until the next wake, or until this moment.
+    Rest(Option<u64>),
+}
+
+impl State {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let retention = settings.retention();
+        Self {
+            log: Log::new(retention, settings.has_history()),
+            audiences: Audiences::default(),
+            connections: Slab::new(),
+            open: 0,
+            due: VecDeque::new(),
+            timers: Timers::default(),
+            unapplied: BTreeMap::new(),
+            closed: false,
+            counts: Counts::default(),
+        }
+    }
+
+    /// Appends an event that has a place in the order, and marks its readers as due.
+    pub(crate) fn apply(
+        &mut self,
+        seq: u64,
+        now: u64,
+        publication: &Publication,
+        framed: Framed,
+    ) -> Wakes {
+        let mut wakes = Wakes::default();
+        if seq <= self.log.applied() {
+            return wakes;
+        }
+        let topics = match publication.target() {
+            Target::Topics(topics) => {
+                topics.iter().map(|topic| self.log.topics_mut().intern(topic)).collect()
+            }
+            Target::Everyone | Target::Connection(_) => [EVERYONE].into(),
+        };
+        let mut record = Record {
+            seq,
+            at: now,
+            topics,
+            private: publication.is_private(),
+            ephemeral: false,
+            id: publication.event().event_id().cloned(),
+            framed,
+            receivers: 0,
+            offset: 0,
+        };
+        let due = &mut self.due;
+        let mut receivers = 0;
+        self.audiences.matching(self.log.end(), &record, &self.log, |key, shared| {
+            receivers += shared.members.len();
+            if shared.due == 0 {
+                due.push_back(Due::Audience(key));
+            }
+            shared.due = shared.members.len();
+        });
+        record.receivers = u32::try_from(receivers).unwrap_or(u32::MAX);
+        self.counts.published += 1;
+        self.log.append(record);
+        self.answer_up_to(seq, &mut wakes);
+        wakes
+    }
+
+    /// Appends an event for one connection. Without that connection nothing happens.
+    pub(crate) fn apply_ephemeral(
+        &mut self,
+        now: u64,
+        to: ConnectionId,
+        framed: Framed,
+        answer: Answer,
+    ) -> Wakes {
+        let seq = self.log.applied();
+        let Some(slot) = self.find(to) else {
+            return Wakes::answer(answer, self.ack(seq, Durability::Memory, 0));
+        };
+        let entry = &mut self.connections[slot as usize];
+        let topic = *entry.direct.get_or_insert_with(|| self.log.topics_mut().unnamed());
+        self.log.append(Record {
+            seq,
+            at: now,
+            topics: [topic].into(),
+            private: true,
+            ephemeral: true,
+            id: None,
+            framed,
+            receivers: 1,
+            offset: 0,
+        });
+        self.make_due(slot);
+        Wakes::answer(answer, self.ack(seq, Durability::Memory, 1))
+    }
+
+    /// Answers a publication, or keeps the answer until this node has applied it.
+    pub(crate) fn acknowledge(
+        &mut self,
+        seq: u64,
+        durability: Durability,
+        answer: Answer,
+    ) -> Wakes {
+        if seq > self.log.applied() {
+            self.unapplied.entry(seq).or_default().push((answer, durability));
+            return Wakes::default();
+        }
+        let receivers = self.log.find(seq).map_or(0, |record| record.receivers as usize);
+        Wakes::answer(answer, self.ack(seq, durability, receivers))
+    }
+
+    /// Begins an epoch. If the order before it is gone, every reader is due for a gap.
+    pub(crate) fn begin_epoch(&mut self, epoch: Epoch, after: u64) -> Wakes {
+        let mut wakes = Wakes::default();
+        let replaced = after < self.log.applied();
+        self.log.begin_epoch(epoch, after);
+        if replaced {
+            for (answer, _) in std::mem::take(&mut self.unapplied).into_values().flatten() {
+                wakes.push(answer, Err(AckError::Unknown));
+            }
+            self.make_everyone_due();
+        }
+        wakes
+    }
+
+    fn answer_up_to(&mut self, seq: u64, wakes: &mut Wakes) {
+        while let Some(waiting) = self.unapplied.first_entry() {
+            if *waiting.key() > seq {
+                break;
+            }
+            let (seq, answers) = waiting.remove_entry();
+            let receivers = self.log.find(seq).map_or(0, |record| record.receivers as usize);
+            for (answer, durability) in answers {
+                wakes.push(answer, self.ack(seq, durability, receivers));
+            }
+        }
+    }
+
+    fn ack(&self, seq: u64, durability: Durability, receivers: usize) -> Result<Ack, AckError> {
+        let position = self.log.position(seq).ok_or(AckError::Unknown)?;
+        Ok(Ack { position, durability, receivers })
+    }
+
+    /// Registers a connection.
+    pub(crate) fn connect(
+        &mut self,
+        random: u128,
+        now: u64,
+        audience: Audience,
+        state: Option<Arc<dyn Any + Send + Sync>>,
+        settings: &Settings,
+    ) -> (u32, ConnectionId) {
+        let slot = self.connections.vacant_key() as u32;
+        let id = ConnectionId::new(random, slot);
+        let audience = self.audiences.intern(audience, &mut self.log);
+        let member = self.audiences.join(audience, slot);
+        self.connections.insert(Entry {
+            id,
+            audience,
+            member,
+            direct: None,
+            state,
+            born: now,
+            spoke: now,
+            marked: now,
+            timer: 0,
+            queued: false,
+            wants_heartbeat: false,
+            wants_mark: false,
+            closing: None,
+        });
+        self.open += 1;
+        self.counts.connected += 1;
+        self.set_timer(slot, now, settings);
+        (slot, id)
+    }
+
+    /// Forgets a connection whose owner dropped it.
+    pub(crate) fn disconnect(&mut self, slot: u32) -> (Option<Ended>, Option<Waker>) {
+        let ended = self.close(slot, CloseReason::Disconnected);
+        let entry = self.connections.remove(slot as usize);
+        if let Some(topic) = entry.direct {
+            self.log.topics_mut().release(topic);
+        }
+        let (moved, waker) = self.audiences.leave(entry.audience, entry.member, &mut self.log);
+        if let Some(moved) = moved {
+            self.connections[moved as usize].member = entry.member;
+        }
+        (ended, waker)
+    }
+
+    /// Decides that a connection ends. Only the first decision counts, and only it is answered.
+    pub(crate) fn close(&mut self, slot: u32, reason: CloseReason) -> Option<Ended> {
+        let closing = Closing { reason, end: self.log.end(), applied: self.log.applied() };
+        let entry = self.entry_mut(slot);
+        if entry.closing.is_some() {
+            return None;
+        }
+        entry.closing = Some(closing);
+        let ended = (entry.id, entry.state.clone(), reason);
+        self.open -= 1;
+        self.make_due(slot);
+        Some(ended)
+    }
+
+    /// Ends every connection and lets no further one begin.
+    pub(crate) fn close_all(&mut self, reason: CloseReason) -> Vec<Ended> {
+        self.closed = true;
+        let slots: Vec<u32> = self.connections.iter().map(|(slot, _)| slot as u32).collect();
+        slots.into_iter().filter_map(|slot| self.close(slot, reason)).collect()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    pub(crate) fn open(&self) -> usize {
+        self.open
+    }
+
+    /// The slot of an open connection.
+    pub(crate) fn find(&self, id: ConnectionId) -> Option<u32> {
+        let entry = self.connections.get(id.slot() as usize)?;
+        (entry.id == id && entry.closing.is_none()).then_some(id.slot())
+    }
+
+    /// Open connections, with what the application attached to them.
+    pub(crate) fn all(
+        &self,
+    ) -> impl Iterator<Item = (ConnectionId, Option<Arc<dyn Any + Send + Sync>>)> {
+        let open = self.connections.iter().filter(|(_, entry)| entry.closing.is_none());
+        open.map(|(_, entry)| (entry.id, entry.state.clone()))
+    }
+
+    pub(crate) fn entry(&self, slot: u32) -> &Entry {
+        &self.connections[slot as usize]
+    }
+
+    pub(crate) fn entry_mut(&mut self, slot: u32) -> &mut Entry {
+        &mut self.connections[slot as usize]
+    }
+
+    /// What the application attached to the connection.
+    pub(crate) fn attached(&self, slot: u32) -> Option<Arc<dyn Any + Send + Sync>> {
+        self.entry(slot).state.clone()
+    }
+
+    /// Says that nothing waits for the connection, and how to wake it once something does.
+    ///
+    /// A waker it replaces is handed out, because dropping it may run foreign code.
+    pub(crate) fn wait(&mut self, slot: u32, waker: &Waker) -> Option<Waker> {
+        let entry = &self.connections[slot as usize];
+        let member = &mut self.audiences[entry.audience].members[entry.member as usize];
+        member.due_since = None;
+        match &member.waker {
+            Some(known) if known.will_wake(waker) => None,
+            _ => member.waker.replace(waker.clone()),
+        }
+    }
+
+    /// Says that the connection took bytes just now.
+    pub(crate) fn progress(&mut self, slot: u32, now: u64) {
+        let entry = &mut self.connections[slot as usize];
+        entry.spoke = now;
+        entry.wants_heartbeat = false;
+        let member = &mut self.audiences[entry.audience].members[entry.member as usize];
+        member.due_since = member.due_since.map(|_| now);
+    }
+
+    /// Lets the driver wake this connection.
+    pub(crate) fn make_due(&mut self, slot: u32) {
+        let entry = self.entry_mut(slot);
+        if !std::mem::replace(&mut entry.queued, true) {
+            self.due.push_back(Due::Connection(slot));
+        }
+    }
+
+    fn make_everyone_due(&mut self) {
+        for (key, shared) in self.audiences.iter_mut() {
+            if shared.due == 0 {
+                self.due.push_back(Due::Audience(key));
+            }
+            shared.due = shared.members.len();
+        }
+    }
+}
+
+impl Entry {
+    pub(crate) fn audience(&self) -> AudienceKey {
+        self.audience
+    }
+
+    pub(crate) fn direct(&self) -> Option<TopicKey> {
+        self.direct
+    }
+}

@@ -1,0 +1,205 @@
+//! A subscription: one audience, read in one order, from one position.
+//!
+//! Its state is the index of the record it looks at next and the last place it told the reader.
+//! Replay after a reconnect, live delivery and catching up after a slow spell are the same act. The
+//! type knows no lock, no clock and no transport; a response body and a delivery thread drive it
+//! alike.
+
+use crate::audience::Audience;
+use crate::limits;
+use crate::log::{EVERYONE, Gap, Log, Record, TopicKey, Walk};
+
+/// Where a subscription begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Start {
+    /// After the event with this id, the hub's or a publisher's. Where that cannot be done
+    /// completely the reader is told of a gap and gets what is kept. A manager without history
+    /// begins [`Now`](Self::Now).
+    After(String),
+    /// With the newest kept event of each topic, in order; then what comes.
+    Latest,
+    /// With what comes.
+    #[default]
+    Now,
+    /// With the oldest kept event.
+    Oldest,
+}
+
+/// Who reads, as far as reading is concerned.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reader<'a> {
+    pub(crate) audience: &'a Audience,
+    pub(crate) walk: Walk<'a>,
+    /// The nameless topic of what is sent to this reader alone.
+    pub(crate) direct: Option<TopicKey>,
+}
+
+/// What reading found.
+#[derive(Debug)]
+pub(crate) enum Read<'a> {
+    /// The next record for this reader; the subscription stands after it.
+    Record(&'a Record),
+    /// Nothing more for now.
+    AtEnd,
+    /// Nothing yet, after as many records as one turn may look at.
+    Budget,
+    /// Something for this reader is no longer there.
+    Gap(Gap),
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Subscription {
+    /// Index of the record it looks at next.
+    next: u64,
+    /// Sequence number of the last place the reader was told, with or without an event.
+    told: u64,
+    /// Index from which records came while the reader was there; lag counts from here.
+    since: u64,
+    /// Records before this index are delivered only if they are their topic's newest.
+    newest_until: u64,
+}
+
+impl Subscription {
+    /// A subscription, and the gap it begins with.
+    pub(crate) fn open(log: &Log, reader: Reader<'_>, start: &Start) -> (Self, Option<Gap>) {
+        let end = log.end();
+        let now = Self { next: end, told: log.applied(), since: end, newest_until: 0 };
+        let oldest = Self { next: log.first(), told: log.floor_seq(), ..now };
+        match start {
+            Start::Now => (now, None),
+            Start::Oldest => (oldest, None),
+            // A reader cut off before it has them all must not be told that it is past them.
+            Start::Latest => (Self { newest_until: end, ..oldest }, None),
+            Start::After(id) => {
+                let found = log.resolve(id).and_then(|seq| {
+                    let next = log.seek(seq, reader.walk).ok_or(Gap::Expired)?;
+                    Ok(Self { next, told: seq, ..now })
+                });
+                found.map_or_else(|gap| (oldest, Some(gap)), |resumed| (resumed, None))
+            }
+        }
+    }
+
+    /// Reads one record before index `until`.
+    pub(crate) fn read<'a>(&mut self, log: &'a Log, reader: Reader<'_>, until: u64) -> Read<'a> {
+        if log.was_replaced(self.next) {
+            return Read::Gap(Gap::Epoch);
+        }
+        // A newest event that was evicted is not kept any more, and so not the newest kept one.
+        if log.missed(self.next.max(self.newest_until), reader.walk, reader.direct) {
+            return Read::Gap(Gap::Lag);
+        }
+        for _ in 0..limits::READ_BUDGET {
+            let found = log.next(self.next, reader.walk, reader.direct);
+            let Some((index, record)) = found.filter(|&(index, _)| index < until) else {
+                self.next = self.next.max(until);
+                return Read::AtEnd;
+            };
+            self.next = index + 1;
+            if reader.reads(log, record) && !self.is_outdated(log, reader, index, record) {
+                if !record.ephemeral {
+                    self.told = record.seq;
+                }
+                return Read::Record(record);
+            }
+        }
+        Read::Budget
+    }
+
+    /// Whether the reader is too slow: what came while it was there, and waits for it, has more
+    /// than `bytes` or is older than `age_ms`.
+    pub(crate) fn lags(
+        &self,
+        log: &Log,
+        reader: Reader<'_>,
+        now: u64,
+        bytes: usize,
+        age_ms: u64,
+    ) -> bool {
+        let from = self.next.max(self.since);
+        let old = |record: &Record| record.at.saturating_add(age_ms) < now;
+        // Everybody's bytes and the oldest record of all bound this reader's from above.
+        let crowded = log.bytes_from(from) > bytes as u64;
+        if !crowded && !log.get(from.max(log.first())).is_some_and(old) {
+            return false;
+        }
+        let (mut at, mut waiting, mut looked) = (from, 0, 0);
+        while let Some((index, record)) = log.next(at, reader.walk, reader.direct) {
+            if reader.reads(log, record) {
+                waiting += record.framed.len();
+                if waiting > bytes || old(record) {
+                    return true;
+                }
+            }
+            looked += 1;
+            if looked > limits::READ_BUDGET && !crowded {
+                return false;
+            }
+            at = index + 1;
+        }
+        false
+    }
+
+    /// Goes on with what comes next, leaving out what waits.
+    pub(crate) fn skip_to_end(&mut self, log: &Log) {
+        self.next = log.end();
+        self.told = log.applied();
+        self.newest_until = 0;
+    }
+
+    /// Goes on with the newest record of each topic, then with what comes.
+    ///
+    /// The reader keeps its place until it has got some of them, so that it can still resume from
+    /// there if it is cut off.
+    pub(crate) fn skip_to_newest(&mut self, log: &Log) {
+        self.newest_until = log.end();
+        self.since = log.end();
+        self.next = self.next.max(log.first());
+        self.told = self.told.max(log.floor_seq());
+    }
+
+    /// Goes on with the oldest record kept.
+    pub(crate) fn skip_to_oldest(&mut self, log: &Log) {
+        self.next = log.first();
+        self.told = log.floor_seq();
+        self.newest_until = 0;
+    }
+
+    /// Sequence number of the last place the reader was told.
+    pub(crate) fn told(&self) -> u64 {
+        self.told
+    }
+
+    /// Says that the reader was told that it has everything up to `seq`.
+    pub(crate) fn tell(&mut self, seq: u64) {
+        self.told = seq;
+    }
+
+    fn is_outdated(&self, log: &Log, reader: Reader<'_>, index: u64, record: &Record) -> bool {
+        let until = self.newest_until;
+        if index >= until || record.ephemeral {
+            return false;
+        }
+        let selected = |key: &TopicKey| match reader.walk {
+            Walk::All => true,
+            Walk::Topics(keys) => keys.contains(key),
+        };
+        let readable = |record: &Record| reader.reads(log, record);
+        let mut keys = record.topics.iter().filter(|key| selected(key));
+        keys.all(|&key| log.has_newer(key, index, until, readable))
+    }
+}
+
+impl Reader<'_> {
+    /// Whether the reader may read a record that its walk leads to.
+    fn reads(&self, log: &Log, record: &Record) -> bool {
+        if record.ephemeral {
+            return Some(record.topics[0]) == self.direct;
+        }
+        if *record.topics == [EVERYONE] {
+            return self.audience.wants_broadcasts();
+        }
+        !record.private || self.audience.is_granted(log.names(record))
+    }
+}

@@ -1,0 +1,7 @@
+//! The lock and the flag of the core: the standard library's, or loom's in model checks.
+
+#[cfg(not(prism_loom))]
+pub(crate) use std::sync::{Mutex, MutexGuard, atomic::AtomicBool};
+
+#[cfg(prism_loom)]
+pub(crate) use loom::sync::{Mutex, MutexGuard, atomic::AtomicBool};

@@ -1,0 +1,241 @@
+//! Where an event stands: the position the hub gives it, and the id the browser sends back.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use super::event::{Field, InvalidEvent, check_token};
+use crate::limits;
+
+/// One opening of a log. Positions of different epochs are never mistaken for each other.
+///
+/// Written as lower-case hexadecimal without leading zeros.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Epoch(u64);
+
+impl Epoch {
+    /// The epoch with this number.
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// Its number.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}", self.0)
+    }
+}
+
+/// A place in the hub's one order, written `#<epoch>.<seq>`.
+///
+/// A position is never given twice. Of two positions in one epoch the one with the larger
+/// sequence number came later.
+///
+/// ```
+/// use prism_sse::Position;
+///
+/// let position: Position = "#5f3a.42".parse()?;
+/// assert_eq!(position.seq, 42);
+/// assert_eq!(position.to_string(), "#5f3a.42");
+/// # Ok::<(), prism_sse::InvalidPosition>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Position {
+    /// The opening of the log in which the event was accepted.
+    pub epoch: Epoch,
+    /// The event's number in the order, counted from 1. 0 is the place before all events.
+    pub seq: u64,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}.{}", self.epoch, self.seq)
+    }
+}
+
+impl FromStr for Position {
+    type Err = InvalidPosition;
+
+    /// Reads exactly what `Display` writes: one spelling a position.
+    fn from_str(text: &str) -> Result<Self, InvalidPosition> {
+        let (epoch, seq) =
+            text.strip_prefix('#').and_then(|rest| rest.split_once('.')).ok_or(InvalidPosition)?;
+        let canonical = |digits: &str| digits == "0" || !digits.starts_with('0');
+        let hex = |digit: u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
+        if !canonical(epoch) || !canonical(seq) {
+            return Err(InvalidPosition);
+        }
+        if !epoch.bytes().all(hex) || !seq.bytes().all(|digit| digit.is_ascii_digit()) {
+            return Err(InvalidPosition);
+        }
+        Ok(Self {
+            epoch: Epoch(u64::from_str_radix(epoch, 16).map_err(|_| InvalidPosition)?),
+            seq: seq.parse().map_err(|_| InvalidPosition)?,
+        })
+    }
+}
+
+/// The text is not a position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidPosition;
+
+impl fmt::Display for InvalidPosition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a position is written #<epoch>.<seq>, hexadecimal and decimal, as in #5f3a.42")
+    }
+}
+
+impl std::error::Error for InvalidPosition {}
+
+/// An id a publisher chose: not empty, at most 255 bytes, no line break, no NUL.
+///
+/// Ids that begin with `#` and the id `earliest` are the hub's own; a manager with history
+/// refuses to publish them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct EventId(Arc<str>);
+
+impl EventId {
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the id is kept for the hub's own use.
+    pub(crate) fn is_reserved(&self) -> bool {
+        self.0.starts_with('#') || &*self.0 == EARLIEST
+    }
+}
+
+/// The id that asks for everything that is retained.
+pub(crate) const EARLIEST: &str = "earliest";
+
+impl TryFrom<&str> for EventId {
+    type Error = InvalidEvent;
+
+    fn try_from(id: &str) -> Result<Self, InvalidEvent> {
+        check_token(id, Field::Id, limits::EVENT_ID_BYTES_MAX)?;
+        Ok(Self(id.into()))
+    }
+}
+
+impl TryFrom<String> for EventId {
+    type Error = InvalidEvent;
+
+    fn try_from(id: String) -> Result<Self, InvalidEvent> {
+        Self::try_from(id.as_str())
+    }
+}
+
+impl FromStr for EventId {
+    type Err = InvalidEvent;
+
+    fn from_str(id: &str) -> Result<Self, InvalidEvent> {
+        Self::try_from(id)
+    }
+}
+
+impl std::borrow::Borrow<str> for EventId {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The name of one connection: 32 hexadecimal digits, not to be guessed.
+///
+/// A reader learns its own from `prism.open`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConnectionId(u128);
+
+impl ConnectionId {
+    /// Of 96 random bits and the connection's slot, which finds it again without a table.
+    pub(crate) fn new(random: u128, slot: u32) -> Self {
+        Self(random << 32 | u128::from(slot))
+    }
+
+    pub(crate) fn slot(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// Bits that differ from one connection to the next.
+    pub(crate) fn jitter(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+}
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl FromStr for ConnectionId {
+    type Err = InvalidConnectionId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidConnectionId> {
+        let hex = |digit: u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
+        if text.len() != 32 || !text.bytes().all(hex) {
+            return Err(InvalidConnectionId);
+        }
+        u128::from_str_radix(text, 16).map(Self).map_err(|_| InvalidConnectionId)
+    }
+}
+
+/// The text is not the id of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidConnectionId;
+
+impl fmt::Display for InvalidConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a connection's id is 32 lower-case hexadecimal digits")
+    }
+}
+
+impl std::error::Error for InvalidConnectionId {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_has_one_spelling() {
+        for text in ["#0.0", "#1.1", "#ffffffffffffffff.18446744073709551615", "#5f3a.42"] {
+            assert_eq!(text.parse::<Position>().unwrap().to_string(), text);
+        }
+        for text in [
+            "",
+            "#",
+            "#.",
+            "#1",
+            "#1.",
+            "#.1",
+            "1.1",
+            "#01.1",
+            "#1.01",
+            "#1.+1",
+            "#+1.1",
+            "#1.1 ",
+            " #1.1",
+            "#A.1",
+            "#1.a",
+            "#1.1.1",
+            "#10000000000000000.1",
+            "#1.18446744073709551616",
+            "#1.٣",
+            "##1.1",
+            "#-1.1",
+        ] {
+            assert_eq!(text.parse::<Position>(), Err(InvalidPosition), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! What a real browser makes of it: headless Chromium against the examples and against servers made
+//! here.
+//!
+//! Not part of plain `cargo test`: it needs `chromium`, `chromedriver` and `curl`, and the examples
+//! built. `cargo xtask test` sees to both. Everything stays on the loopback interface, and no test
+//! decides by timing alone: each waits for what it claims, with a deadline that only a failure
+//! reaches.
+
+#![allow(clippy::panic, reason = "a helper that cannot go on fails its test")]
+
+mod browser;
+mod examples;
+mod gatekeeper;
+mod photographs;
+mod process;
+mod reconnect;
+mod resume;
+mod server;
+mod shutdown;
+mod snippet;
+mod wait;

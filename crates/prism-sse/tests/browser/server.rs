@@ -1,0 +1,101 @@
+//! The servers that pages come from: the examples, as they are built, and servers made here.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::process::Process;
+
+/// A free port of the loopback interface, which the system chooses.
+const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// An example, running. Dropping it kills it.
+pub(crate) struct Example {
+    name: &'static str,
+    address: SocketAddr,
+    process: Process,
+}
+
+impl Example {
+    pub(crate) async fn start(name: &'static str) -> Self {
+        Self::start_at(ANY_PORT, name).await
+    }
+
+    /// Kills it and starts it anew at the same address, with nothing of its memory left.
+    pub(crate) async fn restart(self) -> Self {
+        let Self { name, address, process } = self;
+        drop(process);
+        Self::start_at(address, name).await
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    async fn start_at(address: SocketAddr, name: &'static str) -> Self {
+        let mut command = Process::command(program(name));
+        command.env("PRISM_LISTEN", address.to_string());
+        let (process, address) =
+            Process::start(command, name, |line| line.strip_prefix("listening on http://")).await;
+        let address = address.parse().expect("an example says the address it listens on");
+        Self { name, address, process }
+    }
+}
+
+/// Where cargo puts an example: beside the directory this test is in.
+fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a running program has a path");
+    let profile = test.ancestors().nth(2).expect("a test is in target/<profile>/deps");
+    let program = profile.join("examples").join(name);
+    assert!(
+        program.is_file(),
+        "{} is missing: run `cargo build -p prism-sse --examples --all-features` first",
+        program.display(),
+    );
+    program
+}
+
+/// A server made by a test. Stopping or dropping it is as if its process were killed: nothing it
+/// has open is ended in order.
+pub(crate) struct Server {
+    address: SocketAddr,
+    runtime: Option<Runtime>,
+}
+
+impl Server {
+    pub(crate) async fn start(app: Router) -> Self {
+        Self::start_at(ANY_PORT, app).await
+    }
+
+    /// At the address of a server that was stopped.
+    pub(crate) async fn start_at(address: SocketAddr, app: Router) -> Self {
+        // A runtime of its own is what lets all of the server go away at once.
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.expect("a runtime can be made");
+        let bound = runtime.spawn(TcpListener::bind(address)).await.expect("no panic in there");
+        let listener = bound.unwrap_or_else(|error| panic!("cannot listen on {address}: {error}"));
+        let address = listener.local_addr().expect("a listener has an address");
+        runtime.spawn(async move { axum::serve(listener, app).await });
+        Self { address, runtime: Some(runtime) }
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// Stops it and returns its address.
+    pub(crate) fn stop(self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}

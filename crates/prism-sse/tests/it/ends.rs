@@ -1,0 +1,191 @@
+//! How connections end, what the hooks are told, and that nothing stays behind.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::http::{HeaderMap, Method};
+use futures_util::StreamExt;
+use prism_sse::{
+    CloseReason, Manager, ManagerBuilder, Retention, SseRequest, Start, SubscribeError,
+};
+
+use super::{page, page_after, select, text, with_history};
+
+type Told = Arc<Mutex<Vec<String>>>;
+
+fn telling(builder: ManagerBuilder) -> (Manager, Told) {
+    let told = Told::default();
+    let tell = |told: &Told, what: String| told.lock().unwrap().push(what);
+    let [connect, reconnect, disconnect] = [told.clone(), told.clone(), told.clone()];
+    let sse = builder
+        .on_connect(move |_| tell(&connect, "connect".to_owned()))
+        .on_reconnect(move |_, id| tell(&reconnect, format!("reconnect {id}")))
+        .on_disconnect(move |_, reason| tell(&disconnect, reason.as_str().to_owned()))
+        .build()
+        .unwrap();
+    (sse, told)
+}
+
+#[tokio::test]
+async fn every_end_is_told_once_with_its_reason() {
+    let (sse, told) = telling(Manager::builder());
+    drop(sse.add_connection());
+    let removed = sse.add_connection();
+    sse.remove_connection(removed.id());
+    drop(removed);
+    let shut = sse.add_connection();
+    sse.close();
+    sse.close();
+    assert_eq!(shut.close_reason(), Some(CloseReason::Shutdown));
+    drop(shut);
+    let expected = ["connect", "disconnected", "connect", "removed", "connect", "shutdown"];
+    assert_eq!(*told.lock().unwrap(), expected);
+}
+
+#[tokio::test]
+async fn coming_back_is_told_apart_from_coming() {
+    let (sse, told) = telling(Manager::builder());
+    let _page = page_after(&sse, "an-id").await;
+    assert_eq!(*told.lock().unwrap(), ["reconnect an-id"]);
+}
+
+#[tokio::test]
+async fn a_hook_that_panics_harms_nobody() {
+    let sse = Manager::builder()
+        .on_connect(|_| panic!("on connect"))
+        .on_disconnect(|_, _| panic!("on disconnect"))
+        .build()
+        .unwrap();
+    let mut page = page(&sse).await;
+    drop(sse.add_connection());
+    sse.broadcast("still here").unwrap();
+    page.expect("message", "still here").await;
+    assert_eq!(sse.connection_count(), 1);
+}
+
+#[tokio::test]
+async fn a_hook_may_call_the_manager() {
+    let sse = Manager::builder()
+        .on_connect(|connection| drop(connection.send("welcome").unwrap()))
+        .build()
+        .unwrap();
+    let mut page = page(&sse).await;
+    page.expect("message", "welcome").await;
+}
+
+#[tokio::test]
+async fn what_the_application_attached_is_there_while_the_connection_is() {
+    #[derive(Debug, PartialEq)]
+    struct User(u32);
+
+    let sse = Manager::new();
+    let request = SseRequest::new(&Method::GET, &HeaderMap::new()).unwrap();
+    let response = sse.respond(request.state(User(7)));
+    let connection = sse.connections().pop().unwrap();
+    assert_eq!(connection.state::<User>().as_deref(), Some(&User(7)));
+    assert!(connection.state::<String>().is_none());
+    drop(response);
+    assert!(sse.connections().is_empty());
+    assert!(connection.send("too late").is_err());
+    assert!(!connection.remove());
+}
+
+#[tokio::test]
+async fn a_removed_connection_gets_what_was_due_and_then_a_mark() {
+    let sse = with_history();
+    let mut connection = sse.add_connection();
+    connection.next().await.unwrap();
+    sse.broadcast("due").unwrap();
+    sse.remove_connection(connection.id());
+    sse.broadcast("too late").unwrap();
+    let last = connection.next().await.unwrap();
+    assert!(text(&last).ends_with("data: due\n\n"), "{last:?}");
+    let mark = connection.next().await.unwrap();
+    let id = text(&mark).lines().next().unwrap();
+    assert!(id.ends_with(".1"), "{mark:?}");
+    assert_eq!(text(&mark), format!("{id}\nevent: prism.mark\ndata:\n\n"));
+    assert_eq!(connection.next().await, None);
+    assert_eq!(connection.next().await, None);
+}
+
+#[tokio::test]
+async fn a_reader_that_waits_is_woken_by_its_removal() {
+    let sse = Manager::new();
+    let mut connection = sse.add_connection();
+    let id = connection.id();
+    let reader = tokio::spawn(async move { while connection.next().await.is_some() {} });
+    tokio::task::yield_now().await;
+    sse.remove_connection(id);
+    reader.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_closed_manager_ends_streams_and_lets_no_further_one_begin() {
+    let sse = Manager::new();
+    let mut open = sse.add_connection();
+    sse.close();
+    while open.next().await.is_some() {}
+    assert_eq!(sse.subscribe(select("a"), Start::Now).unwrap_err(), SubscribeError::Closed);
+    let mut late = sse.add_connection();
+    assert_eq!(late.next().await, None);
+    assert_eq!(late.close_reason(), Some(CloseReason::Shutdown));
+    assert_eq!(sse.connection_count(), 0);
+}
+
+#[tokio::test]
+async fn many_connections_that_come_and_go_leave_nothing() {
+    let sse = with_history();
+    for round in 0..20 {
+        let mut connections: Vec<_> = (0..100)
+            .map(|n| sse.subscribe(select(format!("topic {}", n % 7)), Start::Now).unwrap())
+            .collect();
+        sse.publish("topic 3", round.to_string()).unwrap();
+        for connection in &mut connections[..30] {
+            connection.next().await.unwrap();
+        }
+        sse.send("direct", connections[50].id()).unwrap();
+        // An order that is neither that of coming nor its reverse.
+        while !connections.is_empty() {
+            let at = connections.len() * 7 % 13 % connections.len();
+            connections.swap_remove(at);
+        }
+        assert_eq!((sse.connection_count(), sse.stats().audiences), (0, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_ends_at_its_maximum_age_with_a_mark() {
+    let (sse, told) =
+        telling(Manager::builder().history(Retention::default()).max_age(Duration::from_secs(600)));
+    let mut page = page(&sse).await;
+    page.expect_named("prism.open").await;
+    sse.publish("t", "x").unwrap();
+    page.expect("message", "x").await;
+    assert!(page.listen(Duration::from_secs(539)).await.is_empty());
+    assert!(page.is_open());
+    let last = page.listen(Duration::from_secs(62)).await;
+    assert_eq!(last.len(), 1);
+    assert_eq!(last[0].name, "prism.mark");
+    assert!(!page.is_open());
+    assert_eq!(*told.lock().unwrap(), ["connect", "max_age"]);
+}
+
+#[tokio::test]
+async fn the_state_of_a_manager_is_freed_with_its_last_handle() {
+    struct Freed(Arc<()>);
+    let alive = Arc::new(());
+    let freed = Freed(alive.clone());
+    let sse = Manager::builder().on_connect(move |_| drop(freed.0.clone())).build().unwrap();
+    let mut page = page(&sse).await;
+    sse.broadcast("the driver runs").unwrap();
+    page.expect("message", "the driver runs").await;
+    drop((page, sse));
+    // The driver's task ends when it finds the manager gone.
+    for _ in 0..1000 {
+        if Arc::strong_count(&alive) == 1 {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("something keeps the manager alive");
+}

@@ -1,0 +1,199 @@
+//! Made-up histories: publish, send, subscribe, read, stall, resume and hang up in any order, with
+//! a log so short that much is evicted, each held against the oracle.
+//!
+//! proptest prints the history of a failure, made as short as it can, and keeps its seed.
+
+use futures_util::{FutureExt, StreamExt};
+use prism_sse::test::Oracle;
+use prism_sse::wire::{Parsed, Parser};
+use prism_sse::{
+    Audience, Connection, Event, Manager, OnLag, Publication, Retention, Start, Topic,
+};
+use proptest::prelude::*;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Broadcast { own_id: bool },
+    Publish { topics: Vec<u8>, private: bool },
+    Send { to: usize },
+    Subscribe { audience: u8, oldest: bool },
+    Read { reader: usize, frames: usize },
+    HangUp { reader: usize },
+    Resume { reader: usize },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let reader = 0..4_usize;
+    prop_oneof![
+        2 => any::<bool>().prop_map(|own_id| Step::Broadcast { own_id }),
+        6 => (prop::collection::vec(0..4_u8, 1..3), any::<bool>())
+            .prop_map(|(topics, private)| Step::Publish { topics, private }),
+        2 => reader.clone().prop_map(|to| Step::Send { to }),
+        1 => (0..6_u8, any::<bool>())
+            .prop_map(|(audience, oldest)| Step::Subscribe { audience, oldest }),
+        5 => (reader.clone(), 1..4_usize)
+            .prop_map(|(reader, frames)| Step::Read { reader, frames }),
+        1 => reader.clone().prop_map(|reader| Step::HangUp { reader }),
+        2 => reader.prop_map(|reader| Step::Resume { reader }),
+    ]
+}
+
+fn audience(number: u8) -> Audience {
+    let select = |topics: &[&str]| Audience::select(topics).unwrap();
+    match number {
+        0 => Audience::everything(),
+        1 => select(&["t0"]),
+        2 => select(&["t0", "t2"]).grant("t1").unwrap(),
+        3 => select(&["t1", "t2", "t3"]).grant("*").unwrap(),
+        4 => Audience::everything().grant("t3").unwrap(),
+        _ => select(&["t2"]).broadcasts(false),
+    }
+}
+
+/// A reader as a browser is one: what it saw, and the id it would come back with.
+struct Reader {
+    number: usize,
+    audience: Audience,
+    connection: Option<Connection>,
+    parser: Parser,
+}
+
+impl Reader {
+    /// Reads at most `frames` frames of what is due, and tells the oracle.
+    fn read(&mut self, frames: usize, oracle: &mut Oracle) {
+        for _ in 0..frames {
+            let Some(connection) = &mut self.connection else { return };
+            match connection.next().now_or_never() {
+                Some(Some(bytes)) => self.parse(&bytes, oracle),
+                Some(None) => self.hang_up(oracle),
+                None => return,
+            }
+        }
+    }
+
+    fn parse(&mut self, mut bytes: &[u8], oracle: &mut Oracle) {
+        while let Some(parsed) = self.parser.next(&mut bytes) {
+            let Parsed::Event(event) = parsed else { continue };
+            match event.name.as_str() {
+                "prism.gap" => oracle.saw_gap(self.number),
+                "message" => oracle.saw(self.number, event.data.parse().unwrap()),
+                _ => {}
+            }
+        }
+    }
+
+    fn hang_up(&mut self, oracle: &mut Oracle) {
+        if self.connection.take().is_some() {
+            oracle.hung_up(self.number);
+            self.parser.reconnected();
+        }
+    }
+
+    fn resume(&mut self, sse: &Manager, oracle: &mut Oracle) {
+        self.hang_up(oracle);
+        let id = self.parser.last_event_id().to_owned();
+        assert!(!id.is_empty(), "a reader that was connected has an id");
+        let connection = sse.subscribe(self.audience.clone(), Start::After(id));
+        self.connection = Some(connection.unwrap());
+        // A server writes the opening at once, and a browser that has it has its id.
+        self.read(1, oracle);
+    }
+}
+
+fn run(steps: &[Step], on_lag: OnLag) -> Result<(), TestCaseError> {
+    let retention = Retention::default().count(6);
+    let sse = Manager::builder().history(retention).on_lag(on_lag).build().unwrap();
+    let mut oracle = Oracle::new();
+    let mut readers: Vec<Reader> = Vec::new();
+    for step in steps {
+        perform(step, &sse, &mut oracle, &mut readers);
+    }
+    for reader in &mut readers {
+        // Whoever is away comes back, or what it missed could not be judged.
+        while reader.connection.is_none() {
+            reader.resume(&sse, &mut oracle);
+            reader.read(usize::MAX, &mut oracle);
+        }
+        reader.read(1000, &mut oracle);
+        if reader.connection.is_none() {
+            reader.resume(&sse, &mut oracle);
+            reader.read(1000, &mut oracle);
+        }
+    }
+    oracle.verdict().map_err(|fault| TestCaseError::fail(fault.to_string()))
+}
+
+fn perform(step: &Step, sse: &Manager, oracle: &mut Oracle, readers: &mut Vec<Reader>) {
+    match step {
+        Step::Broadcast { own_id } => {
+            let number = oracle.broadcast();
+            let event = Event::new(number.to_string());
+            let named = if *own_id { event.id(format!("own-{number}")) } else { Ok(event) };
+            sse.broadcast(named.unwrap()).unwrap();
+        }
+        Step::Publish { topics, private } => {
+            let topics: Vec<Topic> =
+                topics.iter().map(|n| Topic::try_from(&*format!("t{n}")).unwrap()).collect();
+            let number = oracle.publish(&topics, *private);
+            let publication = Publication::new(topics, number.to_string()).unwrap();
+            let publication = if *private { publication.private() } else { publication };
+            sse.append(publication).unwrap();
+        }
+        Step::Send { to } => {
+            let Some(reader) = readers.get(*to) else { return };
+            let Some(connection) = &reader.connection else { return };
+            if connection.close_reason().is_none() {
+                let number = oracle.send(reader.number);
+                sse.send(number.to_string(), connection.id()).unwrap();
+            }
+        }
+        Step::Subscribe { audience: number, oldest } => {
+            if readers.len() == 4 {
+                return;
+            }
+            let audience = audience(*number);
+            let kept = sse.stats().records;
+            // The oldest kept is a question to the log; the oracle is asked only about the present.
+            let start = if *oldest && kept == 0 { Start::Oldest } else { Start::Now };
+            let reader = oracle.reader(audience.clone());
+            let connection = sse.subscribe(audience.clone(), start).unwrap();
+            let connection = Some(connection);
+            let mut reader = Reader { number: reader, audience, connection, parser: Parser::new() };
+            reader.read(1, oracle);
+            readers.push(reader);
+        }
+        Step::Read { reader, frames } => {
+            if let Some(reader) = readers.get_mut(*reader) {
+                reader.read(*frames, oracle);
+            }
+        }
+        Step::HangUp { reader } => {
+            if let Some(reader) = readers.get_mut(*reader) {
+                reader.hang_up(oracle);
+            }
+        }
+        Step::Resume { reader } => {
+            if let Some(reader) = readers.get_mut(*reader) {
+                reader.resume(sse, oracle);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn nobody_loses_anything_in_silence_when_lag_disconnects(
+        steps in prop::collection::vec(step(), 0..60)
+    ) {
+        run(&steps, OnLag::Disconnect)?;
+    }
+
+    #[test]
+    fn nobody_loses_anything_in_silence_when_lag_skips(
+        steps in prop::collection::vec(step(), 0..60)
+    ) {
+        run(&steps, OnLag::SkipWithGap)?;
+    }
+}

@@ -1,0 +1,152 @@
+//! Heartbeats and marks, in virtual time.
+
+use std::time::Duration;
+
+use prism_sse::test::Client;
+use prism_sse::{Manager, Retention, Start};
+
+use super::{Page, page, text, with_history};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn heartbeats(page: &Page) -> usize {
+    text(page.raw()).lines().filter(|line| *line == ":").count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quiet_connection_gets_a_heartbeat_every_15_seconds_or_a_little_later() {
+    let sse = Manager::new();
+    let mut page = page(&sse).await;
+    page.listen(Duration::from_millis(14_900)).await;
+    assert_eq!(heartbeats(&page), 0);
+    page.listen(Duration::from_millis(1200)).await;
+    assert_eq!(heartbeats(&page), 1);
+    page.listen(Duration::from_secs(24 * 60 * 60)).await;
+    let day = heartbeats(&page);
+    assert!((24 * 60 * 60 / 17..=24 * 60 * 60 / 15 + 1).contains(&day), "{day}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn traffic_takes_the_place_of_heartbeats() {
+    let sse = Manager::new();
+    let mut page = page(&sse).await;
+    for n in 0..20 {
+        page.listen(10 * SECOND).await;
+        sse.broadcast(n.to_string()).unwrap();
+        page.expect("message", &n.to_string()).await;
+    }
+    assert_eq!(heartbeats(&page), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_heartbeat_is_a_line_and_not_a_block() {
+    let sse = Manager::new();
+    let mut page = page(&sse).await;
+    page.listen(16 * SECOND).await;
+    sse.broadcast("x").unwrap();
+    page.expect("message", "x").await;
+    assert!(text(page.raw()).ends_with("\n:\ndata: x\n\n"), "{:?}", text(page.raw()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn heartbeats_are_spread() {
+    let sse = Manager::new();
+    let mut pages = Vec::new();
+    for _ in 0..64 {
+        let mut page = page(&sse).await;
+        page.listen(Duration::ZERO).await;
+        pages.push(page);
+    }
+    // Every reader is polled at each step, as a server does.
+    let mut at = std::collections::BTreeMap::new();
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    for step in 0..24 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        for page in &mut pages {
+            let before = heartbeats(page);
+            page.listen(Duration::ZERO).await;
+            if heartbeats(page) > before {
+                *at.entry(step).or_insert(0) += 1;
+            }
+        }
+    }
+    assert_eq!(at.values().sum::<i32>(), 64, "{at:?}");
+    assert!(at.len() > 8, "{at:?}");
+    assert!(at.values().all(|&crowd| crowd < 20), "{at:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_heartbeat_means_none() {
+    let sse = Manager::builder().no_heartbeat().build().unwrap();
+    let mut page = page(&sse).await;
+    page.listen(Duration::from_secs(3600)).await;
+    assert_eq!(heartbeats(&page), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_of_a_quiet_topic_is_moved_on_by_marks() {
+    let sse = with_history();
+    let events = {
+        let sse = sse.clone();
+        move |request: prism_sse::SseRequest| async move {
+            let quiet = prism_sse::Audience::select("quiet").unwrap();
+            sse.respond(request.audience(quiet).start(Start::Now))
+        }
+    };
+    let app = axum::Router::new().route("/", axum::routing::get(events));
+    let mut page = Client::connect(app, "/").await.unwrap();
+    let open = page.expect_named("prism.open").await;
+    sse.publish("loud", "x").unwrap();
+    let marks = page.listen(Duration::from_secs(601)).await;
+    assert_eq!(marks.len(), 1, "{marks:?}");
+    assert_eq!((&*marks[0].name, &*marks[0].data), ("prism.mark", ""));
+    assert_eq!(marks[0].id, open.id.replace(".0", ".1"));
+    assert!(page.listen(Duration::from_secs(3600)).await.is_empty(), "nothing to tell");
+    for _ in 0..30_000 {
+        sse.publish("loud", "x").unwrap();
+    }
+    page.listen(Duration::from_secs(601)).await;
+    page.reconnect().await.unwrap();
+    assert!(page.headers().get("prism-gap").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn marks_come_in_a_quarter_of_the_retention() {
+    let retention = Retention::default().age(Duration::from_secs(400));
+    let sse = Manager::builder().history(retention).build().unwrap();
+    let mut page = page(&sse).await;
+    page.expect_named("prism.open").await;
+    let mut hidden = 0;
+    for _ in 0..10 {
+        let secret = prism_sse::Publication::new("t", "x").unwrap().private();
+        sse.append(secret).unwrap();
+        hidden += 1;
+        let marks = page.listen(Duration::from_secs(101)).await;
+        assert_eq!(marks.len(), 1, "after {hidden} events it may not read");
+    }
+}
+
+#[test]
+fn a_runtime_that_ends_takes_no_reader_with_it() {
+    let sse = Manager::new();
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut connection = sse.add_connection();
+    runtime().block_on(async {
+        futures_util::StreamExt::next(&mut connection).await.unwrap();
+        let waiting = tokio::time::timeout(Duration::from_millis(1), async {
+            futures_util::StreamExt::next(&mut connection).await
+        });
+        assert!(waiting.await.is_err(), "nothing is due");
+    });
+    // The driver went down with its runtime. Without any, the publisher wakes.
+    sse.broadcast("one").unwrap();
+    let one = futures_util::FutureExt::now_or_never(futures_util::StreamExt::next(&mut connection));
+    assert_eq!(one.unwrap().unwrap(), "data: one\n\n");
+    runtime().block_on(async {
+        let reader =
+            tokio::spawn(async move { futures_util::StreamExt::next(&mut connection).await });
+        tokio::task::yield_now().await;
+        sse.broadcast("two").unwrap();
+        assert_eq!(reader.await.unwrap().unwrap(), "data: two\n\n");
+    });
+}

@@ -1,0 +1,110 @@
+//! What things cost in memory, counted by the allocator and not by luck.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+use std::alloc::System;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use futures_util::{FutureExt, StreamExt};
+use prism_sse::{Audience, Connection, Manager, Retention, Start};
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// One measurement at a time: the counters are the process's.
+static MEASURING: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    MEASURING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Bytes that are allocated now.
+fn live() -> usize {
+    let stats = ALLOCATOR.stats();
+    stats.bytes_allocated - stats.bytes_deallocated
+}
+
+/// Bytes that `make`'s result holds on to.
+fn held<T>(make: impl FnOnce() -> T) -> (usize, T) {
+    let before = live();
+    let made = make();
+    (live() - before, made)
+}
+
+fn open(sse: &Manager, count: usize) -> Vec<Connection> {
+    let mut connections = Vec::with_capacity(count);
+    for _ in 0..count {
+        let mut connection = sse.add_connection();
+        connection.next().now_or_never().unwrap();
+        assert!(connection.next().now_or_never().is_none());
+        connections.push(connection);
+    }
+    connections
+}
+
+#[tokio::test]
+async fn an_idle_connection_costs_at_most_512_bytes_and_all_of_it_comes_back() {
+    const COUNT: usize = 10_000;
+    let _alone = alone();
+    for builder in [Manager::builder(), Manager::builder().history(Retention::default())] {
+        let before = live();
+        let sse = builder.build().unwrap();
+        let (bytes, connections) = held(|| open(&sse, COUNT));
+        println!("{} bytes for each idle connection", bytes / COUNT);
+        assert!(bytes / COUNT <= 512, "{}", bytes / COUNT);
+        drop((connections, sse));
+        // The driver ends at its next turn.
+        tokio::task::yield_now().await;
+        assert!(live() <= before + 4096, "{} bytes are still held", live() - before);
+    }
+}
+
+#[tokio::test]
+async fn a_million_events_and_ten_thousand_lagging_readers_stay_within_the_bound() {
+    const BOUND: usize = 4 << 20;
+    let _alone = alone();
+    let retention = Retention::default().count(usize::MAX).bytes(BOUND);
+    let sse = Manager::builder().history(retention).build().unwrap();
+    let readers = open(&sse, 10_000);
+    let before = live();
+    let mut most = 0;
+    for round in 0..100 {
+        for n in 0..10_000 {
+            sse.broadcast(format!("event {n} of round {round}")).unwrap();
+        }
+        most = most.max(live() - before);
+    }
+    println!("at most {most} bytes for a log of {BOUND}");
+    assert!(most <= BOUND + BOUND / 4, "{most}");
+    assert_eq!(sse.stats().published, 1_000_000);
+    drop(readers);
+}
+
+#[tokio::test]
+async fn a_topic_costs_at_most_a_kibibyte_and_is_freed_with_its_last_record_and_reader() {
+    const COUNT: usize = 100_000;
+    let _alone = alone();
+    let retention = Retention::default().count(COUNT).bytes(1 << 30);
+    let sse = Manager::builder().history(retention).build().unwrap();
+    // The ring is the ring's cost: it is full of one topic's events before.
+    for n in 0..COUNT {
+        sse.publish("one topic", format!("event {n}")).unwrap();
+    }
+    let (bytes, ()) = held(|| {
+        for n in 0..COUNT {
+            sse.publish(format!("topic {n}"), format!("event {n}")).unwrap();
+        }
+    });
+    println!("{} bytes for each topic", bytes / COUNT);
+    assert!(bytes / COUNT <= 1024, "{}", bytes / COUNT);
+    assert_eq!(sse.stats().topics, COUNT);
+
+    let reader = sse.subscribe(Audience::select("topic 7").unwrap(), Start::Now).unwrap();
+    for n in 0..COUNT {
+        sse.broadcast(n.to_string()).unwrap();
+    }
+    assert_eq!(sse.stats().topics, 1, "the one that is read");
+    drop(reader);
+    assert_eq!(sse.stats().topics, 0);
+}

@@ -1,0 +1,1 @@
+//! Model checks of the core, in `tests/`. Run them with `cargo xtask loom`.

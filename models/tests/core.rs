@@ -1,0 +1,193 @@
+//! Model checks of the core: loom tries every interleaving of small scenes.
+//!
+//! They run under `--cfg prism_loom`, in a target directory of their own: `cargo xtask loom`. There
+//! is no runtime in a model, so that publishers wake readers themselves; the lock, the flag and the
+//! wake-ups are those of every other build.
+
+#![cfg(prism_loom)]
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+
+use futures_core::Stream;
+use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::thread;
+use prism_sse::{Audience, Connection, Manager, Retention, Start};
+
+/// Counts how often it was woken.
+struct Bell(AtomicUsize);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// A connection that is polled when it was woken, as a server does.
+struct Page {
+    connection: Connection,
+    bell: Arc<Bell>,
+    answered: usize,
+    seen: String,
+}
+
+impl Page {
+    fn new(connection: Connection) -> Self {
+        let bell = Arc::new(Bell(AtomicUsize::new(0)));
+        let mut page = Self { connection, bell, answered: 0, seen: String::new() };
+        page.poll();
+        page.seen.clear();
+        page
+    }
+
+    /// Reads what is there. `true` if the stream ended.
+    fn poll(&mut self) -> bool {
+        let waker = Waker::from(self.bell.clone());
+        let mut cx = Context::from_waker(&waker);
+        loop {
+            match Pin::new(&mut self.connection).poll_next(&mut cx) {
+                Poll::Ready(Some(bytes)) => self.seen += std::str::from_utf8(&bytes).unwrap(),
+                Poll::Ready(None) => return true,
+                Poll::Pending => return false,
+            }
+        }
+    }
+
+    /// Polls as long as the bell has rung since the last poll. `true` if the stream ended.
+    fn answer(&mut self) -> bool {
+        loop {
+            let rung = self.bell.0.load(Ordering::SeqCst);
+            if rung == self.answered {
+                return false;
+            }
+            self.answered = rung;
+            if self.poll() {
+                return true;
+            }
+        }
+    }
+
+    fn data(&self) -> Vec<&str> {
+        self.seen.lines().filter_map(|line| line.strip_prefix("data: ")).collect()
+    }
+}
+
+fn select(sse: &Manager, topics: &[&str]) -> Connection {
+    sse.subscribe(Audience::select(topics).unwrap(), Start::Now).unwrap()
+}
+
+#[test]
+fn a_reader_that_begins_to_wait_while_an_event_is_published_gets_it() {
+    loom::model(|| {
+        let sse = Manager::new();
+        let mut page = Page::new(sse.add_connection());
+        let publisher = {
+            let sse = sse.clone();
+            thread::spawn(move || {
+                sse.broadcast("x").unwrap();
+            })
+        };
+        page.poll();
+        publisher.join().unwrap();
+        page.answer();
+        assert_eq!(page.data(), ["x"]);
+    });
+}
+
+#[test]
+fn a_reader_of_two_topics_sees_them_in_the_order_of_the_log() {
+    loom::model(|| {
+        let sse = Manager::new();
+        let mut page = Page::new(select(&sse, &["a", "b"]));
+        let publish = |topic: &'static str| {
+            let sse = sse.clone();
+            thread::spawn(move || {
+                let ack = sse.publish(topic, topic).unwrap().try_ack().unwrap().unwrap();
+                ack.position.seq
+            })
+        };
+        let (a, b) = (publish("a"), publish("b"));
+        page.answer();
+        let (a, b) = (a.join().unwrap(), b.join().unwrap());
+        page.answer();
+        assert_eq!(page.data(), if a < b { ["a", "b"] } else { ["b", "a"] });
+    });
+}
+
+#[test]
+fn a_reader_that_comes_while_an_event_is_published_gets_it_live_or_by_its_place() {
+    loom::model(|| {
+        let sse = Manager::builder().history(Retention::default()).build().unwrap();
+        let publisher = {
+            let sse = sse.clone();
+            thread::spawn(move || {
+                sse.broadcast("x").unwrap();
+            })
+        };
+        let connection = sse.add_connection();
+        publisher.join().unwrap();
+        let mut page = Page::new(connection);
+        page.poll();
+        // What it did not get is before the place it was told.
+        let replay = sse.subscribe(Audience::everything(), Start::Oldest).unwrap();
+        assert_eq!(Page::new(replay).connection.gap(), None);
+        assert!(page.data().len() <= 1);
+    });
+}
+
+#[test]
+fn a_connection_that_begins_while_the_manager_closes_ends() {
+    loom::model(|| {
+        let sse = Manager::new();
+        let closing = {
+            let sse = sse.clone();
+            thread::spawn(move || sse.close())
+        };
+        let mut page = Page::new(sse.add_connection());
+        let ended = page.poll();
+        closing.join().unwrap();
+        assert!(ended || page.answer(), "closed, and still open");
+        assert_eq!(sse.connection_count(), 0);
+    });
+}
+
+#[test]
+fn the_last_reader_may_go_while_an_event_is_published() {
+    loom::model(|| {
+        let sse = Manager::new();
+        let page = Page::new(select(&sse, &["a"]));
+        let other = Page::new(select(&sse, &["a"]));
+        let publisher = {
+            let sse = sse.clone();
+            thread::spawn(move || {
+                sse.publish("a", "x").unwrap();
+            })
+        };
+        drop(page);
+        drop(other);
+        publisher.join().unwrap();
+        assert_eq!((sse.connection_count(), sse.stats().audiences), (0, 0));
+    });
+}
+
+#[test]
+fn who_stays_is_woken_although_who_goes_changes_the_order_of_members() {
+    loom::model(|| {
+        let sse = Manager::new();
+        let first = Page::new(sse.add_connection());
+        let mut second = Page::new(sse.add_connection());
+        let publisher = {
+            let sse = sse.clone();
+            thread::spawn(move || {
+                sse.broadcast("x").unwrap();
+            })
+        };
+        // The second takes the place of the first while both are due.
+        drop(first);
+        publisher.join().unwrap();
+        second.answer();
+        assert_eq!(second.data(), ["x"]);
+    });
+}
