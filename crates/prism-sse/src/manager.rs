@@ -95,7 +95,8 @@ impl Manager {
     /// Hands an event to one connection, in its place among what is broadcast.
     ///
     /// It carries no id of ours, is not kept, and is gone with the connection. What must survive a
-    /// reconnect is published to a topic of the user.
+    /// reconnect is published to a topic of the user. With history it cannot carry an id at all,
+    /// since a reader could not resume from it.
     ///
     /// # Errors
     ///
@@ -103,6 +104,9 @@ impl Manager {
     pub fn send(&self, event: impl Into<Event>, to: ConnectionId) -> Result<Receipt, SendError> {
         let event = event.into();
         self.check(&event).map_err(SendError::Publish)?;
+        if self.shared.settings.has_history() && event.event_id().is_some() {
+            return Err(SendError::IdNotKept);
+        }
         if self.shared.lock().find(to).is_none() {
             return Err(SendError::NoSuchConnection { id: to });
         }
@@ -390,6 +394,8 @@ impl std::error::Error for PublishError {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendError {
+    /// The event has an id, which a manager with history could not resume from.
+    IdNotKept,
     /// No open connection has this id.
     NoSuchConnection {
         /// The id.
@@ -402,6 +408,9 @@ pub enum SendError {
 impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::IdNotKept => {
+                f.write_str("an event to one connection is not kept, and so cannot carry an id")
+            }
             Self::NoSuchConnection { id } => write!(f, "no open connection has the id {id}"),
             Self::Publish(error) => error.fmt(f),
         }

@@ -100,8 +100,7 @@ impl Event {
     ///
     /// # Errors
     ///
-    /// [`InvalidEvent`] if the id is empty, too long, or contains a line break or NUL; and
-    /// [`InvalidEvent::NoData`] on a comment.
+    /// [`InvalidEvent`] if the id is not an [`EventId`], and [`InvalidEvent::NoData`] on a comment.
     pub fn id<T>(mut self, id: T) -> Result<Self, InvalidEvent>
     where
         T: TryInto<EventId>,
@@ -303,6 +302,12 @@ pub enum InvalidEvent {
         /// The field it was meant for.
         field: Field,
     },
+    /// An id that would not come back as it was: the browser returns it in a request header, which
+    /// loses spaces and tabs at either end and has no control characters.
+    NotHeaderText {
+        /// The field it was meant for.
+        field: Field,
+    },
     /// A comment has no id and no name.
     NoData {
         /// The field it was meant for.
@@ -359,6 +364,11 @@ impl fmt::Display for InvalidEvent {
             Self::Empty { field } => write!(f, "{field} must not be empty: leave it out instead"),
             Self::Json { reason } => write!(f, "the value does not serialise as JSON: {reason}"),
             Self::LineBreak { field } => write!(f, "{field} must not contain a line break"),
+            Self::NotHeaderText { field } => write!(
+                f,
+                "{field} comes back in a request header: it must not contain control characters, \
+                 and not begin or end with a space"
+            ),
             Self::NoData { field } => write!(f, "a comment cannot carry {field}"),
             Self::Nul { field } => write!(f, "{field} must not contain NUL"),
             Self::RetryFraction => {
@@ -427,6 +437,11 @@ mod tests {
         let cases = [
             (Event::new("").id("a\0b"), "an event's id must not contain NUL"),
             (Event::new("").id("a\rb"), "an event's id must not contain a line break"),
+            (
+                Event::new("").id(" a"),
+                "an event's id comes back in a request header: it must not contain control \
+                 characters, and not begin or end with a space",
+            ),
             (Event::new("").id(""), "an event's id must not be empty: leave it out instead"),
             (Event::new("").event("\n"), "an event's name must not contain a line break"),
             (

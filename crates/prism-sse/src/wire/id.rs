@@ -92,7 +92,8 @@ impl fmt::Display for InvalidPosition {
 
 impl std::error::Error for InvalidPosition {}
 
-/// An id a publisher chose: not empty, at most 255 bytes, no line break, no NUL.
+/// An id a publisher chose: 1 to 255 bytes, without control characters, and without a space at
+/// either end. A browser returns it in a header, and it must come back as it was.
 ///
 /// Ids that begin with `#` and the id `earliest` are the hub's own; a manager with history
 /// refuses to publish them.
@@ -119,6 +120,10 @@ impl TryFrom<&str> for EventId {
 
     fn try_from(id: &str) -> Result<Self, InvalidEvent> {
         check_token(id, Field::Id, limits::EVENT_ID_BYTES_MAX)?;
+        let outer = id.starts_with([' ', '\t']) || id.ends_with([' ', '\t']);
+        if outer || id.bytes().any(|byte| byte.is_ascii_control() && byte != b'\t') {
+            return Err(InvalidEvent::NotHeaderText { field: Field::Id });
+        }
         Ok(Self(id.into()))
     }
 }

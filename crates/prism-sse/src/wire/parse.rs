@@ -80,10 +80,12 @@ impl Parser {
         Self::with_limit(limits::PARSER_BYTES_MAX)
     }
 
-    /// A parser that drops an event with a line, or with data, above `limit` bytes.
+    /// A parser that drops an event with a line, or with data, above `limit` bytes, of which there
+    /// is at least one.
     pub fn with_limit(limit: usize) -> Self {
         Self {
-            limit,
+            // Of a line that is cut, the first byte tells whether it matters.
+            limit: limit.max(1),
             start: Start::Mark(0),
             after_cr: false,
             line: Vec::new(),

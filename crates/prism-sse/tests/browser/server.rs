@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::process::Process;
+use crate::wait::wait_for;
 
 /// A free port of the loopback interface, which the system chooses.
 const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -75,11 +76,20 @@ impl Server {
         // A runtime of its own is what lets all of the server go away at once.
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime can be made");
-        let bound = runtime.spawn(TcpListener::bind(address)).await.expect("no panic in there");
-        let listener = bound.unwrap_or_else(|error| panic!("cannot listen on {address}: {error}"));
-        let address = listener.local_addr().expect("a listener has an address");
-        runtime.spawn(async move { axum::serve(listener, app).await });
-        Self { address, runtime: Some(runtime) }
+        let handle = runtime.handle().clone();
+        let mut server = Self { address, runtime: Some(runtime) };
+
+        // A server that was stopped a moment ago may still hold the address.
+        let listener = wait_for(&format!("can listen on {address}"), || {
+            let listener = std::net::TcpListener::bind(address).ok()?;
+            listener.set_nonblocking(true).ok()?;
+            let _context = handle.enter();
+            TcpListener::from_std(listener).ok()
+        });
+        let listener = listener.await;
+        server.address = listener.local_addr().expect("a listener has an address");
+        handle.spawn(async move { axum::serve(listener, app).await });
+        server
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

@@ -104,7 +104,7 @@ proptest! {
     fn pieces_of_line_noise_mean_what_the_whole_means(
         noise in line_noise(),
         places in vec(any::<usize>(), 0..12),
-        limit in prop_oneof![Just(usize::MAX), 0..40_usize],
+        limit in prop_oneof![Just(usize::MAX), 1..40_usize],
     ) {
         let whole = parse(Parser::with_limit(limit), [&noise[..]]);
         prop_assert_eq!(parse(Parser::with_limit(limit), cut(&noise, &places)), whole);
@@ -114,7 +114,7 @@ proptest! {
     fn any_bytes_are_read_without_harm_and_within_the_limit(
         noise in prop_oneof![line_noise(), vec(any::<u8>(), 0..200)],
         places in vec(any::<usize>(), 0..12),
-        limit in 0..40_usize,
+        limit in 1..40_usize,
     ) {
         let mut parser = Parser::with_limit(limit);
         for mut piece in cut(&noise, &places) {
@@ -128,7 +128,7 @@ proptest! {
     #[test]
     fn with_a_limit_an_event_is_whole_or_discarded(
         noise in line_noise(),
-        limit in 0..40_usize,
+        limit in 1..40_usize,
     ) {
         let all = parse_whole(&noise);
         let limited = parse(Parser::with_limit(limit), [&noise[..]]);

@@ -65,7 +65,18 @@ fn must_be_refused(fields: &Fields) -> bool {
     let retry = fields.retry.is_some_and(|retry| {
         retry > Duration::from_millis(2_147_483_647) || retry.subsec_nanos() % 1_000_000 != 0
     });
-    (fields.is_comment && breaks(&fields.text)) || token(&fields.id) || token(&fields.name) || retry
+    let id = fields.id.as_deref().is_some_and(loses_in_a_header);
+    (fields.is_comment && breaks(&fields.text))
+        || token(&fields.id)
+        || token(&fields.name)
+        || id
+        || retry
+}
+
+/// Whether a request header would bring something else back.
+fn loses_in_a_header(id: &str) -> bool {
+    id.trim_matches([' ', '\t']) != id
+        || id.chars().any(|char| char < ' ' && char != '\t' || char == '\x7f')
 }
 
 /// Whether the reason that was given is true of these fields.
@@ -80,6 +91,7 @@ fn holds(reason: &InvalidEvent, fields: &Fields) -> bool {
     match reason {
         InvalidEvent::Empty { field } => says(field, &str::is_empty),
         InvalidEvent::LineBreak { field } => says(field, &|text| text.contains(['\r', '\n'])),
+        InvalidEvent::NotHeaderText { field } => says(field, &loses_in_a_header),
         InvalidEvent::Nul { field } => says(field, &|text| text.contains('\0')),
         InvalidEvent::NoData { field } => fields.is_comment && says(field, &|_| true),
         InvalidEvent::RetryFraction => {
