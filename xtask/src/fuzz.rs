@@ -25,13 +25,13 @@ pub(crate) fn run(root: &Path, target: &str, time: Duration) -> Result<(), Strin
             .args(["test", "--locked", "--package", "prism-fuzz", "--tests", target])
             .args(["--", "--exact", "--nocapture"])
             .env("BOLERO_RANDOM_TEST_TIME_MS", time.as_millis().to_string())
-            // Without this the engine stops after a thousand inputs, whatever the time.
+            // A limit of inputs, if the environment has one, must not end it before its time.
             .env("BOLERO_RANDOM_ITERATIONS", usize::MAX.to_string()),
     )
 }
 
 /// The names of all targets, in order.
-fn targets(dir: &Path) -> Result<Vec<String>, String> {
+pub(crate) fn targets(dir: &Path) -> Result<Vec<String>, String> {
     let unreadable = |error| format!("{} is not readable: {error}", dir.display());
     let mut targets = Vec::new();
     for entry in fs::read_dir(dir).map_err(unreadable)? {

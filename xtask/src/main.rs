@@ -6,6 +6,7 @@
 
 mod fuzz;
 mod process;
+mod stress;
 mod test;
 mod tidy;
 mod tree;
@@ -23,10 +24,13 @@ Tasks:
                                need. With --no-browser, leave the browser tests out.
   loom                         Check the models of the core: every interleaving of small scenes.
   fuzz TARGET [--seconds N]    Run one target of the fuzz crate for N seconds (default 60).
+  stress [--minutes N]         Make up histories and inputs for N minutes (default 10), and check
+                               the models.
   help                         Show this text.
 ";
 
 const FUZZ_TIME: Duration = Duration::from_secs(60);
+const STRESS_TIME: Duration = Duration::from_secs(10 * 60);
 
 /// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,6 +40,7 @@ enum Task {
     Loom,
     Test { browser: bool },
     Fuzz { target: String, time: Duration },
+    Stress { time: Duration },
 }
 
 fn main() -> ExitCode {
@@ -68,6 +73,7 @@ fn perform(task: Task) -> Result<(), String> {
         Task::Loom => test::loom(&root),
         Task::Test { browser } => test::run(&root, browser),
         Task::Fuzz { target, time } => fuzz::run(&root, &target, time),
+        Task::Stress { time } => stress::run(&root, time),
     }
 }
 
@@ -85,9 +91,18 @@ fn parse(args: &[&str]) -> Result<Task, String> {
         ["fuzz", target, "--seconds", seconds] | ["fuzz", "--seconds", seconds, target]
             if !target.starts_with('-') =>
         {
-            Ok(Task::Fuzz { target: (*target).to_owned(), time: parse_seconds(seconds)? })
+            Ok(Task::Fuzz {
+                target: (*target).to_owned(),
+                time: Duration::from_secs(parse_count("--seconds", seconds)?),
+            })
         }
         ["fuzz", ..] => Err("fuzz takes a TARGET, and optionally --seconds N".to_owned()),
+        ["stress"] => Ok(Task::Stress { time: STRESS_TIME }),
+        ["stress", "--minutes", minutes] => {
+            let minutes = parse_count("--minutes", minutes)?;
+            Ok(Task::Stress { time: Duration::from_secs(60 * minutes) })
+        }
+        ["stress", ..] => Err("stress takes --minutes N, or nothing".to_owned()),
         [task @ ("tidy" | "loom" | "test"), rest @ ..] => {
             Err(format!("{task} does not take `{}`", rest.join(" ")))
         }
@@ -95,10 +110,10 @@ fn parse(args: &[&str]) -> Result<Task, String> {
     }
 }
 
-fn parse_seconds(text: &str) -> Result<Duration, String> {
+fn parse_count(flag: &str, text: &str) -> Result<u64, String> {
     match text.parse::<u32>() {
-        Ok(seconds @ 1..) => Ok(Duration::from_secs(u64::from(seconds))),
-        _ => Err(format!("--seconds takes a whole number from 1 on, not `{text}`")),
+        Ok(count @ 1..) => Ok(u64::from(count)),
+        _ => Err(format!("{flag} takes a whole number from 1 on, not `{text}`")),
     }
 }
 
@@ -121,12 +136,14 @@ mod tests {
     fn every_task_of_the_usage_text_is_understood() {
         let fuzz =
             |seconds| Task::Fuzz { target: "parse".to_owned(), time: Duration::from_secs(seconds) };
-        let cases: [(&[&str], Task); 8] = [
+        let cases: [(&[&str], Task); 10] = [
             (&["help"], Task::Help),
             (&["tidy"], Task::Tidy),
             (&["loom"], Task::Loom),
             (&["test"], Task::Test { browser: true }),
             (&["test", "--no-browser"], Task::Test { browser: false }),
+            (&["stress"], Task::Stress { time: Duration::from_secs(600) }),
+            (&["stress", "--minutes", "2"], Task::Stress { time: Duration::from_secs(120) }),
             (&["fuzz", "parse"], fuzz(60)),
             (&["fuzz", "parse", "--seconds", "5"], fuzz(5)),
             (&["fuzz", "--seconds", "5", "parse"], fuzz(5)),

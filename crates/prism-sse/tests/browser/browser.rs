@@ -25,13 +25,13 @@ const ARGUMENTS: &[&str] = &[
     "--disable-component-update",
     "--disable-sync",
     "--disable-dev-shm-usage",
-    // Its processes leave the group they were started in, and outlive it for a while.
-    "--disable-crashpad-for-testing",
     // A picture taken in the middle of an animation shows what never was.
     "--force-prefers-reduced-motion",
 ];
 
 /// A Chromium with a profile of its own and the driver that leads it. Dropping it ends both.
+///
+/// Chromium's crash handlers put themselves into other process groups. They end when it does.
 pub(crate) struct Browser {
     client: Client,
     // Dropped in this order: what the processes keep in the directory goes after them.

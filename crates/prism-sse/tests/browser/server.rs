@@ -80,7 +80,8 @@ impl Server {
         let mut server = Self { address, runtime: Some(runtime) };
 
         // A server that was stopped a moment ago may still hold the address.
-        let listener = wait_for(&format!("can listen on {address}"), || {
+        let what = format!("listening on {address}");
+        let listener = wait_for(&what, || {
             let listener = std::net::TcpListener::bind(address).ok()?;
             listener.set_nonblocking(true).ok()?;
             let _context = handle.enter();
