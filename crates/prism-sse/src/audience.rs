@@ -42,17 +42,20 @@ impl Audience {
         Ok(Self { selectors, grants: Box::default(), broadcasts: true })
     }
 
-    /// Lets the audience read private records of the topics that `grants` choose.
+    /// Lets the audience read private records of the topics that `grants` choose too. `*` opens
+    /// everything, private broadcasts included.
     ///
     /// # Errors
     ///
-    /// As [`select`](Self::select).
+    /// As [`select`](Self::select), counting all grants.
     pub fn grant(mut self, grants: impl OneOrMany<Selector>) -> Result<Self, InvalidTopic> {
-        self.grants = collect(grants, limits::SELECTORS_MAX)?;
+        let mut all = self.grants.into_vec();
+        grants.append_to(&mut all)?;
+        self.grants = collect(all, limits::SELECTORS_MAX)?;
         Ok(self)
     }
 
-    /// Whether broadcasts reach an audience that names its topics. They do unless this says no.
+    /// Whether broadcasts reach the audience. They do unless this says no.
     #[must_use]
     pub fn broadcasts(mut self, wanted: bool) -> Self {
         self.broadcasts = wanted;
@@ -75,13 +78,17 @@ impl Audience {
     }
 
     pub(crate) fn wants_broadcasts(&self) -> bool {
-        self.broadcasts || self.selects_any()
+        self.broadcasts
     }
 
-    /// Whether a private record of one of these topics is open to the audience.
+    /// Whether a private record of one of these topics is open to the audience. A private broadcast
+    /// has no topics.
     pub(crate) fn is_granted<'a>(&self, topics: impl IntoIterator<Item = &'a Topic>) -> bool {
         if self.grants.is_empty() {
             return false;
+        }
+        if self.grants.contains(&Selector::Any) {
+            return true;
         }
         topics.into_iter().any(|topic| self.grants.iter().any(|grant| grant.matches(topic)))
     }
@@ -105,8 +112,11 @@ mod tests {
         let [a, secret] = ["a", "secret"].map(|name| Topic::try_from(name).unwrap());
         assert!(!audience.is_granted([&a]));
         assert!(audience.is_granted([&a, &secret]));
-        let all = Audience::select("a").unwrap().grant("*").unwrap();
-        assert!(all.is_granted([&a]));
+        let all = audience.clone().grant("*").unwrap();
+        assert!(all.is_granted([&a]) && all.is_granted([]));
+        assert!(!audience.is_granted([]));
+        let both = audience.grant("a").unwrap();
+        assert!(both.is_granted([&a]) && both.is_granted([&secret]), "grants add up");
     }
 
     #[test]

@@ -34,6 +34,7 @@ use crate::random;
 use crate::subscription::{Read, Reader, Start, Subscription};
 use crate::wire::{ConnectionId, HEARTBEAT};
 
+#[must_use = "dropping a connection ends it"]
 /// Someone who listens. Dropping it ends the connection and frees everything it held.
 ///
 /// ```
@@ -114,7 +115,7 @@ impl Manager {
                 return Err(SubscribeError::Closed);
             }
             match self.shared().settings.max_connections {
-                Some(max) if state.open() >= max => Err(SubscribeError::Full { max }),
+                Some(max) if state.held() >= max => Err(SubscribeError::Full { max }),
                 _ => Ok(()),
             }
         })
@@ -145,37 +146,54 @@ impl Connection {
         let shared = Arc::clone(manager.shared());
         let random = u128::from(random::bits()) << 32 | u128::from(random::bits() as u32);
         let now = shared.now();
-        let start = match wish.start {
-            Start::After(_) if !shared.settings.has_history() => Start::Now,
-            start => start,
+        let has_history = shared.settings.has_history();
+        let start = match (&wish.last_event_id, wish.start) {
+            (Some(id), _) if has_history => Start::After(id.clone()),
+            (_, Start::After(_)) if !has_history => Start::Now,
+            (_, start) => start,
         };
         let mut guard = shared.lock();
         let state = &mut *guard;
         admit(state)?;
         state.log.trim(now);
-        let (slot, id) = state.connect(random, now, wish.audience, wish.state, &shared.settings);
+        let (slot, id, rests_too_long) =
+            state.connect(random, now, wish.audience, wish.state, &shared.settings);
         let (subscription, gap) = Subscription::open(&state.log, reader(state, slot), &start);
         state.counts.gaps += u64::from(gap.is_some());
         let told = subscription.told();
         let opening = control::opening(&shared.settings, &state.log, id, told, gap, &start);
         let handle = ConnectionRef::new(Arc::downgrade(&shared), id, state.attached(slot));
         let closed = state.is_closed();
-        let ended = if closed { state.close(slot, CloseReason::Shutdown) } else { None };
+        if closed {
+            state.close(slot, CloseReason::Shutdown);
+        }
         drop(guard);
-
-        connected(&shared.settings.hooks, &handle, wish.last_event_id.as_deref());
-        disconnected(&shared.settings.hooks, &shared, ended);
-        let opening = Some(opening.into());
-        Ok(Self {
+        if rests_too_long {
+            shared.wake();
+        }
+        let connection = Self {
             shared,
             slot,
             id,
             subscription,
-            opening,
+            opening: Some(opening.into()),
             gap,
             said_goodbye: closed,
             ended: closed,
-        })
+        };
+        connection.greet(&handle, wish.last_event_id.as_deref());
+        Ok(connection)
+    }
+
+    /// Tells the application that the connection began, and then that it ended, if it did.
+    fn greet(&self, handle: &ConnectionRef, last: Option<&str>) {
+        let hooks = &self.shared.settings.hooks;
+        if !hooks.any() {
+            return;
+        }
+        connected(hooks, handle, last);
+        let ended = self.shared.lock().greet(self.slot);
+        disconnected(hooks, &self.shared, ended);
     }
 
     /// The connection's id, for [`Manager::send`].
@@ -266,7 +284,8 @@ impl Connection {
     /// Takes what is due: one event as it stands in the log, or several small ones joined.
     fn gather(&mut self, state: &State, until: u64) -> Gathered {
         let (log, reader) = (&state.log, reader(state, self.slot));
-        let first = match self.subscription.read(log, reader, until) {
+        let mut budget = limits::READ_BUDGET;
+        let first = match self.subscription.read(log, reader, until, &mut budget) {
             Read::Record(record) => &record.framed,
             Read::AtEnd => return Gathered::Nothing,
             Read::Budget => return Gathered::Budget,
@@ -276,7 +295,8 @@ impl Connection {
         let mut joined = Vec::new();
         loop {
             let before = self.subscription;
-            let Read::Record(record) = self.subscription.read(log, reader, until) else { break };
+            let read = self.subscription.read(log, reader, until, &mut budget);
+            let Read::Record(record) = read else { break };
             let so_far = if events == 1 { first.as_block().len() } else { joined.len() };
             let block = record.framed.as_block();
             if so_far + block.len() > limits::FRAME_BYTES {
@@ -303,31 +323,34 @@ impl Connection {
         let settings = &self.shared.settings;
         let log = &state.log;
         let told = self.subscription.told();
+        // What cannot be told in the stream is told at the next connect.
+        let disconnects = gap == Gap::Lag && settings.on_lag() == OnLag::Disconnect;
+        if disconnects || !settings.tells_gaps() {
+            *ended = state.close(self.slot, CloseReason::Lagged);
+            return Step::End;
+        }
         match (gap, settings.on_lag()) {
-            (Gap::Lag, OnLag::Disconnect) => {
-                *ended = state.close(self.slot, CloseReason::Lagged);
-                return Step::End;
-            }
             (Gap::Lag, OnLag::LatestPerTopic) => self.subscription.skip_to_newest(log),
-            (Gap::Lag, OnLag::SkipWithGap) => self.subscription.skip_to_end(log),
+            (Gap::Lag, _) => self.subscription.skip_to_end(log),
             _ => self.subscription.skip_to_oldest(log),
         }
         // A place in an order that was replaced has no name any more.
-        let after = (gap == Gap::Lag).then(|| log.position(told)).flatten();
+        let after = (gap != Gap::Epoch).then(|| log.position(told)).flatten();
         let resumed_at = log.position(self.subscription.told());
-        let mut bytes = Vec::new();
-        control::gap(settings, gap, after, resumed_at, &mut bytes);
+        let bytes = control::gap(settings, gap, after, resumed_at);
         state.counts.gaps += 1;
         state.progress(self.slot, now);
-        if bytes.is_empty() { Step::Again } else { Step::Bytes(bytes.into()) }
+        Step::Bytes(bytes.into())
     }
 
     fn say_goodbye(&mut self, state: &State, closing: Closing) -> Step {
-        if self.said_goodbye || !self.shared.settings.has_control_events() {
+        // A place of an order that was replaced meanwhile must not be told as one of the new order.
+        let replaced = state.log.was_replaced(closing.end);
+        if self.said_goodbye || replaced || !self.shared.settings.has_control_events() {
             return Step::End;
         }
         self.said_goodbye = true;
-        self.mark(&state.log, closing.applied)
+        self.mark(&state.log, closing.applied.max(self.subscription.told()))
     }
 
     fn keep_alive(&mut self, state: &mut State, now: u64) -> Step {
@@ -347,9 +370,7 @@ impl Connection {
 
     fn mark(&mut self, log: &Log, applied: u64) -> Step {
         self.subscription.tell(applied);
-        let mut bytes = Vec::new();
-        control::mark(log.position(applied), &mut bytes);
-        Step::Bytes(bytes.into())
+        Step::Bytes(control::mark(log.position(applied)).into())
     }
 }
 
@@ -363,7 +384,7 @@ enum Gathered {
 fn reader(state: &State, slot: u32) -> Reader<'_> {
     let entry = state.entry(slot);
     let shared = &state.audiences[entry.audience()];
-    Reader { audience: &shared.audience, walk: shared.walk(), direct: entry.direct() }
+    Reader { audience: &shared.audience, walk: shared.walk(entry.direct()) }
 }
 
 impl Stream for Connection {
@@ -388,8 +409,8 @@ impl Body for Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        let (ended, waker) = self.shared.lock().disconnect(self.slot);
-        drop(waker);
+        let (ended, held) = self.shared.lock().disconnect(self.slot);
+        drop(held);
         disconnected(&self.shared.settings.hooks, &self.shared, ended);
     }
 }

@@ -55,18 +55,32 @@ pub const HISTORY_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What a record costs beside its bytes: its entry in the ring and in its topics' indexes, and the
 /// allocator's. Counted against the ring's bytes, so that a flood of empty events is bounded too.
-pub const RECORD_OVERHEAD_BYTES: usize = 256;
+pub(crate) const RECORD_OVERHEAD_BYTES: usize = 256;
+
+/// What one entry in a topic's index costs.
+pub(crate) const INDEX_ENTRY_BYTES: usize = 16;
+
+/// What a topic with records costs beside its name and its entries. Counted against the ring's
+/// bytes, so that a flood of topics is bounded too.
+pub(crate) const TOPIC_OVERHEAD_BYTES: usize = 320;
+
+/// Events to single connections that wait to be read, for all connections together. They are kept
+/// apart from what is published, which they do not push out.
+pub const SENT_RECORDS: usize = 65_536;
+
+/// Bytes of events to single connections that wait to be read.
+pub const SENT_BYTES: usize = 16 * 1024 * 1024;
 
 /// Openings of the log whose positions are still understood. Older ones are a gap.
 pub const EPOCHS_MAX: usize = 1024;
 
 /// Places of the table into which the floors of dropped topics are folded. Two topics that share
 /// a place share the later floor, which can raise a false alarm and never hides a gap.
-pub const DROPPED_TOPICS: usize = 1024;
+pub(crate) const DROPPED_TOPICS: usize = 1024;
 
 /// Publishers' ids remembered after their record was evicted, so that an id that is used again is
 /// told to be expired rather than unknown.
-pub const EVICTED_IDS: usize = 4096;
+pub(crate) const EVICTED_IDS: usize = 4096;
 
 /// Time after which a quiet connection gets a heartbeat. Common proxies close after 60 s.
 /// Setting: [`ManagerBuilder::heartbeat`](crate::ManagerBuilder::heartbeat).
@@ -94,17 +108,17 @@ pub const LAG_AGE: Duration = Duration::from_secs(30);
 pub const STALL: Duration = Duration::from_secs(15);
 
 /// Longest time between two looks at a connection, which bounds how late a stall is seen.
-pub const LOOK: Duration = Duration::from_secs(5);
+pub(crate) const LOOK: Duration = Duration::from_secs(5);
 
 /// Resolution of all timers of connections.
-pub const TICK: Duration = Duration::from_millis(50);
+pub(crate) const TICK: Duration = Duration::from_millis(50);
 
 /// Bytes of consecutive events that one frame of a response body may join. One write of 16 KiB
 /// costs the kernel about what a write of one small event costs.
-pub const FRAME_BYTES: usize = 16 * 1024;
+pub(crate) const FRAME_BYTES: usize = 16 * 1024;
 
 /// Records a reader looks at before it lets others go on.
-pub const READ_BUDGET: usize = 1024;
+pub(crate) const READ_BUDGET: usize = 1024;
 
 /// Readers woken between two looks at the lock.
-pub const WAKE_BATCH: usize = 256;
+pub(crate) const WAKE_BATCH: usize = 256;

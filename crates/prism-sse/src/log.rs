@@ -7,15 +7,17 @@
 //! A record has two numbers. Its *sequence number* is its place in the hub's order and part of the
 //! id a browser sees; a shared engine assigns it, perhaps with holes. Its *index* counts what was
 //! appended here, without holes; a reader's whole state is the index of the record it reads next.
-//! Records that are not part of the order, such as an event sent to one connection, have an index
-//! of their own and the sequence number of the record before them.
+//! An event sent to one connection is not part of the order: it has an index of its own and the
+//! sequence number of the record before it, and a ring of its own, so that it pushes nothing out.
 //!
-//! What was evicted is remembered as a *floor*, for the ring and for each topic: reading from below
-//! a floor is a gap. Topics are dropped with their last record and last reader; their floors are
-//! folded into a table of fixed size, where topics that share a place share the later floor. So a
-//! dropped topic can raise a false alarm, and never hides a gap.
+//! What was evicted is remembered as a *floor*, for the ring and for each topic, apart for public
+//! and private records: reading from below a floor is a gap. Topics are dropped with their last
+//! record and last reader; their floors are folded into a table of fixed size, where topics that
+//! share a place share the later floor. So a dropped topic can raise a false alarm, and never hides
+//! a gap.
 
 mod ids;
+mod ring;
 mod topics;
 
 use std::collections::VecDeque;
@@ -25,8 +27,9 @@ use crate::limits;
 use crate::selector::Topic;
 use crate::wire::{EARLIEST, Epoch, EventId, Framed, Position};
 use ids::PublisherIds;
+use ring::Ring;
 pub(crate) use topics::{EVERYONE, TopicKey};
-use topics::{Floor, Topics};
+use topics::{Floor, Floors, Topics};
 
 /// How much of the past is kept: what exceeds any of the three bounds is evicted, oldest first.
 ///
@@ -72,9 +75,14 @@ impl Retention {
 
     /// The bound that is zero, if one is.
     pub(crate) fn zero(&self) -> Option<&'static str> {
-        [("count", self.count == 0), ("bytes", self.bytes == 0), ("age", self.age.is_zero())]
+        [("count", self.count == 0), ("bytes", self.bytes == 0), ("age", self.age.as_millis() == 0)]
             .into_iter()
             .find_map(|(name, zero)| zero.then_some(name))
+    }
+
+    /// What is kept of events to single connections.
+    fn sent() -> Self {
+        Self { count: limits::SENT_RECORDS, bytes: limits::SENT_BYTES, age: limits::LIVE_AGE }
     }
 
     /// What a manager without history keeps for readers that are a little behind.
@@ -122,6 +130,8 @@ impl Gap {
 /// A record: an event that happened, in the bytes every reader gets.
 #[derive(Debug)]
 pub(crate) struct Record {
+    /// Its number in the log; [`Log::append`] fills it in.
+    pub(crate) index: u64,
     pub(crate) seq: u64,
     /// When it was applied, in milliseconds of the manager's clock.
     pub(crate) at: u64,
@@ -130,6 +140,8 @@ pub(crate) struct Record {
     pub(crate) private: bool,
     /// Not part of the order: for one connection, and gone with it.
     pub(crate) ephemeral: bool,
+    /// Whether a reader that gets it learns of a place: neither a comment nor ephemeral.
+    pub(crate) tells_place: bool,
     /// The id its publisher chose.
     pub(crate) id: Option<EventId>,
     pub(crate) framed: Framed,
@@ -141,23 +153,27 @@ pub(crate) struct Record {
 
 /// Which records a reader walks.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Walk<'a> {
-    /// The ring.
-    All,
-    /// The indexes of these topics, merged by index.
-    Topics(&'a [TopicKey]),
+pub(crate) struct Walk<'a> {
+    /// The topics whose indexes are merged; `None` walks the ring.
+    pub(crate) topics: Option<&'a [TopicKey]>,
+    /// Whether private records may be for the reader.
+    pub(crate) private: bool,
+    /// The nameless topic of what is sent to this reader alone.
+    pub(crate) direct: Option<TopicKey>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Log {
-    retention: Retention,
-    records: VecDeque<Record>,
-    /// Index of `records[0]`.
-    first: u64,
-    bytes: usize,
-    /// Bytes of all records ever appended, so that a difference tells what lies between two.
+    kept: Ring,
+    /// What was sent to single connections.
+    sent: Ring,
+    /// Index that the next record gets.
+    end: u64,
+    /// Bytes of all records ever kept, so that a difference tells what lies between two.
     appended_bytes: u64,
-    floor: Floor,
+    floors: Floors,
+    /// Sequence number of the last record evicted from the ring.
+    floor_seq: u64,
     /// Sequence number up to which the order is known here: the applied mark.
     applied: u64,
     /// Openings of the order, each with the sequence number after which it begins.
@@ -172,12 +188,12 @@ impl Log {
     /// An empty log. `resumable` logs index the ids that publishers chose.
     pub(crate) fn new(retention: Retention, resumable: bool) -> Self {
         Self {
-            retention,
-            records: VecDeque::new(),
-            first: 0,
-            bytes: 0,
+            kept: Ring::new(retention),
+            sent: Ring::new(Retention::sent()),
+            end: 0,
             appended_bytes: 0,
-            floor: Floor::default(),
+            floors: Floors::default(),
+            floor_seq: 0,
             applied: 0,
             epochs: VecDeque::new(),
             topics: Topics::new(),
@@ -186,74 +202,87 @@ impl Log {
         }
     }
 
-    /// Begins a new epoch whose positions follow `after`.
+    /// Begins a new epoch whose positions follow `after`. The answer says whether the order before
+    /// it was replaced.
     ///
-    /// Where the order goes on (`after` is not below the applied mark) ids of earlier epochs stay
-    /// good up to `after`. Where it does not, everything kept belongs to an order that is gone: the
-    /// log forgets it, and each reader is told.
-    pub(crate) fn begin_epoch(&mut self, epoch: Epoch, after: u64) {
-        if after < self.applied {
-            while self.evict() {}
+    /// Where the order goes on (`after` is the applied mark) ids of earlier epochs stay good.
+    /// Where it does not, what is kept belongs to an order that is gone, or has a hole behind it:
+    /// the log forgets it, and each reader is told.
+    pub(crate) fn begin_epoch(&mut self, epoch: Epoch, after: u64) -> bool {
+        let announced_again = self.epochs.back().is_some_and(|&(last, _)| last == epoch);
+        if announced_again && after == self.applied {
+            return false;
+        }
+        let replaced = !self.epochs.is_empty() && after != self.applied;
+        if replaced {
+            while let Some(record) = self.kept.pop() {
+                self.evicted(&record);
+            }
             self.epochs.clear();
             // One index is left out, so that a reader that had everything is told as well.
-            self.first += 1;
-            self.replaced = self.first;
+            self.end += 1;
+            self.replaced = self.end;
             self.topics.forget_floors();
-            self.floor = Floor { index: self.end(), seq: after };
-        } else if self.epochs.is_empty() {
-            self.floor.seq = after;
         }
-        self.topics.raise_base(self.floor);
-        self.applied = after;
+        if self.epochs.is_empty() {
+            let floor = Floor { index: self.end, seq: after };
+            self.floors = Floors { public: floor, private: floor };
+            self.floor_seq = after;
+            self.topics.set_base(self.floors);
+            self.applied = after;
+        }
         if self.epochs.len() == limits::EPOCHS_MAX {
             self.epochs.pop_front();
         }
         self.epochs.push_back((epoch, after));
+        replaced
     }
 
-    /// Appends a record and returns its index.
-    pub(crate) fn append(&mut self, mut record: Record) -> u64 {
-        let index = self.end();
-        if !record.ephemeral {
-            self.applied = record.seq;
-        }
-        for &key in &record.topics {
-            self.topics[key].at.push_back(index);
-        }
-        if let (Some(ids), Some(id)) = (&mut self.ids, &record.id) {
-            ids.insert(id, record.seq);
-        }
-        let size = record_size(&record);
+    /// Appends a record.
+    pub(crate) fn append(&mut self, mut record: Record) {
+        record.index = self.end;
         record.offset = self.appended_bytes;
-        self.bytes += size;
-        self.appended_bytes += size as u64;
+        self.end += 1;
+        for &key in &record.topics {
+            self.topics.push(key, record.index);
+        }
         let now = record.at;
-        self.records.push_back(record);
+        if record.ephemeral {
+            self.sent.push(record);
+        } else {
+            self.applied = record.seq;
+            if let (Some(ids), Some(id)) = (&mut self.ids, &record.id) {
+                ids.insert(id, record.seq);
+            }
+            self.appended_bytes += record.framed.len() as u64;
+            self.kept.push(record);
+        }
         self.trim(now);
-        index
     }
 
     /// Evicts what the retention no longer covers at `now`.
     pub(crate) fn trim(&mut self, now: u64) {
-        let age = u64::try_from(self.retention.age.as_millis()).unwrap_or(u64::MAX);
-        while let Some(oldest) = self.records.front() {
-            let crowded = self.records.len() > self.retention.count
-                || (self.bytes > self.retention.bytes && self.records.len() > 1);
-            if !crowded && oldest.at.saturating_add(age) > now {
-                break;
-            }
-            self.evict();
+        while let Some(record) = self.kept.pop_exceeding(now, self.topics.bytes()) {
+            self.evicted(&record);
         }
+        while let Some(record) = self.sent.pop_exceeding(now, 0) {
+            self.evicted(&record);
+        }
+    }
+
+    /// When a record will next be too old.
+    pub(crate) fn expires(&self) -> Option<u64> {
+        [self.kept.expires(), self.sent.expires()].into_iter().flatten().min()
     }
 
     /// Index that the next record will get.
     pub(crate) fn end(&self) -> u64 {
-        self.first + self.records.len() as u64
+        self.end
     }
 
     /// Index of the oldest record kept.
     pub(crate) fn first(&self) -> u64 {
-        self.first
+        self.kept.oldest().map_or(self.end, |record| record.index)
     }
 
     /// The applied mark: every record of the order up to here was appended.
@@ -261,45 +290,35 @@ impl Log {
         self.applied
     }
 
-    /// The record at `index`, if it is kept.
-    pub(crate) fn get(&self, index: u64) -> Option<&Record> {
-        self.records.get(usize::try_from(index.checked_sub(self.first)?).ok()?)
-    }
-
     /// The record with this sequence number, if it is kept.
     pub(crate) fn find(&self, seq: u64) -> Option<&Record> {
-        let at = self.records.partition_point(|record| record.seq < seq);
-        self.records.get(at).filter(|record| record.seq == seq && !record.ephemeral)
+        self.kept.first_from_seq(seq).filter(|record| record.seq == seq)
     }
 
-    /// The first record from `from` on that `walk`, or the topic `also`, leads to.
-    pub(crate) fn next(
-        &self,
-        from: u64,
-        walk: Walk<'_>,
-        also: Option<TopicKey>,
-    ) -> Option<(u64, &Record)> {
-        let from = from.max(self.first);
-        let index = match walk {
-            Walk::All => from,
-            Walk::Topics(keys) => keys
-                .iter()
-                .chain(&also)
-                .filter_map(|&key| self.topics[key].first_from(from))
-                .min()?,
+    /// The first record from `from` on that `walk` leads to.
+    pub(crate) fn next(&self, from: u64, walk: Walk<'_>) -> Option<&Record> {
+        let kept = match walk.topics {
+            None => self.kept.first_from(from),
+            Some(keys) => {
+                let first = keys.iter().filter_map(|&key| self.topics[key].first_from(from)).min();
+                first.and_then(|index| self.kept.get(index))
+            }
         };
-        Some((index, self.get(index)?))
+        let sent = walk.direct.and_then(|key| self.topics[key].first_from(from));
+        match sent.and_then(|index| self.sent.get(index)) {
+            Some(sent) if kept.is_none_or(|kept| sent.index < kept.index) => Some(sent),
+            _ => kept,
+        }
     }
 
     /// Whether a reader at `from` lost a record of its `walk` to eviction.
-    pub(crate) fn missed(&self, from: u64, walk: Walk<'_>, also: Option<TopicKey>) -> bool {
-        from < self.first
-            && match walk {
-                Walk::All => true,
-                Walk::Topics(keys) => {
-                    keys.iter().chain(&also).any(|&key| self.topics[key].floor.index > from)
-                }
-            }
+    pub(crate) fn missed(&self, from: u64, walk: Walk<'_>) -> bool {
+        let lost = |floors: Floors| floors.of(walk.private).index > from;
+        let kept = match walk.topics {
+            None => lost(self.floors),
+            Some(keys) => keys.iter().any(|&key| lost(self.topics[key].floors)),
+        };
+        kept || walk.direct.is_some_and(|key| lost(self.topics[key].floors))
     }
 
     /// Whether a reader at `from` has read an order that was replaced since.
@@ -310,29 +329,27 @@ impl Log {
     /// The index from which a reader that has everything up to `seq` reads on, or `None` if
     /// something of its walk after `seq` was evicted.
     pub(crate) fn seek(&self, seq: u64, walk: Walk<'_>) -> Option<u64> {
-        if seq >= self.floor.seq {
-            let kept = self.records.partition_point(|record| record.seq <= seq);
-            return Some(self.first + kept as u64);
-        }
-        match walk {
-            Walk::All => None,
-            Walk::Topics(keys) => {
-                keys.iter().all(|&key| self.topics[key].floor.seq <= seq).then_some(self.first)
-            }
-        }
+        let complete = |floors: Floors| floors.of(walk.private).seq <= seq;
+        let complete = seq >= self.floor_seq
+            || match walk.topics {
+                None => complete(self.floors),
+                Some(keys) => keys.iter().all(|&key| complete(self.topics[key].floors)),
+            };
+        let next = self.kept.first_from_seq(seq + 1);
+        complete.then(|| next.map_or(self.end, |record| record.index))
     }
 
     /// The sequence number that an id from a reader stands for.
     pub(crate) fn resolve(&self, id: &str) -> Result<u64, Gap> {
         if id == EARLIEST {
-            return Ok(self.floor.seq);
+            return Ok(self.floor_seq);
         }
         if id.starts_with('#') {
             let position: Position = id.parse().map_err(|_| Gap::Unknown)?;
             return self.resolve_position(position);
         }
         let seq = self.ids.as_ref().and_then(|ids| ids.first(id)).ok_or(Gap::Unknown)?;
-        if seq <= self.floor.seq { Err(Gap::Expired) } else { Ok(seq) }
+        if seq <= self.floor_seq { Err(Gap::Expired) } else { Ok(seq) }
     }
 
     fn resolve_position(&self, position: Position) -> Result<u64, Gap> {
@@ -364,24 +381,31 @@ impl Log {
         Some(Position { epoch, seq })
     }
 
-    /// The position after which the ring has everything.
+    /// The sequence number after which the ring has everything.
     pub(crate) fn floor_seq(&self) -> u64 {
-        self.floor.seq
+        self.floor_seq
     }
 
-    /// Bytes appended from `from` to the end, whoever they are for.
+    /// Bytes of what was kept from `from` to the end, whoever it is for.
     pub(crate) fn bytes_from(&self, from: u64) -> u64 {
-        self.get(from.max(self.first)).map_or(0, |record| self.appended_bytes - record.offset)
+        self.kept.first_from(from).map_or(0, |record| self.appended_bytes - record.offset)
     }
 
-    /// Bytes the ring holds, bookkeeping included.
+    /// When the oldest of what waits from `from` on was applied, whoever it is for.
+    pub(crate) fn oldest_from(&self, from: u64, walk: Walk<'_>) -> Option<u64> {
+        let sent = walk.direct.and_then(|key| self.topics[key].first_from(from));
+        let sent = sent.and_then(|index| self.sent.get(index));
+        [self.kept.first_from(from), sent].into_iter().flatten().map(|record| record.at).min()
+    }
+
+    /// Bytes the log holds, bookkeeping included.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes
+        self.kept.bytes() + self.sent.bytes() + self.topics.bytes()
     }
 
     /// Records the ring holds.
     pub(crate) fn len(&self) -> usize {
-        self.records.len()
+        self.kept.len()
     }
 
     /// The table of topics.
@@ -410,24 +434,21 @@ impl Log {
         let at = &self.topics[key].at;
         let begin = at.partition_point(|&other| other <= index);
         let end = at.partition_point(|&other| other < until);
-        at.range(begin..end.max(begin)).any(|&other| self.get(other).is_some_and(&readable))
+        at.range(begin..end.max(begin)).any(|&other| self.kept.get(other).is_some_and(&readable))
     }
 
-    fn evict(&mut self) -> bool {
-        let Some(record) = self.records.pop_front() else { return false };
-        self.first += 1;
-        self.bytes -= record_size(&record);
-        self.floor = Floor { index: self.first, seq: record.seq };
+    fn evicted(&mut self, record: &Record) {
+        let floor = Floor { index: record.index + 1, seq: record.seq };
         for &key in &record.topics {
-            self.topics.evict(key, self.floor);
+            self.topics.evict(key, record.private, floor);
         }
+        if record.ephemeral {
+            return;
+        }
+        self.floors.raise(record.private, floor);
+        self.floor_seq = record.seq;
         if let (Some(ids), Some(id)) = (&mut self.ids, &record.id) {
             ids.evict(id);
         }
-        true
     }
-}
-
-fn record_size(record: &Record) -> usize {
-    record.framed.len() + limits::RECORD_OVERHEAD_BYTES
 }

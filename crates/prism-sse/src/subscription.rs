@@ -31,8 +31,6 @@ pub enum Start {
 pub(crate) struct Reader<'a> {
     pub(crate) audience: &'a Audience,
     pub(crate) walk: Walk<'a>,
-    /// The nameless topic of what is sent to this reader alone.
-    pub(crate) direct: Option<TopicKey>,
 }
 
 /// What reading found.
@@ -81,24 +79,36 @@ impl Subscription {
         }
     }
 
-    /// Reads one record before index `until`.
-    pub(crate) fn read<'a>(&mut self, log: &'a Log, reader: Reader<'_>, until: u64) -> Read<'a> {
+    /// Reads one record before index `until`, looking at no more records than `budget` has.
+    pub(crate) fn read<'a>(
+        &mut self,
+        log: &'a Log,
+        reader: Reader<'_>,
+        until: u64,
+        budget: &mut usize,
+    ) -> Read<'a> {
         if log.was_replaced(self.next) {
             return Read::Gap(Gap::Epoch);
         }
-        // A newest event that was evicted is not kept any more, and so not the newest kept one.
-        if log.missed(self.next.max(self.newest_until), reader.walk, reader.direct) {
-            return Read::Gap(Gap::Lag);
+        if self.next >= until {
+            return Read::AtEnd;
         }
-        for _ in 0..limits::READ_BUDGET {
-            let found = log.next(self.next, reader.walk, reader.direct);
-            let Some((index, record)) = found.filter(|&(index, _)| index < until) else {
+        // A newest event that was evicted is not kept any more, and so not the newest kept one.
+        if log.missed(self.next.max(self.newest_until), reader.walk) {
+            // What was there before the reader came is not its fault.
+            let lost = if self.next < self.since { Gap::Expired } else { Gap::Lag };
+            return Read::Gap(lost);
+        }
+        while *budget > 0 {
+            *budget -= 1;
+            let found = log.next(self.next, reader.walk).filter(|record| record.index < until);
+            let Some(record) = found else {
                 self.next = self.next.max(until);
                 return Read::AtEnd;
             };
-            self.next = index + 1;
-            if reader.reads(log, record) && !self.is_outdated(log, reader, index, record) {
-                if !record.ephemeral {
+            self.next = record.index + 1;
+            if reader.reads(log, record) && !self.is_outdated(log, reader, record) {
+                if record.tells_place {
                     self.told = record.seq;
                 }
                 return Read::Record(record);
@@ -107,8 +117,8 @@ impl Subscription {
         Read::Budget
     }
 
-    /// Whether the reader is too slow: what came while it was there, and waits for it, has more
-    /// than `bytes` or is older than `age_ms`.
+    /// Whether the reader is too slow: what came while it was there, and waits for it, is older
+    /// than `age_ms`, or has more than `bytes` beside the event it gets next.
     pub(crate) fn lags(
         &self,
         log: &Log,
@@ -118,25 +128,23 @@ impl Subscription {
         age_ms: u64,
     ) -> bool {
         let from = self.next.max(self.since);
-        let old = |record: &Record| record.at.saturating_add(age_ms) < now;
+        let old = |at: u64| at.saturating_add(age_ms) < now;
         // Everybody's bytes and the oldest record of all bound this reader's from above.
         let crowded = log.bytes_from(from) > bytes as u64;
-        if !crowded && !log.get(from.max(log.first())).is_some_and(old) {
+        if !crowded && !log.oldest_from(from, reader.walk).is_some_and(old) {
             return false;
         }
-        let (mut at, mut waiting, mut looked) = (from, 0, 0);
-        while let Some((index, record)) = log.next(at, reader.walk, reader.direct) {
+        let (mut at, mut waiting) = (from, None);
+        for _ in 0..limits::READ_BUDGET {
+            let Some(record) = log.next(at, reader.walk) else { return false };
             if reader.reads(log, record) {
-                waiting += record.framed.len();
-                if waiting > bytes || old(record) {
+                let beside = waiting.map_or(0, |waiting| waiting + record.framed.len());
+                if beside > bytes || old(record.at) {
                     return true;
                 }
+                waiting = Some(beside);
             }
-            looked += 1;
-            if looked > limits::READ_BUDGET && !crowded {
-                return false;
-            }
-            at = index + 1;
+            at = record.index + 1;
         }
         false
     }
@@ -176,18 +184,15 @@ impl Subscription {
         self.told = seq;
     }
 
-    fn is_outdated(&self, log: &Log, reader: Reader<'_>, index: u64, record: &Record) -> bool {
+    fn is_outdated(&self, log: &Log, reader: Reader<'_>, record: &Record) -> bool {
         let until = self.newest_until;
-        if index >= until || record.ephemeral {
+        if record.index >= until || record.ephemeral {
             return false;
         }
-        let selected = |key: &TopicKey| match reader.walk {
-            Walk::All => true,
-            Walk::Topics(keys) => keys.contains(key),
-        };
+        let selected = |key: &TopicKey| reader.walk.topics.is_none_or(|keys| keys.contains(key));
         let readable = |record: &Record| reader.reads(log, record);
         let mut keys = record.topics.iter().filter(|key| selected(key));
-        keys.all(|&key| log.has_newer(key, index, until, readable))
+        keys.all(|&key| log.has_newer(key, record.index, until, readable))
     }
 }
 
@@ -195,10 +200,11 @@ impl Reader<'_> {
     /// Whether the reader may read a record that its walk leads to.
     fn reads(&self, log: &Log, record: &Record) -> bool {
         if record.ephemeral {
-            return Some(record.topics[0]) == self.direct;
+            // The walk leads to this reader's own alone.
+            return true;
         }
-        if *record.topics == [EVERYONE] {
-            return self.audience.wants_broadcasts();
+        if *record.topics == [EVERYONE] && !self.audience.wants_broadcasts() {
+            return false;
         }
         !record.private || self.audience.is_granted(log.names(record))
     }

@@ -33,7 +33,9 @@ pub(super) fn opening(
     }
     let position = log.position(told);
     let data = format!(r#"{{"connection":"{id}"}}"#);
-    block(&Event::control(OPEN, Some(retry_ms), data), position, &mut bytes);
+    // Cut off between the two, a reader must not be past a gap that it was not told of.
+    let open_at = if gap.is_some() { None } else { position };
+    block(&Event::control(OPEN, Some(retry_ms), data), open_at, &mut bytes);
     if let Some(reason) = gap {
         let asked = match start {
             Start::After(asked) if asked.len() <= limits::EVENT_ID_BYTES_MAX => {
@@ -52,19 +54,19 @@ pub(super) fn gap(
     reason: Gap,
     after: Option<Position>,
     resumed_at: Option<Position>,
-    out: &mut Vec<u8>,
-) {
-    if !settings.tells_gaps() {
-        return;
-    }
+) -> Vec<u8> {
     let [after, resumed_at] = [after, resumed_at].map(|at| at.filter(|_| settings.has_history()));
     let after = after.map(|position| position.to_string());
-    block(&gap_event(reason, after.as_deref(), resumed_at), resumed_at, out);
+    let mut bytes = Vec::new();
+    block(&gap_event(reason, after.as_deref(), resumed_at), resumed_at, &mut bytes);
+    bytes
 }
 
 /// Says that nothing is missing up to `position`.
-pub(super) fn mark(position: Option<Position>, out: &mut Vec<u8>) {
-    block(&Event::control(MARK, None, String::new()), position, out);
+pub(super) fn mark(position: Option<Position>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    block(&Event::control(MARK, None, String::new()), position, &mut bytes);
+    bytes
 }
 
 fn gap_event(reason: Gap, after: Option<&str>, resumed_at: Option<Position>) -> Event {

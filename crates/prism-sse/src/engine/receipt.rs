@@ -13,6 +13,7 @@ use crate::wire::Position;
 
 /// An accepted event: its place, what it survives, and how many it was for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Ack {
     /// Its place in the order. An event to one connection has the place of the event before it.
     pub position: Position,

@@ -76,9 +76,9 @@ where
         let reads = request.method() == Method::GET || request.method() == Method::HEAD;
         if reads && request.uri().path() == &*self.layer.path {
             let response = answer(&self.layer.manager, &request);
-            ResponseFuture::Sse { response: Some(response) }
+            ResponseFuture { answer: Answer::Sse { response: Some(response) } }
         } else {
-            ResponseFuture::Inner { future: self.inner.call(request) }
+            ResponseFuture { answer: Answer::Inner { future: self.inner.call(request) } }
         }
     }
 }
@@ -130,10 +130,17 @@ fn answer<B>(manager: &Manager, request: &Request<B>) -> Response<SseBody> {
 
 pin_project! {
     /// The answer of an [`SseLayered`] service.
-    #[project = ResponseFutureProjection]
     #[derive(Debug)]
-    #[allow(missing_docs)]
-    pub enum ResponseFuture<F> {
+    pub struct ResponseFuture<F> {
+        #[pin]
+        answer: Answer<F>,
+    }
+}
+
+pin_project! {
+    #[project = AnswerProjection]
+    #[derive(Debug)]
+    enum Answer<F> {
         Sse { response: Option<Response<SseBody>> },
         Inner { #[pin] future: F },
     }
@@ -146,23 +153,33 @@ where
     type Output = Result<Response<LayerBody<R>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(match self.project() {
-            ResponseFutureProjection::Sse { response } => {
+        let response = match self.project().answer.project() {
+            AnswerProjection::Sse { response } => {
                 let response = response.take().expect("a future is not polled after it ended");
-                Ok(response.map(|body| LayerBody::Sse { body }))
+                response.map(|body| LayerBody { kind: Kind::Sse { body } })
             }
-            ResponseFutureProjection::Inner { future } => ready!(future.poll(cx))
-                .map(|response| response.map(|body| LayerBody::Inner { body })),
-        })
+            AnswerProjection::Inner { future } => match ready!(future.poll(cx)) {
+                Ok(response) => response.map(|body| LayerBody { kind: Kind::Inner { body } }),
+                Err(error) => return Poll::Ready(Err(error)),
+            },
+        };
+        Poll::Ready(Ok(response))
     }
 }
 
 pin_project! {
     /// The body of an [`SseLayered`] service: ours, or that of the service below.
-    #[project = LayerBodyProjection]
     #[derive(Debug)]
-    #[allow(missing_docs)]
-    pub enum LayerBody<R> {
+    pub struct LayerBody<R> {
+        #[pin]
+        kind: Kind<R>,
+    }
+}
+
+pin_project! {
+    #[project = KindProjection]
+    #[derive(Debug)]
+    enum Kind<R> {
         Sse { #[pin] body: SseBody },
         Inner { #[pin] body: R },
     }
@@ -176,26 +193,26 @@ impl<R: Body<Data = Bytes>> Body for LayerBody<R> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, R::Error>>> {
-        match self.project() {
-            LayerBodyProjection::Sse { body } => {
+        match self.project().kind.project() {
+            KindProjection::Sse { body } => {
                 let frame = ready!(body.poll_frame(cx));
                 Poll::Ready(frame.map(|frame| frame.map_err(|never| match never {})))
             }
-            LayerBodyProjection::Inner { body } => body.poll_frame(cx),
+            KindProjection::Inner { body } => body.poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Sse { body } => body.is_end_stream(),
-            Self::Inner { body } => body.is_end_stream(),
+        match &self.kind {
+            Kind::Sse { body } => body.is_end_stream(),
+            Kind::Inner { body } => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Sse { body } => body.size_hint(),
-            Self::Inner { body } => body.size_hint(),
+        match &self.kind {
+            Kind::Sse { body } => body.size_hint(),
+            Kind::Inner { body } => body.size_hint(),
         }
     }
 }

@@ -30,7 +30,7 @@ pub struct SseRequest {
     names_event_stream: bool,
     last_event_id: Option<String>,
     audience: Audience,
-    start: Option<Start>,
+    start: Start,
     state: Option<Arc<dyn Any + Send + Sync>>,
 }
 
@@ -50,7 +50,7 @@ impl SseRequest {
             names_event_stream: accept.names,
             last_event_id: last_event_id(headers),
             audience: Audience::everything(),
-            start: None,
+            start: Start::default(),
             state: None,
         })
     }
@@ -63,10 +63,10 @@ impl SseRequest {
     }
 
     /// Where the stream begins for a reader that comes for the first time; a reader that comes
-    /// back begins after the last event it received.
+    /// back to a manager with history begins after the last event it received.
     #[must_use]
     pub fn start(mut self, start: Start) -> Self {
-        self.start = Some(start);
+        self.start = start;
         self
     }
 
@@ -93,11 +93,7 @@ impl SseRequest {
     }
 
     pub(super) fn into_wish(self) -> Wish {
-        let start = match (&self.last_event_id, self.start) {
-            (Some(id), _) => Start::After(id.clone()),
-            (None, start) => start.unwrap_or_default(),
-        };
-        let mut wish = Wish::new(self.audience, start);
+        let mut wish = Wish::new(self.audience, self.start);
         wish.state = self.state;
         wish.last_event_id = self.last_event_id;
         wish
@@ -115,6 +111,7 @@ impl fmt::Debug for SseRequest {
 
 /// The reader does not accept `text/event-stream`; the answer is the status 406.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NotAcceptable;
 
 impl fmt::Display for NotAcceptable {

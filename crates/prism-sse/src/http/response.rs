@@ -29,6 +29,7 @@ impl Manager {
     /// For a browser every status but 200 is final, so a reader that names `text/event-stream` is
     /// refused softly where there is no room or the manager is closed: with a stream that only
     /// tells when to come back, and the header `Prism-Refused`. Others get 503 and `Retry-After`.
+    #[must_use = "dropping the response ends the connection"]
     pub fn respond(&self, request: SseRequest) -> Response<SseBody> {
         if request.is_head() {
             return stream(SseBody(Kind::Head));

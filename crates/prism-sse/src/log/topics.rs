@@ -23,10 +23,36 @@ pub(crate) struct Floor {
     pub(crate) seq: u64,
 }
 
+/// Floors of public and of private records, which not every reader would have read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Floors {
+    pub(crate) public: Floor,
+    pub(crate) private: Floor,
+}
+
+impl Floors {
+    /// The floor for a reader that reads private records, or for one that does not.
+    pub(crate) fn of(self, private: bool) -> Floor {
+        if private { self.public.max(self.private) } else { self.public }
+    }
+
+    pub(crate) fn raise(&mut self, private: bool, floor: Floor) {
+        let own = if private { &mut self.private } else { &mut self.public };
+        *own = own.max(floor);
+    }
+
+    fn max(self, other: Self) -> Self {
+        Self { public: self.public.max(other.public), private: self.private.max(other.private) }
+    }
+
+    fn is_raised(self) -> bool {
+        self.of(true).index > 0 || self.of(true).seq > 0
+    }
+}
+
 impl Floor {
-    fn raise(&mut self, other: Self) {
-        self.index = self.index.max(other.index);
-        self.seq = self.seq.max(other.seq);
+    fn max(self, other: Self) -> Self {
+        Self { index: self.index.max(other.index), seq: self.seq.max(other.seq) }
     }
 }
 
@@ -36,7 +62,7 @@ pub(crate) struct TopicIndex {
     pub(crate) name: Option<Topic>,
     /// Indexes of the topic's records, rising.
     pub(crate) at: VecDeque<u64>,
-    pub(crate) floor: Floor,
+    pub(crate) floors: Floors,
     /// Audiences that name the topic, sorted. The table keeps the list for the manager.
     pub(crate) audiences: Vec<u32>,
     /// Kept without records and audiences: someone holds the key.
@@ -64,21 +90,24 @@ pub(crate) struct Topics {
     slots: Slab<TopicIndex>,
     by_name: HashMap<Topic, TopicKey>,
     /// Floors of topics that were dropped, by hash of the name.
-    dropped: Box<[Floor]>,
-    /// The floor of a topic that was never seen here: what was evicted before this log began.
-    base: Floor,
+    dropped: Box<[Floors]>,
+    /// The floors of a topic that was never seen here: what was evicted before this log began.
+    base: Floors,
+    /// What named topics with records hold, beside the records.
+    bytes: usize,
     hasher: RandomState,
 }
 
 impl Topics {
     pub(super) fn new() -> Self {
         let mut slots = Slab::new();
-        slots.insert(TopicIndex::new(None, Floor::default(), true));
+        slots.insert(TopicIndex::new(None, Floors::default(), true));
         Self {
             slots,
             by_name: HashMap::new(),
             dropped: Box::default(),
-            base: Floor::default(),
+            base: Floors::default(),
+            bytes: 0,
             hasher: RandomState::new(),
         }
     }
@@ -88,18 +117,16 @@ impl Topics {
         if let Some(&key) = self.by_name.get(topic) {
             return key;
         }
-        let mut floor = self.base;
-        if let Some(&dropped) = self.dropped.get(self.place(topic)) {
-            floor.raise(dropped);
-        }
-        let key = self.insert(TopicIndex::new(Some(topic.clone()), floor, false));
+        let dropped = self.dropped.get(self.place(topic)).copied().unwrap_or_default();
+        let floors = self.base.max(dropped);
+        let key = self.insert(TopicIndex::new(Some(topic.clone()), floors, false));
         self.by_name.insert(topic.clone(), key);
         key
     }
 
     /// A topic without a name, held until [`release`](Self::release).
     pub(crate) fn unnamed(&mut self) -> TopicKey {
-        self.insert(TopicIndex::new(None, Floor::default(), true))
+        self.insert(TopicIndex::new(None, Floors::default(), true))
     }
 
     pub(crate) fn release(&mut self, key: TopicKey) {
@@ -127,28 +154,41 @@ impl Topics {
         self.by_name.len()
     }
 
-    pub(super) fn evict(&mut self, key: TopicKey, floor: Floor) {
+    /// Bytes that topics hold because they have records.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn push(&mut self, key: TopicKey, index: u64) {
+        let topic = &mut self[key];
+        topic.at.push_back(index);
+        if topic.at.len() == 1 {
+            self.bytes += self[key].cost();
+        }
+    }
+
+    pub(super) fn evict(&mut self, key: TopicKey, private: bool, floor: Floor) {
         let topic = &mut self[key];
         topic.at.pop_front();
-        topic.floor = floor;
+        topic.floors.raise(private, floor);
+        if topic.at.is_empty() {
+            topic.at = VecDeque::new();
+            self.bytes -= self[key].cost();
+        }
         self.drop_if_unused(key);
     }
 
     /// The log begins at `base`: nothing is known of any topic before it.
-    pub(super) fn raise_base(&mut self, base: Floor) {
-        self.base.raise(base);
+    pub(super) fn set_base(&mut self, base: Floors) {
+        self.base = base;
         for (_, topic) in &mut self.slots {
-            topic.floor.raise(base);
+            topic.floors = base;
         }
     }
 
-    /// Floors count in an order that is gone.
+    /// Floors of dropped topics count in an order that is gone.
     pub(super) fn forget_floors(&mut self) {
         self.dropped = Box::default();
-        self.base = Floor::default();
-        for (_, topic) in &mut self.slots {
-            topic.floor = Floor::default();
-        }
     }
 
     fn insert(&mut self, topic: TopicIndex) -> TopicKey {
@@ -163,14 +203,14 @@ impl Topics {
         let topic = self.slots.remove(key.0 as usize);
         let Some(name) = topic.name else { return };
         self.by_name.remove(&name);
-        if topic.floor.index == 0 && topic.floor.seq == 0 {
+        if !topic.floors.is_raised() {
             return;
         }
         if self.dropped.is_empty() {
-            self.dropped = vec![Floor::default(); limits::DROPPED_TOPICS].into();
+            self.dropped = vec![Floors::default(); limits::DROPPED_TOPICS].into();
         }
         let place = self.place(&name);
-        self.dropped[place].raise(topic.floor);
+        self.dropped[place] = self.dropped[place].max(topic.floors);
     }
 
     fn place(&self, topic: &Topic) -> usize {
@@ -179,8 +219,13 @@ impl Topics {
 }
 
 impl TopicIndex {
-    fn new(name: Option<Topic>, floor: Floor, held: bool) -> Self {
-        Self { name, at: VecDeque::new(), floor, audiences: Vec::new(), held }
+    fn new(name: Option<Topic>, floors: Floors, held: bool) -> Self {
+        Self { name, at: VecDeque::new(), floors, audiences: Vec::new(), held }
+    }
+
+    /// What a named topic holds beside its entries in the index.
+    fn cost(&self) -> usize {
+        self.name.as_ref().map_or(0, |name| name.as_str().len() + limits::TOPIC_OVERHEAD_BYTES)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Audiences in use: each distinct one once, with the connections that share it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -17,8 +17,8 @@ pub(crate) type AudienceKey = u32;
 pub(crate) struct Audiences {
     slots: Slab<Shared>,
     by_value: HashMap<Arc<Audience>, AudienceKey>,
-    /// Those that choose every topic, in no order.
-    any: Vec<AudienceKey>,
+    /// Those that choose every topic.
+    any: BTreeSet<AudienceKey>,
 }
 
 /// One audience and all who share it.
@@ -28,8 +28,12 @@ pub(crate) struct Shared {
     /// The topics to walk; unused by an audience that chooses every topic.
     keys: Box<[TopicKey]>,
     pub(crate) members: Vec<Member>,
-    /// Members below this place are still to be woken.
-    pub(crate) due: usize,
+    /// Members that are not closing.
+    pub(crate) open: usize,
+    /// Members below this place are still to be woken in the pass that is under way.
+    due: usize,
+    /// Something came during a pass: another pass follows it, so that everyone gets a turn.
+    again: bool,
     /// Index of the last record that was matched, so that several topics count once.
     matched: u64,
 }
@@ -45,8 +49,35 @@ pub(crate) struct Member {
 }
 
 impl Shared {
-    pub(crate) fn walk(&self) -> Walk<'_> {
-        if self.audience.selects_any() { Walk::All } else { Walk::Topics(&self.keys) }
+    /// What a member walks, whose nameless topic is `direct`.
+    pub(crate) fn walk(&self, direct: Option<TopicKey>) -> Walk<'_> {
+        let topics = if self.audience.selects_any() { None } else { Some(&*self.keys) };
+        Walk { topics, private: !self.audience.grants().is_empty(), direct }
+    }
+
+    /// Says that something came for all members. `true` if a pass begins with it.
+    pub(crate) fn begin_pass(&mut self) -> bool {
+        if self.due > 0 {
+            self.again = true;
+            return false;
+        }
+        self.due = self.members.len();
+        true
+    }
+
+    /// The next members of the pass, at most `most`.
+    pub(crate) fn take_due(&mut self, most: usize) -> &mut [Member] {
+        let (begin, end) = (self.due.saturating_sub(most), self.due);
+        self.due = begin;
+        if begin == 0 && std::mem::take(&mut self.again) {
+            self.due = self.members.len();
+        }
+        &mut self.members[begin..end]
+    }
+
+    /// Whether members are still to be woken.
+    pub(crate) fn is_due(&self) -> bool {
+        self.due > 0
     }
 }
 
@@ -57,7 +88,7 @@ impl Audiences {
         }
         let key = self.slots.vacant_key() as AudienceKey;
         let keys = if audience.selects_any() {
-            self.any.push(key);
+            self.any.insert(key);
             Box::default()
         } else {
             add_to_topics(&audience, key, log)
@@ -65,15 +96,24 @@ impl Audiences {
         let audience = Arc::new(audience);
         self.by_value.insert(Arc::clone(&audience), key);
         let members = Vec::new();
-        self.slots.insert(Shared { audience, keys, members, due: 0, matched: u64::MAX });
+        self.slots.insert(Shared {
+            audience,
+            keys,
+            members,
+            open: 0,
+            due: 0,
+            again: false,
+            matched: u64::MAX,
+        });
         key
     }
 
     /// Adds a connection and returns its place among the members.
     pub(crate) fn join(&mut self, key: AudienceKey, connection: u32) -> u32 {
-        let members = &mut self[key].members;
-        members.push(Member { waker: None, connection, due_since: None });
-        members.len() as u32 - 1
+        let shared = &mut self[key];
+        shared.members.push(Member { waker: None, connection, due_since: None });
+        shared.open += 1;
+        shared.members.len() as u32 - 1
     }
 
     /// Removes a member. The last member takes its place; the answer names that connection.
@@ -111,7 +151,9 @@ impl Audiences {
             if std::mem::replace(&mut shared.matched, index) == index {
                 continue;
             }
-            if !record.private || shared.audience.is_granted(log.names(record)) {
+            let audience = &shared.audience;
+            let wanted = *record.topics != [EVERYONE] || audience.wants_broadcasts();
+            if wanted && (!record.private || audience.is_granted(log.names(record))) {
                 found(key, shared);
             }
         }
@@ -133,7 +175,7 @@ impl Audiences {
     fn remove(&mut self, key: AudienceKey, log: &mut Log) {
         let shared = self.slots.remove(key as usize);
         self.by_value.remove(&shared.audience);
-        self.any.retain(|&any| any != key);
+        self.any.remove(&key);
         for &topic in &shared.keys {
             log.topics_mut().remove_audience(topic, key);
         }

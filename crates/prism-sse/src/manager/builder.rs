@@ -95,8 +95,9 @@ impl ManagerBuilder {
         self
     }
 
-    /// Whether a manager with history sends `prism.open`, `prism.mark` and `prism.gap`. It does
-    /// unless told not to; then a gap is told in the header `Prism-Gap` alone.
+    /// Whether the manager sends events of its own: `prism.gap`, and with history `prism.open` and
+    /// `prism.mark`. It does unless told not to; then a gap at connect is told in the header
+    /// `Prism-Gap` alone, and a gap in a stream that runs ends it, whatever [`OnLag`] says.
     #[must_use]
     pub fn control_events(mut self, wanted: bool) -> Self {
         self.settings.control_events = wanted;
@@ -133,7 +134,8 @@ impl ManagerBuilder {
         self
     }
 
-    /// Refuses further connections while this many are open. Unlimited unless said.
+    /// Refuses further connections while there are this many, those included that were ended and
+    /// whose reader has not gone yet. Unlimited unless said.
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.settings.max_connections = Some(connections);
@@ -288,13 +290,16 @@ impl Settings {
         if self.lag_bytes == 0 {
             return refuse("lag_bytes", "at least 1");
         }
-        if self.lag_age.is_zero() {
-            return refuse("lag_age", "more than zero");
+        if self.lag_age < Duration::from_millis(1) {
+            return refuse("lag_age", "at least 1 ms");
+        }
+        if self.on_lag == Some(OnLag::Disconnect) && self.history.is_none() {
+            return refuse("on_lag", "`Disconnect` with history alone; a reader could not resume");
         }
         match self.history.as_ref().and_then(Retention::zero) {
             Some("count") => refuse("history count", "at least 1"),
             Some("bytes") => refuse("history bytes", "at least 1"),
-            Some(_) => refuse("history age", "more than zero"),
+            Some(_) => refuse("history age", "at least 1 ms"),
             None => Ok(()),
         }
     }

@@ -26,6 +26,8 @@ use crate::sync::AtomicBool;
 #[derive(Debug, Default)]
 pub(crate) struct Driver {
     running: AtomicBool,
+    /// The task cannot run here; publishers wake readers for good.
+    broken: AtomicBool,
     signal: Arc<Notify>,
 }
 
@@ -44,7 +46,7 @@ impl Driver {
 
     /// Lets due readers be woken: by the task, or by the caller where there is none.
     pub(crate) fn wake(&self, shared: &Shared) {
-        if self.running.load(Ordering::Acquire) {
+        if self.running.load(Ordering::Acquire) && !self.broken.load(Ordering::Acquire) {
             self.signal.notify_one();
         } else {
             shared.wake_all_due();
@@ -64,11 +66,14 @@ struct Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if let Some(shared) = self.shared.upgrade() {
-            shared.driver.running.store(false, Ordering::Release);
-            // Whoever was due waits for a task that is no more.
-            shared.wake_all_due();
-        }
+        let Some(shared) = self.shared.upgrade() else { return };
+        // A runtime without a clock ends the task with a panic, and would end the next one too.
+        let broken = std::thread::panicking();
+        shared.driver.running.store(broken, Ordering::Release);
+        shared.driver.broken.store(broken, Ordering::Release);
+        // Everyone has a turn, so that a reader in another runtime starts the task there.
+        shared.lock().make_everyone_due();
+        shared.wake_all_due();
     }
 }
 
@@ -125,7 +130,7 @@ impl State {
             let Some(due) = self.due.pop_front() else { break };
             room -= self.collect(due, now, room, wakers).min(room);
         }
-        let next = self.timers.next();
+        let next = [self.timers.next(), self.log.expires()].into_iter().flatten().min();
         if !self.due.is_empty() || next.is_some_and(|next| next <= now) {
             return Turn::Again;
         }
@@ -137,21 +142,23 @@ impl State {
         match due {
             Due::Audience(key) => {
                 let Some(shared) = self.audiences.get_mut(key) else { return 1 };
-                let begin = shared.due.saturating_sub(room);
-                for member in &mut shared.members[begin..shared.due] {
+                let members = shared.take_due(room);
+                let looked = members.len();
+                for member in members {
                     member.due_since.get_or_insert(now);
                     wakers.extend(member.waker.take());
                 }
-                let looked = shared.due - begin;
-                shared.due = begin;
-                if begin > 0 {
+                if shared.is_due() {
                     self.due.push_back(due);
                 }
                 looked.max(1)
             }
             Due::Connection(slot) => {
                 let Some(entry) = self.connections.get_mut(slot as usize) else { return 1 };
-                entry.queued = false;
+                // The slot may be another connection's by now.
+                if !std::mem::take(&mut entry.queued) {
+                    return 1;
+                }
                 let member = &mut self.audiences[entry.audience].members[entry.member as usize];
                 member.due_since.get_or_insert(now);
                 wakers.extend(member.waker.take());

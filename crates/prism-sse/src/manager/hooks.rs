@@ -21,6 +21,13 @@ pub(crate) struct Hooks {
     pub(super) disconnected: Option<Box<Disconnected>>,
 }
 
+impl Hooks {
+    /// Whether there is anyone to tell.
+    pub(crate) fn any(&self) -> bool {
+        self.connected.is_some() || self.reconnected.is_some() || self.disconnected.is_some()
+    }
+}
+
 /// Tells of a connection that began; with the id it sent if it had been here before.
 pub(crate) fn connected(hooks: &Hooks, connection: &ConnectionRef, last_event_id: Option<&str>) {
     match (last_event_id, &hooks.reconnected, &hooks.connected) {

@@ -60,6 +60,8 @@ pub(crate) struct Entry {
     pub(super) marked: u64,
     pub(super) timer: Tick,
     pub(super) queued: bool,
+    /// The application was told that it began.
+    greeted: bool,
     pub(crate) wants_heartbeat: bool,
     pub(crate) wants_mark: bool,
     pub(crate) closing: Option<Closing>,
@@ -122,14 +124,18 @@ impl State {
             Target::Topics(topics) => {
                 topics.iter().map(|topic| self.log.topics_mut().intern(topic)).collect()
             }
-            Target::Everyone | Target::Connection(_) => [EVERYONE].into(),
+            Target::Everyone => [EVERYONE].into(),
+            // An engine that gives it a place does not make it everybody's.
+            Target::Connection(_) => return wakes,
         };
         let mut record = Record {
+            index: 0,
             seq,
             at: now,
             topics,
             private: publication.is_private(),
             ephemeral: false,
+            tells_place: publication.event().data().is_some(),
             id: publication.event().event_id().cloned(),
             framed,
             receivers: 0,
@@ -138,11 +144,10 @@ impl State {
         let due = &mut self.due;
         let mut receivers = 0;
         self.audiences.matching(self.log.end(), &record, &self.log, |key, shared| {
-            receivers += shared.members.len();
-            if shared.due == 0 {
+            receivers += shared.open;
+            if shared.begin_pass() {
                 due.push_back(Due::Audience(key));
             }
-            shared.due = shared.members.len();
         });
         record.receivers = u32::try_from(receivers).unwrap_or(u32::MAX);
         self.counts.published += 1;
@@ -166,11 +171,13 @@ impl State {
         let entry = &mut self.connections[slot as usize];
         let topic = *entry.direct.get_or_insert_with(|| self.log.topics_mut().unnamed());
         self.log.append(Record {
+            index: 0,
             seq,
             at: now,
             topics: [topic].into(),
-            private: true,
+            private: false,
             ephemeral: true,
+            tells_place: false,
             id: None,
             framed,
             receivers: 1,
@@ -198,9 +205,7 @@ impl State {
     /// Begins an epoch. If the order before it is gone, every reader is due for a gap.
     pub(crate) fn begin_epoch(&mut self, epoch: Epoch, after: u64) -> Wakes {
         let mut wakes = Wakes::default();
-        let replaced = after < self.log.applied();
-        self.log.begin_epoch(epoch, after);
-        if replaced {
+        if self.log.begin_epoch(epoch, after) {
             for (answer, _) in std::mem::take(&mut self.unapplied).into_values().flatten() {
                 wakes.push(answer, Err(AckError::Unknown));
             }
@@ -227,7 +232,7 @@ impl State {
         Ok(Ack { position, durability, receivers })
     }
 
-    /// Registers a connection.
+    /// Registers a connection. The answer says last whether the driver now rests too long.
     pub(crate) fn connect(
         &mut self,
         random: u128,
@@ -235,7 +240,7 @@ impl State {
         audience: Audience,
         state: Option<Arc<dyn Any + Send + Sync>>,
         settings: &Settings,
-    ) -> (u32, ConnectionId) {
+    ) -> (u32, ConnectionId, bool) {
         let slot = self.connections.vacant_key() as u32;
         let id = ConnectionId::new(random, slot);
         let audience = self.audiences.intern(audience, &mut self.log);
@@ -251,19 +256,23 @@ impl State {
             marked: now,
             timer: 0,
             queued: false,
+            greeted: !settings.hooks.any(),
             wants_heartbeat: false,
             wants_mark: false,
             closing: None,
         });
         self.open += 1;
         self.counts.connected += 1;
+        let rest = self.timers.next();
         self.set_timer(slot, now, settings);
-        (slot, id)
+        (slot, id, self.timers.next() != rest)
     }
 
     /// Forgets a connection whose owner dropped it.
-    pub(crate) fn disconnect(&mut self, slot: u32) -> (Option<Ended>, Option<Waker>) {
-        let ended = self.close(slot, CloseReason::Disconnected);
+    ///
+    /// What it held is handed out, because dropping it may run foreign code.
+    pub(crate) fn disconnect(&mut self, slot: u32) -> (Option<Ended>, (Option<Waker>, Entry)) {
+        let ended = self.decide(slot, CloseReason::Disconnected);
         let entry = self.connections.remove(slot as usize);
         if let Some(topic) = entry.direct {
             self.log.topics_mut().release(topic);
@@ -272,21 +281,35 @@ impl State {
         if let Some(moved) = moved {
             self.connections[moved as usize].member = entry.member;
         }
-        (ended, waker)
+        (ended, (waker, entry))
     }
 
-    /// Decides that a connection ends. Only the first decision counts, and only it is answered.
+    /// Ends a connection. Only the first reason counts, and only it is answered.
     pub(crate) fn close(&mut self, slot: u32, reason: CloseReason) -> Option<Ended> {
+        let ended = self.decide(slot, reason);
+        self.make_due(slot);
+        ended
+    }
+
+    fn decide(&mut self, slot: u32, reason: CloseReason) -> Option<Ended> {
         let closing = Closing { reason, end: self.log.end(), applied: self.log.applied() };
-        let entry = self.entry_mut(slot);
+        let entry = &mut self.connections[slot as usize];
         if entry.closing.is_some() {
             return None;
         }
         entry.closing = Some(closing);
-        let ended = (entry.id, entry.state.clone(), reason);
         self.open -= 1;
-        self.make_due(slot);
-        Some(ended)
+        self.audiences[entry.audience].open -= 1;
+        // Its end is told after its beginning.
+        entry.greeted.then(|| (entry.id, entry.state.clone(), reason))
+    }
+
+    /// Says that the application was told of the connection's beginning. If it ended meanwhile, its
+    /// end is to be told now.
+    pub(crate) fn greet(&mut self, slot: u32) -> Option<Ended> {
+        let entry = self.entry_mut(slot);
+        entry.greeted = true;
+        entry.closing.map(|closing| (entry.id, entry.state.clone(), closing.reason))
     }
 
     /// Ends every connection and lets no further one begin.
@@ -302,6 +325,11 @@ impl State {
 
     pub(crate) fn open(&self) -> usize {
         self.open
+    }
+
+    /// Connections that are not dropped yet, closing ones included.
+    pub(crate) fn held(&self) -> usize {
+        self.connections.len()
     }
 
     /// The slot of an open connection.
@@ -361,12 +389,11 @@ impl State {
         }
     }
 
-    fn make_everyone_due(&mut self) {
+    pub(crate) fn make_everyone_due(&mut self) {
         for (key, shared) in self.audiences.iter_mut() {
-            if shared.due == 0 {
+            if shared.begin_pass() {
                 self.due.push_back(Due::Audience(key));
             }
-            shared.due = shared.members.len();
         }
     }
 }

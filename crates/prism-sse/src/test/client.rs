@@ -250,6 +250,7 @@ impl<S, B> fmt::Debug for Client<S, B> {
 
 /// The answer was not an event stream.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Refused {
     /// Its status.
     pub status: StatusCode,

@@ -82,6 +82,7 @@ impl FromStr for Position {
 
 /// The text is not a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct InvalidPosition;
 
 impl fmt::Display for InvalidPosition {
@@ -198,6 +199,7 @@ impl FromStr for ConnectionId {
 
 /// The text is not the id of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct InvalidConnectionId;
 
 impl fmt::Display for InvalidConnectionId {

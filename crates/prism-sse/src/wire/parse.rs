@@ -63,6 +63,7 @@ pub enum Parsed {
 
 /// An event as a page sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ParsedEvent {
     /// The last event id in force when the event was dispatched; empty if there is none.
     pub id: String,

@@ -63,6 +63,22 @@ async fn a_hook_that_panics_harms_nobody() {
     assert_eq!(sse.connection_count(), 1);
 }
 
+#[test]
+fn a_connection_that_is_removed_while_it_is_greeted_is_told_to_end_after_it_began() {
+    let told = Told::default();
+    let [begin, end] = [told.clone(), told.clone()];
+    let sse = Manager::builder()
+        .on_connect(move |connection| {
+            connection.remove();
+            begin.lock().unwrap().push("begins".to_owned());
+        })
+        .on_disconnect(move |_, reason| end.lock().unwrap().push(reason.as_str().to_owned()))
+        .build()
+        .unwrap();
+    drop(sse.add_connection());
+    assert_eq!(*told.lock().unwrap(), ["begins", "removed"]);
+}
+
 #[tokio::test]
 async fn a_hook_may_call_the_manager() {
     let sse = Manager::builder()
@@ -147,7 +163,7 @@ async fn many_connections_that_come_and_go_leave_nothing() {
         // An order that is neither that of coming nor its reverse.
         while !connections.is_empty() {
             let at = connections.len() * 7 % 13 % connections.len();
-            connections.swap_remove(at);
+            drop(connections.swap_remove(at));
         }
         assert_eq!((sse.connection_count(), sse.stats().audiences), (0, 0));
     }

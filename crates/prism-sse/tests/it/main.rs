@@ -2,6 +2,7 @@
 //!
 //! - `page`: the Swift page this library started from, point by point
 //! - `resume`: history, ids, gaps at connect, where a subscription starts
+//! - `attacks`: faults that were found by attacking the library
 //! - `audience`: topics, grants, private events, broadcasts
 //! - `slow`: readers that do not keep up
 //! - `ends`: how connections end, and that nothing stays behind
@@ -13,6 +14,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+mod attacks;
 mod audience;
 mod ends;
 mod engines;

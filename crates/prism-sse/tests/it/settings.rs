@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use prism_sse::{Audience, Manager, PublishError, Retention, Start, SubscribeError};
+use prism_sse::{Audience, Manager, OnLag, PublishError, Retention, Start, SubscribeError};
 
 use super::select;
 
@@ -17,14 +17,15 @@ fn a_setting_out_of_bounds_is_refused_with_its_bounds() {
         (Manager::builder().max_age(second / 2), "max_age", "at least 1 s"),
         (Manager::builder().max_connections(0), "max_connections", "at least 1"),
         (Manager::builder().max_event_bytes(0), "max_event_bytes", "at least 1"),
+        (Manager::builder().on_lag(OnLag::Disconnect), "on_lag", "with history alone"),
         (Manager::builder().lag_bytes(0), "lag_bytes", "at least 1"),
-        (Manager::builder().lag_age(Duration::ZERO), "lag_age", "more than zero"),
+        (Manager::builder().lag_age(Duration::ZERO), "lag_age", "at least 1 ms"),
         (Manager::builder().history(Retention::default().count(0)), "history count", "1"),
         (Manager::builder().history(Retention::default().bytes(0)), "history bytes", "1"),
         (
             Manager::builder().history(Retention::default().age(Duration::ZERO)),
             "history age",
-            "zero",
+            "1 ms",
         ),
     ];
     for (builder, setting, allowed) in cases {
@@ -53,7 +54,7 @@ fn connections_above_the_limit_are_refused_until_one_ends() {
     assert_eq!(error, SubscribeError::Full { max: 2 });
     assert_eq!(error.to_string(), "2 connections are open; no more are allowed");
     drop(one);
-    sse.subscribe(select("a"), Start::Now).unwrap();
+    let _three = sse.subscribe(select("a"), Start::Now).unwrap();
 }
 
 #[test]

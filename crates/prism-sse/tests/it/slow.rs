@@ -205,6 +205,7 @@ async fn the_hook_is_told_that_a_reader_lagged() {
         .unwrap();
     let mut page = page(&sse).await;
     page.expect_named("prism.open").await;
+    sse.broadcast("what comes next is no backlog").unwrap();
     sse.broadcast("more than a byte").unwrap();
     page.expect_end().await;
     drop(page);

@@ -3,21 +3,18 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use std::alloc::System;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
 use prism_sse::{Audience, Connection, Manager, Retention, Start};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+use tokio::sync::Mutex;
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// One measurement at a time: the counters are the process's.
-static MEASURING: Mutex<()> = Mutex::new(());
-
-fn alone() -> MutexGuard<'static, ()> {
-    MEASURING.lock().unwrap_or_else(PoisonError::into_inner)
-}
+static MEASURING: Mutex<()> = Mutex::const_new(());
 
 /// Bytes that are allocated now.
 fn live() -> usize {
@@ -46,7 +43,7 @@ fn open(sse: &Manager, count: usize) -> Vec<Connection> {
 #[tokio::test]
 async fn an_idle_connection_costs_at_most_512_bytes_and_all_of_it_comes_back() {
     const COUNT: usize = 10_000;
-    let _alone = alone();
+    let _alone = MEASURING.lock().await;
     for builder in [Manager::builder(), Manager::builder().history(Retention::default())] {
         let before = live();
         let sse = builder.build().unwrap();
@@ -63,7 +60,7 @@ async fn an_idle_connection_costs_at_most_512_bytes_and_all_of_it_comes_back() {
 #[tokio::test]
 async fn a_million_events_and_ten_thousand_lagging_readers_stay_within_the_bound() {
     const BOUND: usize = 4 << 20;
-    let _alone = alone();
+    let _alone = MEASURING.lock().await;
     let retention = Retention::default().count(usize::MAX).bytes(BOUND);
     let sse = Manager::builder().history(retention).build().unwrap();
     let readers = open(&sse, 10_000);
@@ -84,7 +81,7 @@ async fn a_million_events_and_ten_thousand_lagging_readers_stay_within_the_bound
 #[tokio::test]
 async fn a_topic_costs_at_most_a_kibibyte_and_is_freed_with_its_last_record_and_reader() {
     const COUNT: usize = 100_000;
-    let _alone = alone();
+    let _alone = MEASURING.lock().await;
     let retention = Retention::default().count(COUNT).bytes(1 << 30);
     let sse = Manager::builder().history(retention).build().unwrap();
     // The ring is the ring's cost: it is full of one topic's events before.
@@ -107,4 +104,37 @@ async fn a_topic_costs_at_most_a_kibibyte_and_is_freed_with_its_last_record_and_
     assert_eq!(sse.stats().topics, 1, "the one that is read");
     drop(reader);
     assert_eq!(sse.stats().topics, 0);
+}
+
+#[tokio::test]
+async fn a_flood_of_topics_stays_within_the_bytes_of_the_retention() {
+    const BOUND: usize = 1 << 20;
+    let _alone = MEASURING.lock().await;
+    let retention = Retention::default().bytes(BOUND);
+    let sse = Manager::builder().history(retention).build().unwrap();
+    let (bytes, ()) = held(|| {
+        for n in 0..200 {
+            let topics: Vec<_> = (0..100).map(|m| format!("{n}-{m}-{}", "t".repeat(900))).collect();
+            sse.publish(topics, "x").unwrap();
+        }
+    });
+    println!("{bytes} bytes for a retention of {BOUND}");
+    assert!(bytes <= 2 * BOUND, "{bytes}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_that_come_and_go_after_an_idle_spell_leave_nothing() {
+    let _alone = MEASURING.lock().await;
+    let sse = Manager::new();
+    drop(open(&sse, 1));
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let before = live();
+    for _ in 0..100 {
+        for _ in 0..2_000 {
+            drop(sse.add_connection());
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let grown = live().saturating_sub(before);
+    assert!(grown <= 256 * 1024, "{grown} bytes are held for connections that are gone");
 }

@@ -1,0 +1,92 @@
+//! Records of one retention, in the order of their indexes.
+
+use std::collections::VecDeque;
+
+use super::{Record, Retention};
+use crate::limits;
+
+#[derive(Debug)]
+pub(super) struct Ring {
+    retention: Retention,
+    records: VecDeque<Record>,
+    bytes: usize,
+}
+
+impl Ring {
+    pub(super) fn new(retention: Retention) -> Self {
+        Self { retention, records: VecDeque::new(), bytes: 0 }
+    }
+
+    pub(super) fn push(&mut self, record: Record) {
+        self.bytes += size(&record);
+        self.records.push_back(record);
+    }
+
+    /// Takes the oldest record.
+    pub(super) fn pop(&mut self) -> Option<Record> {
+        let record = self.records.pop_front()?;
+        self.bytes -= size(&record);
+        Some(record)
+    }
+
+    /// Takes the oldest record if the retention does not cover it at `now`. `beside` are bytes held
+    /// for the sake of the records. The newest record is kept whatever its size.
+    pub(super) fn pop_exceeding(&mut self, now: u64, beside: usize) -> Option<Record> {
+        let oldest = self.records.front()?;
+        let too_many = self.records.len() > self.retention.count;
+        let too_large = self.bytes + beside > self.retention.bytes && self.records.len() > 1;
+        let too_old = oldest.at.saturating_add(self.age()) <= now;
+        if too_many || too_large || too_old { self.pop() } else { None }
+    }
+
+    /// When the oldest record will be too old.
+    pub(super) fn expires(&self) -> Option<u64> {
+        Some(self.records.front()?.at.saturating_add(self.age()))
+    }
+
+    pub(super) fn oldest(&self) -> Option<&Record> {
+        self.records.front()
+    }
+
+    pub(super) fn get(&self, index: u64) -> Option<&Record> {
+        self.first_from(index).filter(|record| record.index == index)
+    }
+
+    /// The first record at or after `from`.
+    pub(super) fn first_from(&self, from: u64) -> Option<&Record> {
+        let (first, last) = (self.records.front()?.index, self.records.back()?.index);
+        if from > last {
+            return None;
+        }
+        let dense = last - first == self.records.len() as u64 - 1;
+        let place = if dense {
+            from.saturating_sub(first) as usize
+        } else {
+            self.records.partition_point(|record| record.index < from)
+        };
+        self.records.get(place)
+    }
+
+    /// The first record with a sequence number from `seq` on.
+    pub(super) fn first_from_seq(&self, seq: u64) -> Option<&Record> {
+        let place = self.records.partition_point(|record| record.seq < seq);
+        self.records.get(place)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn age(&self) -> u64 {
+        u64::try_from(self.retention.age.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+fn size(record: &Record) -> usize {
+    let indexes = record.topics.len() * limits::INDEX_ENTRY_BYTES;
+    record.framed.len() + limits::RECORD_OVERHEAD_BYTES + indexes
+}
