@@ -349,7 +349,8 @@ async fn an_epoch_announced_again_goes_on() {
         Manager::builder().history(Retention::default()).engine(engine.clone()).build().unwrap();
     sse.broadcast("1").unwrap();
     let f = engine.0.lock().unwrap().0.clone().unwrap();
-    f.begin_epoch(Epoch::new(7), 1).wake(); // the follower lost its connection and found the same order
+    // The follower lost its connection and found the same order.
+    f.begin_epoch(Epoch::new(7), 1).wake();
     let p = sse.broadcast("2").unwrap().try_ack().unwrap().unwrap().position;
     sse.broadcast("3").unwrap();
     let back = sse.subscribe(Audience::everything(), Start::After(p.to_string())).unwrap();
