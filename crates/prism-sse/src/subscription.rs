@@ -131,6 +131,9 @@ impl Subscription {
         let old = |at: u64| at.saturating_add(age_ms) < now;
         // Everybody's bytes and the oldest record of all bound this reader's from above.
         let crowded = log.bytes_from(from) > bytes as u64;
+        if log.was_replaced(self.next) {
+            return false;
+        }
         if !crowded && !log.oldest_from(from, reader.walk).is_some_and(old) {
             return false;
         }

@@ -32,11 +32,12 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.load(Ordering::Acquire)
+    }
+
     /// Starts the task if it does not run and can.
     pub(crate) fn start(&self, shared: &Arc<Shared>) {
-        if self.running.load(Ordering::Acquire) {
-            return;
-        }
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         if !self.running.swap(true, Ordering::AcqRel) {
             let running = Running { shared: Arc::downgrade(shared) };

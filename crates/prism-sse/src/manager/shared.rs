@@ -53,7 +53,9 @@ impl Shared {
 
     /// Starts the driver if there is a runtime to run it.
     pub(crate) fn start_driver(&self) {
-        if let Some(this) = self.this.upgrade() {
+        if !self.driver.is_running()
+            && let Some(this) = self.this.upgrade()
+        {
             self.driver.start(&this);
         }
     }

@@ -1,0 +1,188 @@
+//! What the system says about a process and about itself, read from `/proc`.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rustix::time::{ClockId, clock_gettime};
+use serde::Serialize;
+
+/// Time that a process spent on processors.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Cpu {
+    pub(crate) user: Duration,
+    pub(crate) system: Duration,
+}
+
+impl Cpu {
+    pub(crate) fn total(&self) -> Duration {
+        self.user + self.system
+    }
+
+    pub(crate) fn since(&self, earlier: Self) -> Self {
+        Self {
+            user: self.user.saturating_sub(earlier.user),
+            system: self.system.saturating_sub(earlier.system),
+        }
+    }
+}
+
+/// Memory of a process, in bytes, and its threads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Memory {
+    /// All of its memory that is resident.
+    pub(crate) resident: u64,
+    /// That part of it which is its own, and no file.
+    pub(crate) anonymous: u64,
+    /// Its threads.
+    pub(crate) threads: u64,
+}
+
+/// Time of all processors since the system started, in ticks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Processors {
+    total: u64,
+    idle: u64,
+    stolen: u64,
+}
+
+impl Processors {
+    /// Of the time since `earlier`, the part that the hypervisor gave to others.
+    pub(crate) fn stolen_since(&self, earlier: Self) -> f64 {
+        let total = self.total.saturating_sub(earlier.total).max(1);
+        self.stolen.saturating_sub(earlier.stolen) as f64 / total as f64
+    }
+
+    /// Time since `earlier` in which something ran here.
+    pub(crate) fn busy_since(&self, earlier: Self) -> Duration {
+        let gone = |now: u64, then: u64| now.saturating_sub(then);
+        let quiet = gone(self.idle, earlier.idle) + gone(self.stolen, earlier.stolen);
+        ticks(gone(self.total, earlier.total).saturating_sub(quiet))
+    }
+}
+
+/// Time that the process `pid` has spent so far.
+pub(crate) fn cpu(pid: u32) -> Result<Cpu> {
+    let text = read(&format!("/proc/{pid}/stat"))?;
+    parse_cpu(&text).context("the system's account of a process is not understood")
+}
+
+/// Time that this process has spent so far.
+pub(crate) fn own_cpu() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
+}
+
+/// Memory and threads of the process `pid`.
+pub(crate) fn memory(pid: u32) -> Result<Memory> {
+    let text = read(&format!("/proc/{pid}/status"))?;
+    let value = |name| field(&text, name).with_context(|| format!("no {name} of process {pid}"));
+    Ok(Memory {
+        resident: value("VmRSS:")? * 1024,
+        anonymous: value("RssAnon:")? * 1024,
+        threads: value("Threads:")?,
+    })
+}
+
+/// What all processors did so far.
+pub(crate) fn processors() -> Result<Processors> {
+    parse_processors(&read("/proc/stat")?).context("the system's account of processors is odd")
+}
+
+/// Memory that the kernel keeps for its own objects and for the buffers of TCP, in bytes.
+pub(crate) fn kernel_memory() -> Result<u64> {
+    let slab = field(&read("/proc/meminfo")?, "Slab:").context("no size of the slab")? * 1024;
+    let sockets = read("/proc/net/sockstat")?;
+    let pages = sockets.lines().find(|line| line.starts_with("TCP:"));
+    let pages = pages.and_then(|line| field(line, "mem")).context("no memory of TCP")?;
+    Ok(slab + pages * rustix::param::page_size() as u64)
+}
+
+/// How many processes wanted to run over the last minute.
+pub(crate) fn load() -> Option<f64> {
+    fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
+}
+
+/// What the machine is: processors and kernel.
+pub(crate) fn machine() -> String {
+    let text = |path| fs::read_to_string(path).unwrap_or_default();
+    let cpus = text("/proc/cpuinfo");
+    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let count = cpus.lines().filter(|line| line.starts_with("processor")).count();
+    let kernel = text("/proc/sys/kernel/osrelease");
+    let model = model.map_or("unknown processors", |(_, model)| model);
+    format!("{count} x {model}, Linux {}", kernel.trim())
+}
+
+fn read(path: &str) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {path}"))
+}
+
+/// The number after a name, in whatever unit it has.
+fn field(text: &str, name: &str) -> Option<u64> {
+    let mut words = text.split_whitespace().skip_while(|&word| word != name).skip(1);
+    words.next()?.parse().ok()
+}
+
+fn parse_cpu(text: &str) -> Option<Cpu> {
+    // The command's name is in parentheses, and may contain some itself.
+    let mut fields = text.rsplit_once(") ")?.1.split(' ').skip(11);
+    let mut next = || fields.next()?.parse().ok().map(ticks);
+    Some(Cpu { user: next()?, system: next()? })
+}
+
+fn parse_processors(text: &str) -> Option<Processors> {
+    let line = text.lines().find_map(|line| line.strip_prefix("cpu "))?;
+    // user, nice, system, idle, waiting, interrupts, soft interrupts, stolen; guests are in user.
+    let ticks: Vec<u64> = line.split_whitespace().map_while(|word| word.parse().ok()).collect();
+    Some(Processors {
+        total: ticks.get(..8)?.iter().sum(),
+        idle: ticks[3] + ticks[4],
+        stolen: ticks[7],
+    })
+}
+
+fn ticks(ticks: u64) -> Duration {
+    Duration::from_secs_f64(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_has_spent_time() {
+        let text = "7 (a) b) S 1 7 7 0 -1 4194304 100 0 0 0 150 250 1 2 20 0 3 0 900 0 0\n";
+        let cpu = parse_cpu(text).unwrap();
+        assert_eq!(cpu, Cpu { user: ticks(150), system: ticks(250) });
+        assert_eq!(cpu.total(), ticks(400));
+        assert_eq!(parse_cpu("7 (a) S 1"), None);
+    }
+
+    #[test]
+    fn stolen_time_is_a_part_of_all_time() {
+        let before = parse_processors("cpu  10 0 20 30 0 0 0 5 0 0\ncpu0 1 1\n").unwrap();
+        let after = parse_processors("cpu  20 0 30 90 0 5 5 15 0 0\n").unwrap();
+        assert_eq!(after.stolen_since(before), 0.1);
+        assert_eq!(after.busy_since(before), ticks(30));
+        assert_eq!(before.stolen_since(before), 0.0);
+        assert_eq!(parse_processors("cpu  1 2 3\n"), None);
+    }
+
+    #[test]
+    fn a_field_follows_its_name() {
+        assert_eq!(field("VmHWM:\t  9 kB\nVmRSS:\t  12 kB\n", "VmRSS:"), Some(12));
+        assert_eq!(field("TCP: inuse 5 orphan 0 tw 0 alloc 6 mem 3", "mem"), Some(3));
+        assert_eq!(field("VmRSS:", "VmRSS:"), None);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn this_process_can_be_sampled() {
+        let pid = std::process::id();
+        let memory = memory(pid).unwrap();
+        assert!(memory.resident >= memory.anonymous && memory.threads > 0);
+        assert!(cpu(pid).is_ok() && processors().is_ok() && kernel_memory().unwrap() > 0);
+        assert!(own_cpu() > Duration::ZERO);
+    }
+}

@@ -1,0 +1,95 @@
+//! The server under measurement, from its start to its end.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result};
+
+use crate::cli::{Endpoint, Settings, Target};
+use crate::targets::{PUBLISH_PATH, READY, SUBSCRIBE_PATH};
+
+/// A running server. Dropping it ends the process, if it was started here.
+#[derive(Debug)]
+pub(crate) struct Server {
+    child: Option<Child>,
+    /// Where it streams.
+    pub(crate) subscribe: Endpoint,
+    /// Where it takes events, if it does.
+    pub(crate) publish: Option<Endpoint>,
+    /// Its process, if that is known.
+    pub(crate) pid: Option<u32>,
+}
+
+impl Server {
+    /// Starts a fresh server on these processors, or names the one that runs.
+    pub(crate) fn start(target: Target, settings: &Settings, cores: &[usize]) -> Result<Self> {
+        if target == Target::External {
+            let external = &settings.external;
+            return Ok(Self {
+                child: None,
+                subscribe: external.url.clone().context("the target `external` needs --url")?,
+                publish: external.publish_url.clone(),
+                pid: external.pid,
+            });
+        }
+        let mut child = command(target, settings, cores)?
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("the server does not start")?;
+        match address(&mut child) {
+            Ok(address) => {
+                let publishes = !matches!(target, Target::NeverReady | Target::OneLine);
+                let at = |path| Endpoint::parse(&format!("{address}{path}"));
+                Ok(Self {
+                    pid: Some(child.id()),
+                    subscribe: at(SUBSCRIBE_PATH)?,
+                    publish: publishes.then(|| at(PUBLISH_PATH)).transpose()?,
+                    child: Some(child),
+                })
+            }
+            Err(error) => {
+                end(&mut child);
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            end(child);
+        }
+    }
+}
+
+fn command(target: Target, settings: &Settings, cores: &[usize]) -> Result<Command> {
+    let program = std::env::current_exe().context("this program has no path")?;
+    let mut command = Command::new(program);
+    command.args(["serve-target", &target.name(), "--die-with-parent"]);
+    command.arg(format!("--workers={}", settings.placement.workers));
+    if !cores.is_empty() {
+        let cores: Vec<String> = cores.iter().map(ToString::to_string).collect();
+        command.arg(format!("--cores={}", cores.join(",")));
+    }
+    if settings.placement.heartbeats {
+        command.arg("--heartbeats");
+    }
+    Ok(command)
+}
+
+/// The address that the server says it listens on.
+fn address(child: &mut Child) -> Result<String> {
+    let out = child.stdout.take().context("the server has no output")?;
+    let mut line = String::new();
+    BufReader::new(out).read_line(&mut line).context("the server says nothing")?;
+    let address = line.trim_end().strip_prefix(READY).map(str::to_owned);
+    address.context("the server ended before it was ready")
+}
+
+fn end(child: &mut Child) {
+    // Both fail only if it ended already.
+    drop(child.kill());
+    drop(child.wait());
+}

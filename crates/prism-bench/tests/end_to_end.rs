@@ -1,0 +1,156 @@
+//! The program measures its own targets without a fault, and sees the faults of a bad server.
+
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Output};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use serde_json::Value;
+
+fn bench(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_prism-bench"))
+        .args(arguments)
+        // Other tests run at the same time: nothing here depends on quiet.
+        .args(["--no-pin", "--json", "--settle", "0.01", "--retries", "0", "--patience", "0.01"])
+        .output()
+        .unwrap()
+}
+
+fn report(output: &Output) -> Value {
+    let error = String::from_utf8_lossy(&output.stderr);
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{error}"))
+}
+
+#[test]
+fn every_target_delivers_every_event() {
+    for target in ["prism-layer", "axum-idiom", "raw"] {
+        for pace in [["--in-flight", "1"], ["--in-flight", "8"], ["--rate", "100"]] {
+            let load = ["fanout", target, "-n", "40", "-m", "20", "--publishers", "2"];
+            let output = bench(&[&load[..], &pace].concat());
+            let report = report(&output);
+            let run = &report["runs"][0];
+            assert!(output.status.success(), "{report:#}");
+            assert_eq!(run["delivery"]["deliveries"], 800, "{report:#}");
+            let figure = |name: &str| run["delivery"][name].as_f64().unwrap();
+            assert!(figure("deliveries_per_second") > 0.0 && figure("client_busy") > 0.0);
+            // No server is faster than a few microseconds, nor slower than the whole run.
+            let latency = [0.002, figure("p50_ms"), figure("p99_ms"), figure("seconds") * 1e3];
+            assert!(latency.is_sorted(), "{latency:?}");
+        }
+    }
+}
+
+#[test]
+fn idle_connections_cost_memory() {
+    for target in ["prism-layer", "axum-idiom", "never-ready", "one-line", "raw"] {
+        let output = bench(&["idle", target, "-n", "100"]);
+        let report = report(&output);
+        assert!(output.status.success() && report["runs"][0]["delivery"].is_null(), "{report:#}");
+        assert!(report["runs"][0]["connects_per_second"].as_f64().unwrap() > 0.0);
+    }
+}
+
+#[test]
+fn servers_are_compared_in_pairs() {
+    let output = bench(&["compare", "prism-layer", "raw", "--pairs", "2", "-n", "10", "-m", "10"]);
+    let report = report(&output);
+    assert!(output.status.success(), "{report:#}");
+    assert_eq!(report["pairs"].as_array().unwrap().len(), 2);
+    let rate = &report["compared"].as_array().unwrap()[2];
+    assert_eq!(rate["name"], "deliveries/s");
+    let ratio = ["low", "median", "high"].map(|end| rate["ratio"][end].as_f64().unwrap());
+    assert!(ratio.is_sorted() && ratio[0] > 0.0, "{ratio:?}");
+}
+
+#[test]
+fn what_cannot_be_measured_is_refused() {
+    for (arguments, why) in [
+        (&["fanout", "never-ready", "-n", "1"][..], "fan-out is not for it"),
+        (&["idle", "raw", "-n", "100000000"], "do not fit"),
+        (&["idle", "external", "-n", "1"], "needs --url"),
+        (&["idle", "external", "-n", "1", "--url", "http://127.0.0.1:1/"], "Connection refused"),
+    ] {
+        let output = bench(arguments);
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && error.contains(why), "{error}");
+    }
+}
+
+#[test]
+fn the_faults_of_a_bad_server_are_seen() {
+    let address = bad_server();
+    let url = format!("http://{address}/events");
+    let publish_url = format!("http://{address}/publish");
+    let urls = ["--url", &url, "--publish-url", &publish_url];
+    let load = ["fanout", "external", "-n", "3", "-m", "20", "-w", "8", "--stall", "0.5"];
+    let output = bench(&[&load[..], &urls].concat());
+    let report = report(&output);
+    assert_eq!(output.status.code(), Some(1), "{report:#}");
+    let faults = &report["runs"][0]["faults"];
+    let expected = [("lost", 3), ("doubled", 3), ("reordered", 3), ("damaged", 3)];
+    for (name, count) in expected {
+        assert_eq!(faults[name], count, "{name}: {report:#}");
+    }
+}
+
+/// A server that doubles its third event, swaps the fourth and fifth, cuts the sixth short and
+/// loses the last of all, the 28th: 8 to warm up and 20 that count.
+fn bad_server() -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let streams = Arc::new(Mutex::new(Vec::new()));
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let streams = Arc::clone(&streams);
+            thread::spawn(move || serve_badly(stream.unwrap(), &streams));
+        }
+    });
+    address
+}
+
+fn serve_badly(mut stream: TcpStream, streams: &Mutex<Vec<TcpStream>>) {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut held_back = Vec::new();
+    for number in 1.. {
+        let (mut subscribes, mut length) = (false, 0);
+        loop {
+            let mut line = String::new();
+            if reader.read_line(&mut line).unwrap_or(0) == 0 {
+                return;
+            }
+            subscribes |= line.starts_with("GET ");
+            if let Some(value) = line.strip_prefix("Content-Length: ") {
+                length = value.trim().parse().unwrap();
+            }
+            if line == "\r\n" {
+                break;
+            }
+        }
+        if subscribes {
+            stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n: welcome\n\n").unwrap();
+            streams.lock().unwrap().push(stream);
+            return;
+        }
+        let mut text = vec![0; length];
+        reader.read_exact(&mut text).unwrap();
+        let event = |text: &[u8]| [b"data: ", text, b"\n\n"].concat();
+        let sent = match number {
+            3 => event(&text).repeat(2),
+            4 => {
+                held_back = event(&text);
+                Vec::new()
+            }
+            5 => [event(&text), std::mem::take(&mut held_back)].concat(),
+            6 => event(&text[..50]),
+            28 => Vec::new(),
+            _ => event(&text),
+        };
+        for stream in &mut *streams.lock().unwrap() {
+            stream.write_all(&sent).unwrap();
+        }
+        stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
+    }
+}
