@@ -275,7 +275,7 @@ impl Connection {
         }
     }
 
-    fn lags(&self, state: &State, now: u64) -> bool {
+    fn lags(&mut self, state: &State, now: u64) -> bool {
         let settings = &self.shared.settings;
         let (bytes, age) = (settings.lag_bytes, settings.lag_age_ms());
         self.subscription.lags(&state.log, reader(state, self.slot), now, bytes, age)
@@ -332,7 +332,7 @@ impl Connection {
         match (gap, settings.on_lag()) {
             (Gap::Lag, OnLag::LatestPerTopic) => self.subscription.skip_to_newest(log),
             (Gap::Lag, _) => self.subscription.skip_to_end(log),
-            _ => self.subscription.skip_to_oldest(log),
+            _ => self.subscription.skip_to_oldest(log, reader(state, self.slot).walk),
         }
         // A place in an order that was replaced has no name any more.
         let after = (gap != Gap::Epoch).then(|| log.position(told)).flatten();

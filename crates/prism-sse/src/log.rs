@@ -247,6 +247,7 @@ impl Log {
             self.topics.push(key, record.index);
         }
         let now = record.at;
+        self.appended_bytes += record.framed.len() as u64;
         if record.ephemeral {
             self.sent.push(record);
         } else {
@@ -254,7 +255,6 @@ impl Log {
             if let (Some(ids), Some(id)) = (&mut self.ids, &record.id) {
                 ids.insert(id, record.seq);
             }
-            self.appended_bytes += record.framed.len() as u64;
             self.kept.push(record);
         }
         self.trim(now);
@@ -326,6 +326,11 @@ impl Log {
         from < self.replaced
     }
 
+    /// The index from which the order stands that replaced the last one.
+    pub(crate) fn replaced(&self) -> u64 {
+        self.replaced
+    }
+
     /// The index from which a reader that has everything up to `seq` reads on, or `None` if
     /// something of its walk after `seq` was evicted.
     pub(crate) fn seek(&self, seq: u64, walk: Walk<'_>) -> Option<u64> {
@@ -335,7 +340,7 @@ impl Log {
                 None => complete(self.floors),
                 Some(keys) => keys.iter().all(|&key| complete(self.topics[key].floors)),
             };
-        let next = self.kept.first_from_seq(seq + 1);
+        let next = self.kept.first_from_seq(seq.saturating_add(1));
         complete.then(|| next.map_or(self.end, |record| record.index))
     }
 
@@ -387,8 +392,11 @@ impl Log {
     }
 
     /// Bytes of what was kept from `from` to the end, whoever it is for.
-    pub(crate) fn bytes_from(&self, from: u64) -> u64 {
-        self.kept.first_from(from).map_or(0, |record| self.appended_bytes - record.offset)
+    pub(crate) fn bytes_from(&self, from: u64, walk: Walk<'_>) -> u64 {
+        let sent = walk.direct.and_then(|key| self.topics[key].first_from(from));
+        let sent = sent.and_then(|index| self.sent.get(index));
+        let first = [self.kept.first_from(from), sent].into_iter().flatten();
+        first.map(|record| self.appended_bytes - record.offset).max().unwrap_or(0)
     }
 
     /// When the oldest of what waits from `from` on was applied, whoever it is for.

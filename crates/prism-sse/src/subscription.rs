@@ -56,13 +56,18 @@ pub(crate) struct Subscription {
     since: u64,
     /// Records before this index are delivered only if they are their topic's newest.
     newest_until: u64,
+    /// Index up to which `waiting` counts what waits for the reader; 0 while nothing is counted.
+    counted: u64,
+    /// Bytes that wait, of what was counted and not delivered.
+    waiting: u64,
 }
 
 impl Subscription {
     /// A subscription, and the gap it begins with.
     pub(crate) fn open(log: &Log, reader: Reader<'_>, start: &Start) -> (Self, Option<Gap>) {
         let end = log.end();
-        let now = Self { next: end, told: log.applied(), since: end, newest_until: 0 };
+        let told = log.applied();
+        let now = Self { next: end, told, since: end, newest_until: 0, counted: 0, waiting: 0 };
         let oldest = Self { next: log.first(), told: log.floor_seq(), ..now };
         match start {
             Start::Now => (now, None),
@@ -94,10 +99,12 @@ impl Subscription {
             return Read::AtEnd;
         }
         // A newest event that was evicted is not kept any more, and so not the newest kept one.
-        if log.missed(self.next.max(self.newest_until), reader.walk) {
-            // What was there before the reader came is not its fault.
-            let lost = if self.next < self.since { Gap::Expired } else { Gap::Lag };
-            return Read::Gap(lost);
+        let from = self.next.max(self.newest_until);
+        if log.missed(from, reader.walk) {
+            // What was there before the reader came is not its fault. What was sent to it came after.
+            let ordered = Walk { direct: None, ..reader.walk };
+            let expired = self.next < self.since && log.missed(from, ordered);
+            return Read::Gap(if expired { Gap::Expired } else { Gap::Lag });
         }
         while *budget > 0 {
             *budget -= 1;
@@ -111,6 +118,9 @@ impl Subscription {
                 if record.tells_place {
                     self.told = record.seq;
                 }
+                if record.index < self.counted {
+                    self.waiting = self.waiting.saturating_sub(record.framed.len() as u64);
+                }
                 return Read::Record(record);
             }
         }
@@ -119,8 +129,11 @@ impl Subscription {
 
     /// Whether the reader is too slow: what came while it was there, and waits for it, is older
     /// than `age_ms`, or has more than `bytes` beside the event it gets next.
+    ///
+    /// What waits is counted a piece at each call, and the count is kept, so that no call looks at
+    /// more than a turn's worth of records.
     pub(crate) fn lags(
-        &self,
+        &mut self,
         log: &Log,
         reader: Reader<'_>,
         now: u64,
@@ -130,26 +143,34 @@ impl Subscription {
         let from = self.next.max(self.since);
         let old = |at: u64| at.saturating_add(age_ms) < now;
         // Everybody's bytes and the oldest record of all bound this reader's from above.
-        let crowded = log.bytes_from(from) > bytes as u64;
-        if log.was_replaced(self.next) {
+        let crowded = log.bytes_from(from, reader.walk) > bytes as u64;
+        let stale = log.oldest_from(from, reader.walk).is_some_and(old);
+        if log.was_replaced(self.next) || !(crowded || stale) {
+            self.counted = 0;
             return false;
         }
-        if !crowded && !log.oldest_from(from, reader.walk).is_some_and(old) {
-            return false;
+        if self.counted < from {
+            (self.counted, self.waiting) = (from, 0);
         }
-        let (mut at, mut waiting) = (from, None);
+        let mut first = log.next(from, reader.walk);
         for _ in 0..limits::READ_BUDGET {
-            let Some(record) = log.next(at, reader.walk) else { return false };
-            if reader.reads(log, record) {
-                let beside = waiting.map_or(0, |waiting| waiting + record.framed.len());
-                if beside > bytes || old(record.at) {
-                    return true;
+            match first {
+                Some(record) if !reader.reads(log, record) => {
+                    first = log.next(record.index + 1, reader.walk);
                 }
-                waiting = Some(beside);
+                _ => break,
             }
-            at = record.index + 1;
         }
-        false
+        for _ in 0..limits::READ_BUDGET {
+            let Some(record) = log.next(self.counted, reader.walk) else { break };
+            self.counted = record.index + 1;
+            if reader.reads(log, record) {
+                self.waiting += record.framed.len() as u64;
+            }
+        }
+        let Some(first) = first.filter(|record| reader.reads(log, record)) else { return false };
+        let beside = self.waiting.saturating_sub(first.framed.len() as u64);
+        beside > bytes as u64 || old(first.at)
     }
 
     /// Goes on with what comes next, leaving out what waits.
@@ -171,8 +192,9 @@ impl Subscription {
     }
 
     /// Goes on with the oldest record kept.
-    pub(crate) fn skip_to_oldest(&mut self, log: &Log) {
-        self.next = log.first();
+    pub(crate) fn skip_to_oldest(&mut self, log: &Log, walk: Walk<'_>) {
+        let from = self.next.max(log.replaced());
+        self.next = if log.missed(from, walk) { log.first().max(from) } else { from };
         self.told = log.floor_seq();
         self.newest_until = 0;
     }

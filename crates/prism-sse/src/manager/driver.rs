@@ -40,7 +40,8 @@ impl Driver {
     pub(crate) fn start(&self, shared: &Arc<Shared>) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         if !self.running.swap(true, Ordering::AcqRel) {
-            let running = Running { shared: Arc::downgrade(shared) };
+            let shared = Arc::downgrade(shared);
+            let running = Running { shared, began: false, awake: false };
             runtime.spawn(drive(running, Arc::clone(&self.signal)));
         }
     }
@@ -63,32 +64,47 @@ impl Driver {
 /// Says that the task runs, for as long as it is not dropped, by whomever.
 struct Running {
     shared: Weak<Shared>,
+    /// It ran at all; a runtime that has ended drops it at once.
+    began: bool,
+    /// It is our own code that runs, and no wait that is given up.
+    awake: bool,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         let Some(shared) = self.shared.upgrade() else { return };
         // A runtime without a clock ends the task with a panic, and would end the next one too.
-        let broken = std::thread::panicking();
+        let broken = self.awake && std::thread::panicking();
         shared.driver.running.store(broken, Ordering::Release);
         shared.driver.broken.store(broken, Ordering::Release);
-        // Everyone has a turn, so that a reader in another runtime starts the task there.
-        shared.lock().make_everyone_due();
+        if self.began {
+            // Everyone has a turn, so that a reader in another runtime starts the task there.
+            shared.lock().make_everyone_due();
+        }
         shared.wake_all_due();
     }
 }
 
-async fn drive(running: Running, signal: Arc<Notify>) {
+async fn drive(mut running: Running, signal: Arc<Notify>) {
     loop {
         let Some(shared) = running.shared.upgrade() else { return };
+        (running.began, running.awake) = (true, true);
         let turn = shared.turn();
         drop(shared);
         match turn {
-            Turn::Again => tokio::task::yield_now().await,
-            Turn::Rest(None) => signal.notified().await,
+            Turn::Again => {
+                running.awake = false;
+                tokio::task::yield_now().await;
+            }
+            Turn::Rest(None) => {
+                running.awake = false;
+                signal.notified().await;
+            }
             Turn::Rest(Some(millis)) => {
                 // Either end of the wait leads to the next turn.
-                drop(timeout(Duration::from_millis(millis), signal.notified()).await);
+                let rest = timeout(Duration::from_millis(millis), signal.notified());
+                running.awake = false;
+                drop(rest.await);
             }
         }
     }

@@ -3,6 +3,7 @@
 //! - `page`: the Swift page this library started from, point by point
 //! - `resume`: history, ids, gaps at connect, where a subscription starts
 //! - `attacks`: faults that were found by attacking the library
+//! - `races`: the same, of what happens between two steps
 //! - `audience`: topics, grants, private events, broadcasts
 //! - `slow`: readers that do not keep up
 //! - `ends`: how connections end, and that nothing stays behind
@@ -10,6 +11,7 @@
 //! - `engines`: what engines must do, and what readers see of engines that misbehave
 //! - `http`: requests and responses, in memory and over sockets
 //! - `model`: made-up histories of everything at once, held against the oracle
+//! - `schedules`: publishers and readers on many threads, held against the oracle
 //! - `settings`: limits and refusals
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
@@ -21,7 +23,9 @@ mod engines;
 mod http;
 mod model;
 mod page;
+mod races;
 mod resume;
+mod schedules;
 mod settings;
 mod slow;
 mod time;

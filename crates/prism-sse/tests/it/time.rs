@@ -126,6 +126,51 @@ async fn marks_come_in_a_quarter_of_the_retention() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_day_of_marks_never_lets_an_id_grow_old() {
+    const MINUTE: Duration = Duration::from_secs(60);
+    let seed = fastrand::u64(..);
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let retention = Retention::default().age(60 * MINUTE);
+    let sse = Manager::builder().history(retention).build().unwrap();
+    let publisher = sse.clone();
+    tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(5 * MINUTE);
+        for n in 0.. {
+            ticks.tick().await;
+            // Of topics that were dropped the log remembers floors, but not whose: with this many,
+            // an id that lies before the oldest record is a gap for a reader of any other topic.
+            let loud: Vec<String> = (0..100).map(|part| format!("loud/{n}/{part}")).collect();
+            publisher.publish(loud, "x").unwrap();
+        }
+    });
+    let events = {
+        let sse = sse.clone();
+        move |request: prism_sse::SseRequest| async move {
+            sse.respond(request.audience(super::select("quiet")))
+        }
+    };
+    let app = axum::Router::new().route("/", axum::routing::get(events));
+    let mut page = Client::connect(app, "/").await.unwrap();
+    page.expect_named("prism.open").await;
+    let end = tokio::time::Instant::now() + 24 * 60 * MINUTE;
+    while tokio::time::Instant::now() < end {
+        // Long enough for a mark, and then away for less than what is kept after one.
+        let stay = rng.u32(11 * 60..120 * 60);
+        let seen = page.listen(stay * SECOND).await;
+        assert!(seen.iter().all(|event| event.name == "prism.mark"), "seed {seed}: {seen:?}");
+        // A quarter of an hour, but at most ten minutes; each may come a moment late.
+        let marks = stay as usize / 601..=stay as usize / 600;
+        assert!(marks.contains(&seen.len()), "seed {seed}: {} in {stay} s", seen.len());
+        page.hang_up();
+        page.stall(rng.u32(..45 * 60) * SECOND).await;
+        page.reconnect().await.unwrap();
+        assert!(page.headers().get("prism-gap").is_none(), "seed {seed}");
+        page.expect_named("prism.open").await;
+    }
+    assert_eq!(sse.stats().gaps, 0, "seed {seed}");
+}
+
 #[test]
 fn a_runtime_that_ends_takes_no_reader_with_it() {
     let sse = Manager::new();

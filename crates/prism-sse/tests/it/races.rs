@@ -1,0 +1,173 @@
+//! Attacks on what happens between two steps: evictions, replacements, runtimes that end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Context;
+use std::time::Duration;
+
+use futures_util::{FutureExt, StreamExt};
+use prism_sse::test::Delayed;
+use prism_sse::{Audience, Connection, Manager, OnLag, Retention, Start};
+
+fn drain(c: &mut Connection, most: usize) -> (String, usize) {
+    let mut all = Vec::new();
+    let mut n = 0;
+    while n < most {
+        match c.next().now_or_never() {
+            Some(Some(b)) => {
+                all.extend_from_slice(&b);
+                n += 1;
+            }
+            _ => break,
+        }
+    }
+    (String::from_utf8(all).unwrap(), n)
+}
+
+#[test]
+fn an_event_sent_and_evicted_during_a_replay_is_one_gap() {
+    let sse = Manager::builder().history(Retention::default()).build().unwrap();
+    for n in 0..5 {
+        sse.broadcast(format!("h{n}")).unwrap();
+    }
+    let mut c = sse.subscribe(Audience::everything(), Start::Oldest).unwrap();
+    let mut other = sse.add_connection();
+    let _ = drain(&mut other, 1);
+    sse.send("direct", c.id()).unwrap();
+    let big = "x".repeat(1024 * 1024 - 10);
+    for _ in 0..17 {
+        sse.send(big.clone(), other.id()).unwrap();
+    }
+    let (text, _) = drain(&mut c, 1000);
+    assert!(text.matches("prism.gap").count() <= 1);
+}
+
+#[test]
+fn what_is_sent_to_a_reader_counts_as_lag() {
+    let sse = Manager::builder()
+        .history(Retention::default())
+        .lag_bytes(10_000)
+        .on_lag(OnLag::SkipWithGap)
+        .build()
+        .unwrap();
+    let mut c = sse.add_connection();
+    let _ = drain(&mut c, 1);
+    let text = "z".repeat(1000);
+    for _ in 0..1000 {
+        sse.send(text.clone(), c.id()).unwrap();
+    }
+    let (got, _) = drain(&mut c, 5000);
+    assert!(got.contains("prism.gap"));
+}
+
+#[test]
+fn many_small_events_count_as_lag() {
+    let sse = Manager::builder()
+        .history(Retention::default())
+        .lag_bytes(200_000)
+        .on_lag(OnLag::SkipWithGap)
+        .build()
+        .unwrap();
+    let mut c = sse.add_connection();
+    let _ = drain(&mut c, 1);
+    let text = "z".repeat(100);
+    for _ in 0..9000 {
+        sse.broadcast(text.clone()).unwrap();
+    }
+    let (got, _) = drain(&mut c, 50000);
+    assert!(got.contains("prism.gap"));
+}
+
+#[test]
+fn an_event_sent_after_a_replacement_arrives() {
+    let engine = Delayed::new();
+    let sse =
+        Manager::builder().engine(engine.clone()).history(Retention::default()).build().unwrap();
+    sse.broadcast("old").unwrap();
+    engine.apply();
+    let mut c = sse.add_connection();
+    let _ = drain(&mut c, 10);
+    engine.begin_epoch(0);
+    sse.send("direct", c.id()).unwrap();
+    engine.apply();
+    sse.broadcast("new").unwrap();
+    engine.apply();
+    let (got, _) = drain(&mut c, 100);
+    assert!(got.contains("data: new"));
+    assert!(got.contains("data: direct"));
+}
+
+#[test]
+fn an_event_sent_after_a_replacement_arrives_although_nothing_follows() {
+    let engine = Delayed::new();
+    let sse =
+        Manager::builder().engine(engine.clone()).history(Retention::default()).build().unwrap();
+    sse.broadcast("old").unwrap();
+    engine.apply();
+    let mut c = sse.add_connection();
+    let _ = drain(&mut c, 10);
+    engine.begin_epoch(0);
+    sse.send("direct", c.id()).unwrap();
+    engine.apply();
+    let (got, _) = drain(&mut c, 100);
+    assert!(got.contains("data: direct"));
+}
+
+#[test]
+fn a_runtime_that_unwinds_does_not_stop_heartbeats() {
+    let sse = Manager::builder().heartbeat(Duration::from_millis(250)).build().unwrap();
+    let other = sse.clone();
+    let panicked = std::thread::spawn(move || {
+        let rt = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let mut c = other.add_connection();
+        rt.block_on(async {
+            c.next().await;
+            tokio::task::yield_now().await;
+            tokio::task::yield_now().await;
+        });
+        panic!("application");
+    })
+    .join();
+    panicked.unwrap_err();
+    let rt = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    rt.block_on(async {
+        let mut c = sse.add_connection();
+        c.next().await.unwrap();
+        let beat = tokio::time::timeout(Duration::from_secs(30), c.next()).await;
+        assert!(beat.is_ok(), "no heartbeat");
+    });
+}
+
+#[test]
+fn a_runtime_that_ended_makes_no_reader_spin() {
+    let sse = Manager::new();
+    let rt = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let handle = rt.handle().clone();
+    drop(rt);
+    let _entered = handle.enter();
+    let mut c = sse.add_connection();
+    struct W(AtomicUsize);
+    impl std::task::Wake for W {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+    let w = Arc::new(W(0.into()));
+    let waker = w.clone().into();
+    let mut cx = Context::from_waker(&waker);
+    for _ in 0..100 {
+        drop(c.poll_next_unpin(&mut cx));
+    }
+    let n = w.0.load(Ordering::SeqCst);
+    assert!(n < 5);
+}
+
+#[test]
+fn the_last_place_there_is_does_no_harm() {
+    let engine = Delayed::new();
+    let sse =
+        Manager::builder().engine(engine.clone()).history(Retention::default()).build().unwrap();
+    engine.begin_epoch(u64::MAX);
+    drop(sse.subscribe(Audience::everything(), Start::After("earliest".into())));
+    drop(sse.subscribe(Audience::everything(), Start::After("#2.18446744073709551615".into())));
+}
