@@ -101,7 +101,8 @@ impl Subscription {
         // A newest event that was evicted is not kept any more, and so not the newest kept one.
         let from = self.next.max(self.newest_until);
         if log.missed(from, reader.walk) {
-            // What was there before the reader came is not its fault. What was sent to it came after.
+            // What was there before the reader came is not its fault; what was sent to it came
+            // after.
             let ordered = Walk { direct: None, ..reader.walk };
             let expired = self.next < self.since && log.missed(from, ordered);
             return Read::Gap(if expired { Gap::Expired } else { Gap::Lag });
