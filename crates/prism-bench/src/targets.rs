@@ -63,7 +63,9 @@ fn serve_router(router: Router, address: SocketAddr, workers: usize) -> Result<(
         say_ready(listener.local_addr()?)?;
         // A socket that refuses the option is as good as closed.
         let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-        let serving = tokio::spawn(axum::serve(listener, router).into_future());
+        // A bare router would be copied, route by route, for each connection.
+        let service = router.into_make_service();
+        let serving = tokio::spawn(axum::serve(listener, service).into_future());
         Ok(serving.await??)
     })
 }

@@ -59,15 +59,16 @@ use crate::wire::{ConnectionId, HEARTBEAT};
 pub struct Connection {
     shared: Arc<Shared>,
     slot: u32,
-    id: ConnectionId,
     subscription: Subscription,
-    /// What the stream begins with, until it was read.
-    opening: Option<Box<[u8]>>,
+    opening: Option<Box<Opening>>,
     gap: Option<Gap>,
     /// The last mark was sent; what follows is the end.
     said_goodbye: bool,
     ended: bool,
 }
+
+/// What the stream begins with, until it was read.
+struct Opening(Vec<u8>);
 
 /// What one look at the log gives a connection.
 enum Step {
@@ -144,7 +145,7 @@ impl Connection {
         admit: impl FnOnce(&State) -> Result<(), E>,
     ) -> Result<Self, E> {
         let shared = Arc::clone(manager.shared());
-        let random = u128::from(random::bits()) << 32 | u128::from(random::bits() as u32);
+        let random = (random::bits(), random::bits() as u32);
         let now = shared.now();
         let has_history = shared.settings.has_history();
         let start = match (&wish.last_event_id, wish.start) {
@@ -174,9 +175,8 @@ impl Connection {
         let connection = Self {
             shared,
             slot,
-            id,
             subscription,
-            opening: Some(opening.into()),
+            opening: Some(Box::new(Opening(opening))),
             gap,
             said_goodbye: closed,
             ended: closed,
@@ -198,7 +198,7 @@ impl Connection {
 
     /// The connection's id, for [`Manager::send`].
     pub fn id(&self) -> ConnectionId {
-        self.id
+        self.shared.lock().entry(self.slot).id()
     }
 
     /// Why the connection could not begin where it was asked to.
@@ -208,12 +208,12 @@ impl Connection {
 
     /// A handle that does not keep the connection open; `None` once it ended.
     pub fn handle(&self) -> Option<ConnectionRef> {
-        Manager::from_shared(Arc::clone(&self.shared)).connection(self.id)
+        Manager::from_shared(Arc::clone(&self.shared)).connection(self.id())
     }
 
     /// Why the connection ended, or is about to; `None` while it is open.
     pub fn close_reason(&self) -> Option<CloseReason> {
-        self.shared.lock().entry(self.slot).closing.map(|closing| closing.reason)
+        self.shared.lock().entry(self.slot).closing().map(|closing| closing.reason)
     }
 
     fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
@@ -251,9 +251,9 @@ impl Connection {
     fn step(&mut self, state: &mut State, now: u64, ended: &mut Option<Ended>) -> Step {
         if let Some(opening) = self.opening.take() {
             state.progress(self.slot, now);
-            return Step::Bytes(opening.into_vec().into());
+            return Step::Bytes(opening.0.into());
         }
-        let closing = state.entry(self.slot).closing;
+        let closing = state.entry(self.slot).closing();
         let until = match closing {
             Some(closing) if closing.reason.is_planned() => closing.end,
             Some(_) => return Step::End,
@@ -417,7 +417,7 @@ impl Drop for Connection {
 
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connection").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("Connection").field("id", &self.id()).finish_non_exhaustive()
     }
 }
 

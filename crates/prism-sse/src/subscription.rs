@@ -54,12 +54,12 @@ pub(crate) struct Subscription {
     told: u64,
     /// Index from which records came while the reader was there; lag counts from here.
     since: u64,
-    /// Records before this index are delivered only if they are their topic's newest.
-    newest_until: u64,
     /// Index up to which `waiting` counts what waits for the reader; 0 while nothing is counted.
     counted: u64,
     /// Bytes that wait, of what was counted and not delivered.
-    waiting: u64,
+    waiting: u32,
+    /// Records before `since` are delivered only if they are their topic's newest.
+    newest_only: bool,
 }
 
 impl Subscription {
@@ -67,13 +67,13 @@ impl Subscription {
     pub(crate) fn open(log: &Log, reader: Reader<'_>, start: &Start) -> (Self, Option<Gap>) {
         let end = log.end();
         let told = log.applied();
-        let now = Self { next: end, told, since: end, newest_until: 0, counted: 0, waiting: 0 };
+        let now = Self { next: end, told, since: end, counted: 0, waiting: 0, newest_only: false };
         let oldest = Self { next: log.first(), told: log.floor_seq(), ..now };
         match start {
             Start::Now => (now, None),
             Start::Oldest => (oldest, None),
             // A reader cut off before it has them all must not be told that it is past them.
-            Start::Latest => (Self { newest_until: end, ..oldest }, None),
+            Start::Latest => (Self { newest_only: true, ..oldest }, None),
             Start::After(id) => {
                 let found = log.resolve(id).and_then(|seq| {
                     let next = log.seek(seq, reader.walk).ok_or(Gap::Expired)?;
@@ -99,7 +99,7 @@ impl Subscription {
             return Read::AtEnd;
         }
         // A newest event that was evicted is not kept any more, and so not the newest kept one.
-        let from = self.next.max(self.newest_until);
+        let from = if self.newest_only { self.next.max(self.since) } else { self.next };
         if log.missed(from, reader.walk) {
             // What was there before the reader came is not its fault; what was sent to it came
             // after.
@@ -120,7 +120,7 @@ impl Subscription {
                     self.told = record.seq;
                 }
                 if record.index < self.counted {
-                    self.waiting = self.waiting.saturating_sub(record.framed.len() as u64);
+                    self.waiting = self.waiting.saturating_sub(size_of(record));
                 }
                 return Read::Record(record);
             }
@@ -166,19 +166,19 @@ impl Subscription {
             let Some(record) = log.next(self.counted, reader.walk) else { break };
             self.counted = record.index + 1;
             if reader.reads(log, record) {
-                self.waiting += record.framed.len() as u64;
+                self.waiting = self.waiting.saturating_add(size_of(record));
             }
         }
         let Some(first) = first.filter(|record| reader.reads(log, record)) else { return false };
-        let beside = self.waiting.saturating_sub(first.framed.len() as u64);
-        beside > bytes as u64 || old(first.at)
+        let beside = self.waiting.saturating_sub(size_of(first));
+        beside as usize > bytes || old(first.at)
     }
 
     /// Goes on with what comes next, leaving out what waits.
     pub(crate) fn skip_to_end(&mut self, log: &Log) {
         self.next = log.end();
         self.told = log.applied();
-        self.newest_until = 0;
+        self.newest_only = false;
     }
 
     /// Goes on with the newest record of each topic, then with what comes.
@@ -186,7 +186,7 @@ impl Subscription {
     /// The reader keeps its place until it has got some of them, so that it can still resume from
     /// there if it is cut off.
     pub(crate) fn skip_to_newest(&mut self, log: &Log) {
-        self.newest_until = log.end();
+        self.newest_only = true;
         self.since = log.end();
         self.next = self.next.max(log.first());
         self.told = self.told.max(log.floor_seq());
@@ -197,7 +197,7 @@ impl Subscription {
         let from = self.next.max(log.replaced());
         self.next = if log.missed(from, walk) { log.first().max(from) } else { from };
         self.told = log.floor_seq();
-        self.newest_until = 0;
+        self.newest_only = false;
     }
 
     /// Sequence number of the last place the reader was told.
@@ -211,8 +211,8 @@ impl Subscription {
     }
 
     fn is_outdated(&self, log: &Log, reader: Reader<'_>, record: &Record) -> bool {
-        let until = self.newest_until;
-        if record.index >= until || record.ephemeral {
+        let until = self.since;
+        if !self.newest_only || record.index >= until || record.ephemeral {
             return false;
         }
         let selected = |key: &TopicKey| reader.walk.topics.is_none_or(|keys| keys.contains(key));
@@ -220,6 +220,11 @@ impl Subscription {
         let mut keys = record.topics.iter().filter(|key| selected(key));
         keys.all(|&key| log.has_newer(key, record.index, until, readable))
     }
+}
+
+/// Bytes of a record, as lag counts them: up to 4 GiB.
+fn size_of(record: &Record) -> u32 {
+    u32::try_from(record.framed.len()).unwrap_or(u32::MAX)
 }
 
 impl Reader<'_> {

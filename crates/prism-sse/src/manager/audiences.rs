@@ -1,6 +1,7 @@
 //! Audiences in use: each distinct one once, with the connections that share it.
 
 use std::collections::{BTreeSet, HashMap};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::task::Waker;
 
@@ -45,7 +46,25 @@ pub(crate) struct Member {
     /// The connection's slot.
     pub(crate) connection: u32,
     /// Since when something waits for it, in milliseconds; `None` if nothing does.
-    pub(crate) due_since: Option<u64>,
+    pub(crate) due_since: Option<NonZeroU64>,
+}
+
+impl Member {
+    /// Says that something waits for it, and takes its waker.
+    pub(crate) fn take_due(&mut self, now: u64) -> Option<Waker> {
+        self.due_since.get_or_insert(moment(now));
+        self.waker.take()
+    }
+
+    /// Says that it took something of what waits for it.
+    pub(crate) fn progress(&mut self, now: u64) {
+        self.due_since = self.due_since.map(|_| moment(now));
+    }
+}
+
+/// A moment that is never the first of all, so that none takes no room.
+fn moment(now: u64) -> NonZeroU64 {
+    NonZeroU64::new(now).unwrap_or(NonZeroU64::MIN)
 }
 
 impl Shared {

@@ -161,10 +161,7 @@ impl State {
                 let Some(shared) = self.audiences.get_mut(key) else { return 1 };
                 let members = shared.take_due(room);
                 let looked = members.len();
-                for member in members {
-                    member.due_since.get_or_insert(now);
-                    wakers.extend(member.waker.take());
-                }
+                wakers.extend(members.iter_mut().filter_map(|member| member.take_due(now)));
                 if shared.is_due() {
                     self.due.push_back(due);
                 }
@@ -177,8 +174,7 @@ impl State {
                     return 1;
                 }
                 let member = &mut self.audiences[entry.audience].members[entry.member as usize];
-                member.due_since.get_or_insert(now);
-                wakers.extend(member.waker.take());
+                wakers.extend(member.take_due(now));
                 1
             }
         }
@@ -194,12 +190,12 @@ impl State {
     ) {
         // The slot may be another connection's by now, or have another timer.
         let Some(entry) = self.connections.get_mut(slot as usize) else { return };
-        if entry.timer != tick || entry.closing.is_some() {
+        if entry.timer != tick as u32 || entry.closing.is_some() {
             return;
         }
         let due_since = self.audiences[entry.audience].members[entry.member as usize].due_since;
         let stall = limits::STALL.as_millis() as u64;
-        if due_since.is_some_and(|since| now.saturating_sub(since) >= stall) {
+        if due_since.is_some_and(|since| now.saturating_sub(since.get()) >= stall) {
             ended.extend(self.close(slot, CloseReason::Stalled));
             return;
         }
@@ -230,6 +226,6 @@ impl State {
         ];
         let look = now + limits::LOOK.as_millis() as u64;
         let next = next.into_iter().flatten().fold(look, u64::min).max(now + 1);
-        entry.timer = self.timers.set(slot, next);
+        entry.timer = self.timers.set(slot, next) as u32;
     }
 }

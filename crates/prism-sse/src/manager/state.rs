@@ -13,7 +13,7 @@ use slab::Slab;
 use super::CloseReason;
 use super::audiences::{AudienceKey, Audiences};
 use super::builder::Settings;
-use super::timers::{Tick, Timers};
+use super::timers::Timers;
 use crate::audience::Audience;
 use crate::engine::{Ack, AckError, Answer, Durability, Publication, Target, Wakes};
 use crate::log::{EVERYONE, Log, Record, TopicKey};
@@ -58,13 +58,15 @@ pub(crate) struct Entry {
     pub(crate) spoke: u64,
     /// When it was last given a chance to be told the applied mark.
     pub(super) marked: u64,
-    pub(super) timer: Tick,
+    /// Its tick's lower half, which tells it from others for longer than timers run.
+    pub(super) timer: u32,
     pub(super) queued: bool,
     /// The application was told that it began.
     greeted: bool,
     pub(crate) wants_heartbeat: bool,
     pub(crate) wants_mark: bool,
-    pub(crate) closing: Option<Closing>,
+    /// Boxed, because most connections are not closing.
+    pub(super) closing: Option<Box<Closing>>,
 }
 
 /// A connection that ends once it has delivered what was there when its end was decided.
@@ -235,7 +237,7 @@ impl State {
     /// Registers a connection. The answer says last whether the driver now rests too long.
     pub(crate) fn connect(
         &mut self,
-        random: u128,
+        random: (u64, u32),
         now: u64,
         audience: Audience,
         state: Option<Arc<dyn Any + Send + Sync>>,
@@ -297,7 +299,7 @@ impl State {
         if entry.closing.is_some() {
             return None;
         }
-        entry.closing = Some(closing);
+        entry.closing = Some(Box::new(closing));
         self.open -= 1;
         self.audiences[entry.audience].open -= 1;
         // Its end is told after its beginning.
@@ -309,7 +311,7 @@ impl State {
     pub(crate) fn greet(&mut self, slot: u32) -> Option<Ended> {
         let entry = self.entry_mut(slot);
         entry.greeted = true;
-        entry.closing.map(|closing| (entry.id, entry.state.clone(), closing.reason))
+        entry.closing.as_ref().map(|closing| (entry.id, entry.state.clone(), closing.reason))
     }
 
     /// Ends every connection and lets no further one begin.
@@ -378,7 +380,7 @@ impl State {
         entry.spoke = now;
         entry.wants_heartbeat = false;
         let member = &mut self.audiences[entry.audience].members[entry.member as usize];
-        member.due_since = member.due_since.map(|_| now);
+        member.progress(now);
     }
 
     /// Lets the driver wake this connection.
@@ -399,6 +401,15 @@ impl State {
 }
 
 impl Entry {
+    pub(crate) fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// The end that was decided, if one was.
+    pub(crate) fn closing(&self) -> Option<Closing> {
+        self.closing.as_deref().copied()
+    }
+
     pub(crate) fn audience(&self) -> AudienceKey {
         self.audience
     }

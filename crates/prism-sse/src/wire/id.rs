@@ -161,27 +161,31 @@ impl fmt::Display for EventId {
 ///
 /// A reader learns its own from `prism.open`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ConnectionId(u128);
+pub struct ConnectionId {
+    // Two halves rather than one number of 16 bytes, whose alignment would cost each connection.
+    high: u64,
+    low: u64,
+}
 
 impl ConnectionId {
     /// Of 96 random bits and the connection's slot, which finds it again without a table.
-    pub(crate) fn new(random: u128, slot: u32) -> Self {
-        Self(random << 32 | u128::from(slot))
+    pub(crate) fn new(random: (u64, u32), slot: u32) -> Self {
+        Self { high: random.0, low: u64::from(random.1) << 32 | u64::from(slot) }
     }
 
     pub(crate) fn slot(self) -> u32 {
-        self.0 as u32
+        self.low as u32
     }
 
     /// Bits that differ from one connection to the next.
     pub(crate) fn jitter(self) -> u32 {
-        (self.0 >> 32) as u32
+        (self.low >> 32) as u32
     }
 }
 
 impl fmt::Display for ConnectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
+        write!(f, "{:016x}{:016x}", self.high, self.low)
     }
 }
 
@@ -193,7 +197,8 @@ impl FromStr for ConnectionId {
         if text.len() != 32 || !text.bytes().all(hex) {
             return Err(InvalidConnectionId);
         }
-        u128::from_str_radix(text, 16).map(Self).map_err(|_| InvalidConnectionId)
+        let half = |text| u64::from_str_radix(text, 16).map_err(|_| InvalidConnectionId);
+        Ok(Self { high: half(&text[..16])?, low: half(&text[16..])? })
     }
 }
 
