@@ -92,6 +92,8 @@ pub(crate) fn loom(root: &Path) -> Result<(), String> {
     let mut command = process::cargo(root);
     command.args(["test", "--package", "prism-models", "--locked"]);
     command.args(["--target-dir", "target/loom"]).env("RUSTFLAGS", "--cfg prism_loom");
+    // More than three preemptions in a scene take minutes, and few faults need more than two.
+    command.env("LOOM_MAX_PREEMPTIONS", "3");
     println!("==> RUSTFLAGS=\"--cfg prism_loom\" {}", process::describe(&command));
     process::run(&mut command)
 }

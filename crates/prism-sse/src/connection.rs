@@ -17,7 +17,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use futures_core::Stream;
@@ -62,6 +62,10 @@ pub struct Connection {
     subscription: Subscription,
     opening: Option<Box<Opening>>,
     gap: Option<Gap>,
+    /// The waker that was left with the manager when the last bytes were handed out, because
+    /// nothing else was due, and the count of changes then. Servers poll once more after each
+    /// frame, to hear just that.
+    parked: Option<(WakerKey, u64)>,
     /// The last mark was sent; what follows is the end.
     said_goodbye: bool,
     ended: bool,
@@ -178,6 +182,7 @@ impl Connection {
             subscription,
             opening: Some(Box::new(Opening(opening))),
             gap,
+            parked: None,
             said_goodbye: closed,
             ended: closed,
         };
@@ -221,14 +226,22 @@ impl Connection {
             return Poll::Ready(None);
         }
         self.shared.start_driver();
+        if self.parked.take() == Some((waker_key(cx.waker()), self.shared.changes())) {
+            // Nothing came since, and what comes wakes this very waker.
+            return Poll::Pending;
+        }
         let shared = Arc::clone(&self.shared);
         let now = shared.now();
         let mut ended = None;
         let mut guard = shared.lock();
         let step = self.step(&mut guard, now, &mut ended);
-        let outworn = match step {
-            Step::Wait => guard.wait(self.slot, cx.waker()),
-            _ => None,
+        let parks = matches!(step, Step::Bytes(_)) && self.has_all(&guard);
+        // Counted under the lock: what comes after it finds the waker.
+        self.parked = parks.then(|| (waker_key(cx.waker()), shared.changes()));
+        let outworn = if parks || matches!(step, Step::Wait) {
+            guard.wait(self.slot, cx.waker())
+        } else {
+            None
         };
         drop(guard);
         // Dropping a waker may drop a task, and with it other connections.
@@ -273,6 +286,13 @@ impl Connection {
                 None => self.keep_alive(state, now),
             },
         }
+    }
+
+    /// Whether nothing waits for the reader, and nothing was decided about it.
+    fn has_all(&self, state: &State) -> bool {
+        let entry = state.entry(self.slot);
+        let called = entry.wants_mark || entry.wants_heartbeat || entry.closing().is_some();
+        !called && self.subscription.is_at(state.log.end())
     }
 
     fn lags(&mut self, state: &State, now: u64) -> bool {
@@ -372,6 +392,13 @@ impl Connection {
         self.subscription.tell(applied);
         Step::Bytes(control::mark(log.position(applied)).into())
     }
+}
+
+/// What tells a waker from another, as `Waker::will_wake` does.
+type WakerKey = (usize, usize);
+
+fn waker_key(waker: &Waker) -> WakerKey {
+    (waker.data().addr(), std::ptr::from_ref(waker.vtable()).addr())
 }
 
 enum Gathered {

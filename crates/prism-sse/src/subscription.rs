@@ -200,6 +200,11 @@ impl Subscription {
         self.newest_only = false;
     }
 
+    /// Whether it has read everything before index `end`.
+    pub(crate) fn is_at(&self, end: u64) -> bool {
+        self.next >= end
+    }
+
     /// Sequence number of the last place the reader was told.
     pub(crate) fn told(&self) -> u64 {
         self.told

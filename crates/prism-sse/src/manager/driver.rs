@@ -147,6 +147,10 @@ impl State {
             let Some(due) = self.due.pop_front() else { break };
             room -= self.collect(due, now, room, wakers).min(room);
         }
+        if !wakers.is_empty() {
+            // Who is woken for what it knows already has no waker here any more.
+            self.changed();
+        }
         let next = [self.timers.next(), self.log.expires()].into_iter().flatten().min();
         if !self.due.is_empty() || next.is_some_and(|next| next <= now) {
             return Turn::Again;

@@ -1,5 +1,6 @@
 //! What all handles of one manager share.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, Weak};
 
 use tokio::time::Instant;
@@ -12,7 +13,7 @@ use crate::engine::{
     Answer, Apply, Completion, Durability, Engine, EngineError, Publication, Receipt, Target,
     Wakes, receipt,
 };
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{AtomicU64, Mutex, MutexGuard};
 use crate::wire::{Epoch, Framed, Position};
 
 #[derive(Debug)]
@@ -21,14 +22,17 @@ pub(crate) struct Shared {
     pub(super) driver: Driver,
     engine: Box<dyn Engine>,
     state: Mutex<State>,
+    changes: Arc<AtomicU64>,
     began: Instant,
     this: Weak<Self>,
 }
 
 impl Shared {
     pub(super) fn new(settings: Settings, engine: Box<dyn Engine>) -> Arc<Self> {
+        let state = State::new(&settings);
         let shared = Arc::new_cyclic(|this: &Weak<Self>| Self {
-            state: Mutex::new(State::new(&settings)),
+            changes: Arc::clone(state.changes()),
+            state: Mutex::new(state),
             settings,
             driver: Driver::default(),
             engine,
@@ -44,6 +48,11 @@ impl Shared {
     /// our own code alone, which does not panic.
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How often something happened that may concern a reader.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     /// Milliseconds since the manager began, on the runtime's clock.

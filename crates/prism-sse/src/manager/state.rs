@@ -6,6 +6,7 @@
 use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Waker;
 
 use slab::Slab;
@@ -17,6 +18,7 @@ use super::timers::Timers;
 use crate::audience::Audience;
 use crate::engine::{Ack, AckError, Answer, Durability, Publication, Target, Wakes};
 use crate::log::{EVERYONE, Log, Record, TopicKey};
+use crate::sync::AtomicU64;
 use crate::wire::{ConnectionId, Epoch, Framed};
 
 #[derive(Debug)]
@@ -31,6 +33,8 @@ pub(crate) struct State {
     /// Answers to publications the engine acknowledged before they were applied here.
     unapplied: BTreeMap<u64, Vec<(Answer, Durability)>>,
     closed: bool,
+    /// Counts what may concern a reader, so that one can tell without the lock that nothing did.
+    changes: Arc<AtomicU64>,
     pub(crate) counts: Counts,
 }
 
@@ -106,6 +110,7 @@ impl State {
             timers: Timers::default(),
             unapplied: BTreeMap::new(),
             closed: false,
+            changes: Arc::default(),
             counts: Counts::default(),
         }
     }
@@ -154,6 +159,7 @@ impl State {
         record.receivers = u32::try_from(receivers).unwrap_or(u32::MAX);
         self.counts.published += 1;
         self.log.append(record);
+        self.changed();
         self.answer_up_to(seq, &mut wakes);
         wakes
     }
@@ -383,8 +389,19 @@ impl State {
         member.progress(now);
     }
 
+    /// The counter of [`changed`](Self::changed).
+    pub(crate) fn changes(&self) -> &Arc<AtomicU64> {
+        &self.changes
+    }
+
+    /// Says that something happened that a reader that has everything does not know of.
+    pub(super) fn changed(&self) {
+        self.changes.fetch_add(1, Ordering::Release);
+    }
+
     /// Lets the driver wake this connection.
     pub(crate) fn make_due(&mut self, slot: u32) {
+        self.changed();
         let entry = self.entry_mut(slot);
         if !std::mem::replace(&mut entry.queued, true) {
             self.due.push_back(Due::Connection(slot));
@@ -392,6 +409,7 @@ impl State {
     }
 
     pub(crate) fn make_everyone_due(&mut self) {
+        self.changed();
         for (key, shared) in self.audiences.iter_mut() {
             if shared.begin_pass() {
                 self.due.push_back(Due::Audience(key));
