@@ -236,13 +236,17 @@ impl Connection {
         let mut guard = shared.lock();
         let step = self.step(&mut guard, now, &mut ended);
         let parks = matches!(step, Step::Bytes(_)) && self.has_all(&guard);
-        // Counted under the lock: what comes after it finds the waker.
-        self.parked = parks.then(|| (waker_key(cx.waker()), shared.changes()));
         let outworn = if parks || matches!(step, Step::Wait) {
             guard.wait(self.slot, cx.waker())
         } else {
             None
         };
+        if parks {
+            // The key of the waker that is kept, whose address nobody else can have meanwhile; and
+            // the count under the lock: what comes after it finds the waker.
+            let kept = guard.waker(self.slot).map(waker_key);
+            self.parked = kept.map(|key| (key, shared.changes()));
+        }
         drop(guard);
         // Dropping a waker may drop a task, and with it other connections.
         drop(outworn);

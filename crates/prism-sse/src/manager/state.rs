@@ -380,6 +380,12 @@ impl State {
         }
     }
 
+    /// The waker that is kept for the connection.
+    pub(crate) fn waker(&self, slot: u32) -> Option<&Waker> {
+        let entry = &self.connections[slot as usize];
+        self.audiences[entry.audience].members[entry.member as usize].waker.as_ref()
+    }
+
     /// Says that the connection took bytes just now.
     pub(crate) fn progress(&mut self, slot: u32, now: u64) {
         let entry = &mut self.connections[slot as usize];

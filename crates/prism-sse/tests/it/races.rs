@@ -1,8 +1,8 @@
 //! Attacks on what happens between two steps: evictions, replacements, runtimes that end.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Context;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
@@ -147,7 +147,7 @@ fn a_runtime_that_ended_makes_no_reader_spin() {
     let _entered = handle.enter();
     let mut c = sse.add_connection();
     struct W(AtomicUsize);
-    impl std::task::Wake for W {
+    impl Wake for W {
         fn wake(self: Arc<Self>) {
             self.0.fetch_add(1, Ordering::SeqCst);
         }
@@ -170,4 +170,34 @@ fn the_last_place_there_is_does_no_harm() {
     engine.begin_epoch(u64::MAX);
     drop(sse.subscribe(Audience::everything(), Start::After("earliest".into())));
     drop(sse.subscribe(Audience::everything(), Start::After("#2.18446744073709551615".into())));
+}
+
+/// A waker that remembers whether it was called.
+fn flag() -> (Arc<Flag>, Waker) {
+    let flag = Arc::new(Flag(AtomicBool::new(false)));
+    (flag.clone(), flag.into())
+}
+
+struct Flag(AtomicBool);
+
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn a_connection_that_moves_to_another_task_right_after_a_frame_wakes_the_new_one() {
+    let sse = Manager::new();
+    let mut c = sse.add_connection();
+    let (_, first) = flag();
+    drop(c.poll_next_unpin(&mut Context::from_waker(&first)));
+    sse.broadcast("one").unwrap();
+    drop(c.poll_next_unpin(&mut Context::from_waker(&first)));
+    drop(first);
+
+    let (flag, second) = flag();
+    assert!(c.poll_next_unpin(&mut Context::from_waker(&second)).is_pending());
+    sse.broadcast("two").unwrap();
+    assert!(flag.0.load(Ordering::SeqCst), "the task that polled last is woken");
 }
