@@ -34,7 +34,6 @@ use crate::random;
 use crate::subscription::{Read, Reader, Start, Subscription};
 use crate::wire::{ConnectionId, HEARTBEAT};
 
-#[must_use = "dropping a connection ends it"]
 /// Someone who listens. Dropping it ends the connection and frees everything it held.
 ///
 /// ```
@@ -56,6 +55,7 @@ use crate::wire::{ConnectionId, HEARTBEAT};
 /// # Ok(())
 /// # }
 /// ```
+#[must_use = "dropping a connection ends it"]
 pub struct Connection {
     shared: Arc<Shared>,
     slot: u32,
