@@ -45,8 +45,18 @@
 //!
 //! - `json` (default): [`Event::json`].
 //! - `axum`: [`SseRequest`] as an extractor.
+//! - `serve`: [`serve`](serve()), a server that writes events to sockets itself.
 //! - `test-util`: the module `test`, with a client on any tower service, an engine that misbehaves
 //!   on demand, and the conformance suite of engines.
+
+#![cfg_attr(
+    not(feature = "serve"),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "what only shards use is little, and always compiled"
+    )
+)]
 
 pub mod limits;
 pub mod wire;
@@ -59,6 +69,8 @@ mod log;
 mod manager;
 mod random;
 mod selector;
+#[cfg(feature = "serve")]
+mod serve;
 mod subscription;
 mod sync;
 #[cfg(feature = "test-util")]
@@ -83,6 +95,8 @@ pub use manager::{
     SendError, Stats,
 };
 pub use selector::{InvalidTopic, OneOrMany, Selector, Topic};
+#[cfg(feature = "serve")]
+pub use serve::{App, Capacity, Serve, bind_shared, serve};
 pub use subscription::Start;
 pub use wire::{
     ConnectionId, Epoch, Event, EventId, EventName, Field, InvalidConnectionId, InvalidEvent,

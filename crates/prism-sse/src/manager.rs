@@ -7,6 +7,7 @@ mod audiences;
 mod builder;
 mod driver;
 mod hooks;
+mod shards;
 mod shared;
 mod state;
 mod timers;
@@ -20,11 +21,14 @@ use crate::engine::{EngineError, Publication, Receipt, Target};
 use crate::selector::{InvalidTopic, OneOrMany, Topic};
 use crate::wire::{ConnectionId, Event};
 
+pub(crate) use audiences::AudienceKey;
 pub(crate) use builder::Settings;
 pub use builder::{InvalidSetting, ManagerBuilder, OnLag};
 pub(crate) use hooks::{connected, disconnected};
+pub(crate) use shards::{Calls, ShardKey};
 pub(crate) use shared::Shared;
 pub(crate) use state::{Closing, Ended, State};
+pub(crate) use timers::Timers;
 
 /// Tracks connections and hands events to them.
 ///
@@ -116,10 +120,14 @@ impl Manager {
 
     /// Ends a connection after what is due for it. `false` if there is no such connection.
     pub fn remove_connection(&self, id: ConnectionId) -> bool {
+        self.end(id, CloseReason::Removed)
+    }
+
+    fn end(&self, id: ConnectionId, reason: CloseReason) -> bool {
         let ended = {
             let mut state = self.shared.lock();
             let slot = state.find(id);
-            slot.and_then(|slot| state.close(slot, CloseReason::Removed))
+            slot.and_then(|slot| state.close(slot, reason))
         };
         let removed = ended.is_some();
         self.shared.wake();
@@ -187,7 +195,7 @@ impl Manager {
             bytes: state.log.bytes(),
             connected: state.counts.connected,
             published: state.counts.published,
-            delivered: state.counts.delivered,
+            delivered: self.shared.delivered(),
             gaps: state.counts.gaps,
         }
     }
@@ -266,7 +274,14 @@ impl ConnectionRef {
     /// Ends the connection; see [`Manager::remove_connection`].
     pub fn remove(&self) -> bool {
         let shared = self.shared.upgrade();
-        shared.is_some_and(|shared| Manager::from_shared(shared).remove_connection(self.id))
+        shared.is_some_and(|shared| Manager::from_shared(shared).end(self.id, CloseReason::Removed))
+    }
+
+    /// Ends the connection because its server ends.
+    pub(crate) fn shut_down(&self) {
+        if let Some(shared) = self.shared.upgrade() {
+            Manager::from_shared(shared).end(self.id, CloseReason::Shutdown);
+        }
     }
 }
 

@@ -84,6 +84,11 @@ impl Subscription {
         }
     }
 
+    /// A subscription that was told everything up to `told` and reads on from index `next`.
+    pub(crate) fn standing(next: u64, told: u64) -> Self {
+        Self { next, told, since: next, counted: 0, waiting: 0, newest_only: false }
+    }
+
     /// Reads one record before index `until`, looking at no more records than `budget` has.
     pub(crate) fn read<'a>(
         &mut self,
@@ -203,6 +208,16 @@ impl Subscription {
     /// Whether it has read everything before index `end`.
     pub(crate) fn is_at(&self, end: u64) -> bool {
         self.next >= end
+    }
+
+    /// Goes to index `next`, before which there is nothing for the reader.
+    pub(crate) fn go_to(&mut self, next: u64) {
+        self.next = next;
+    }
+
+    /// Index of the record it looks at next.
+    pub(crate) fn next(&self) -> u64 {
+        self.next
     }
 
     /// Sequence number of the last place the reader was told.

@@ -62,10 +62,17 @@ pub(super) fn gap(
     bytes
 }
 
-/// Says that nothing is missing up to `position`.
-pub(super) fn mark(position: Option<Position>) -> Vec<u8> {
+/// Says that nothing is missing up to `position`, and perhaps when to come back.
+pub(super) fn mark(position: Option<Position>, retry_ms: Option<u32>) -> Vec<u8> {
     let mut bytes = Vec::new();
-    block(&Event::control(MARK, None, String::new()), position, &mut bytes);
+    block(&Event::control(MARK, retry_ms, String::new()), position, &mut bytes);
+    bytes
+}
+
+/// Says when to come back, in a stream that has no marks.
+pub(super) fn retry(retry_ms: u32) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    retry_line(retry_ms, &mut bytes);
     bytes
 }
 

@@ -1,7 +1,8 @@
 //! What all handles of one manager share.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64 as Count, Ordering};
 use std::sync::{Arc, PoisonError, Weak};
+use std::task::Waker;
 
 use tokio::time::Instant;
 
@@ -23,6 +24,8 @@ pub(crate) struct Shared {
     engine: Box<dyn Engine>,
     state: Mutex<State>,
     changes: Arc<AtomicU64>,
+    /// Events handed to connections; a mere count, which models need not know.
+    delivered: Count,
     began: Instant,
     this: Weak<Self>,
 }
@@ -35,6 +38,7 @@ impl Shared {
             state: Mutex::new(state),
             settings,
             driver: Driver::default(),
+            delivered: Count::new(0),
             engine,
             began: Instant::now(),
             this: Weak::clone(this),
@@ -69,9 +73,21 @@ impl Shared {
         }
     }
 
-    /// Wakes the readers that became due.
+    /// Wakes the readers that became due, and the shards that were called.
     pub(crate) fn wake(&self) {
+        let called = self.lock().take_called();
+        called.into_iter().for_each(Waker::wake);
         self.driver.wake(self);
+    }
+
+    /// Counts events that were handed to connections.
+    pub(crate) fn count_delivered(&self, events: u64) {
+        self.delivered.fetch_add(events, Ordering::Relaxed);
+    }
+
+    /// Events that were handed to connections.
+    pub(super) fn delivered(&self) -> u64 {
+        self.delivered.load(Ordering::Relaxed)
     }
 
     pub(super) fn handle(&self) -> Weak<Self> {
@@ -118,7 +134,7 @@ impl Apply for Shared {
     }
 
     fn wake_readers(self: Arc<Self>) {
-        self.wake();
+        self.driver.wake(&self);
     }
 }
 
