@@ -30,6 +30,7 @@ mod capacity;
 mod delivery;
 mod exchange;
 mod handover;
+mod open;
 mod shard;
 mod streams;
 mod transport;

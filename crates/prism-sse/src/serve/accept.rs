@@ -4,44 +4,18 @@ use std::io;
 use std::net::TcpStream;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::app::Make;
 use super::exchange::Server;
+use super::open::{Held, Open};
 use super::shard::{self, Inbox, Order};
 use super::{Capacity, Settings, Signal, transport};
 use crate::limits;
-
-/// Connections that are open, wherever they are.
-#[derive(Default)]
-struct Open {
-    count: AtomicUsize,
-    /// Rung when one goes.
-    freed: Notify,
-}
-
-/// One of them, for as long as it is kept.
-pub(super) struct Held(Arc<Open>);
-
-impl Held {
-    fn new(open: &Arc<Open>) -> Self {
-        open.count.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(open))
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.0.count.fetch_sub(1, Ordering::Release);
-        self.0.freed.notify_one();
-    }
-}
 
 /// The shards' threads. Dropping them tells them to end at once.
 struct Shards {
@@ -98,11 +72,11 @@ pub(super) async fn run<M: Make>(
     let open = Arc::new(Open::default());
     let mut signal = signal.unwrap_or_else(|| Box::pin(std::future::pending()));
     loop {
-        let full = open.count.load(Ordering::Acquire) >= most;
+        let full = open.count() >= most;
         let accepted = tokio::select! {
             biased;
             () = &mut signal => break,
-            () = room(&open), if full => continue,
+            () = open.one_less(), if full => continue,
             accepted = listener.accept(), if !full => accepted,
         };
         match accepted {
@@ -126,24 +100,13 @@ pub(super) async fn run<M: Make>(
     shards.order(|| Order::Drain(window));
     let streams = Arc::clone(&server.streams);
     let ended = async {
-        tokio::join!(streams.drain(window), all_gone(&open));
+        tokio::join!(streams.drain(window), open.none());
     };
     // What is left after the window and a moment more is cut off.
     drop(timeout(window + limits::DRAIN_GRACE, ended).await);
     drop(end);
     shards.end().await;
     Ok(())
-}
-
-/// Waits until a connection may have gone.
-async fn room(open: &Open) {
-    drop(timeout(limits::ACCEPT_PAUSE, open.freed.notified()).await);
-}
-
-async fn all_gone(open: &Open) {
-    while open.count.load(Ordering::Acquire) > 0 {
-        drop(timeout(Duration::from_secs(1), open.freed.notified()).await);
-    }
 }
 
 /// Whether only the connection failed that was to be accepted.

@@ -22,6 +22,7 @@ mod source;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io::{Read, Write};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
@@ -29,6 +30,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use slab::Slab;
 
+use super::open::Held;
 use crate::connection::reading::Reading;
 use crate::limits;
 use crate::manager::{Shared, Timers};
@@ -46,7 +48,9 @@ pub(super) struct HandOver<S> {
     /// What could not be written at once of the head and the stream's first bytes.
     pub(super) rest: Bytes,
     /// The response's body, with all that layers put around it. Dropping it ends the connection.
-    pub(super) body: Box<dyn Send>,
+    pub(super) body: Pin<Box<dyn Send>>,
+    /// Its place among the server's connections.
+    pub(super) held: Held,
 }
 
 /// When to go on.

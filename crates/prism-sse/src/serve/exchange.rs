@@ -1,5 +1,6 @@
 //! One accepted connection, from its first byte until it ends or is handed over.
 
+use std::future::poll_fn;
 use std::io::Write;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,16 +15,16 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::Settings;
-use super::accept::Held;
 use super::app::Serves;
 use super::body::{First, Served};
 use super::delivery::HandOver;
 use super::handover::{allows, begin, is_event_stream, is_untouched};
+use super::open::Held;
 use super::shard::Inbox;
 use super::streams::{Listed, Streams};
 use super::transport::Transport;
@@ -97,10 +98,11 @@ impl<S: Write + Send + 'static> Server<S> {
         A: Serves,
     {
         let Ok(Ok(io)) = timeout(self.header_timeout, Begun::read(io)).await else { return };
+        // Boxed, so that a connection of which nothing has come costs little.
         if io.is_http2() {
-            self.serve_http2(io, app).await;
+            Box::pin(self.serve_http2(io, app)).await;
         } else {
-            self.serve_http1(io, app, held).await;
+            Box::pin(self.serve_http1(io, app, held)).await;
         }
     }
 
@@ -118,7 +120,7 @@ impl<S: Write + Send + 'static> Server<S> {
         let mut ending = self.ending.clone();
         let mut ends = false;
         let decision = loop {
-            let decided = std::future::poll_fn(|cx| {
+            let decided = poll_fn(|cx| {
                 let done = Pin::new(&mut connection).poll(cx);
                 match (done, desk.take()) {
                     (Poll::Ready(_), _) => Poll::Ready(None),
@@ -202,7 +204,7 @@ impl<S: Write + Send + 'static> Server<S> {
         let len = socket.write(&bytes).unwrap_or(0);
         let Offered { shared, slot, reading, .. } = offered;
         let rest = bytes.slice(len..);
-        shard.adopt(HandOver { socket, shared, slot, reading, rest, body: Box::new((body, held)) });
+        shard.adopt(HandOver { socket, shared, slot, reading, rest, body, held });
     }
 }
 
@@ -223,7 +225,7 @@ where
         // The connection is made ready for upgrades before the application sees the request.
         tokio::task::yield_now().await;
     }
-    std::future::poll_fn(|cx| app.poll_ready(cx)).await?;
+    poll_fn(|cx| app.poll_ready(cx)).await?;
     let response = app.call(request).await?;
     if !is_event_stream(&response) {
         if may_leave {
@@ -234,8 +236,7 @@ where
     let (head, body) = response.into_parts();
     let mut body = Box::pin(body);
     let (polled, offered) =
-        std::future::poll_fn(|cx| Poll::Ready(offer::during(|| body.as_mut().poll_frame(cx))))
-            .await;
+        poll_fn(|cx| Poll::Ready(offer::during(|| body.as_mut().poll_frame(cx)))).await;
     let untouched = match (&polled, &offered) {
         (Poll::Ready(Some(Ok(frame))), Some(offered)) => {
             is_untouched(&head, frame, &*body, offered)
@@ -288,13 +289,23 @@ struct Begun<T> {
 impl<T: AsyncRead + Unpin> Begun<T> {
     /// Reads until it is clear which protocol is spoken.
     async fn read(mut io: T) -> std::io::Result<Self> {
-        let mut ahead = BytesMut::with_capacity(limits::FIRST_READ_BYTES);
+        let mut ahead = BytesMut::new();
         loop {
             let known = ahead.len().min(PREFACE.len());
             if ahead[..known] != PREFACE[..known] || known == PREFACE.len() {
                 return Ok(Self { ahead: ahead.freeze(), io });
             }
-            if io.read_buf(&mut ahead).await? == 0 {
+            let known = ahead.len();
+            poll_fn(|cx| {
+                // On the stack, so that who waits for a first byte holds no buffer for it.
+                let mut room = [0; limits::FIRST_READ_BYTES];
+                let mut read = ReadBuf::new(&mut room);
+                std::task::ready!(Pin::new(&mut io).poll_read(cx, &mut read))?;
+                ahead.extend_from_slice(read.filled());
+                Poll::Ready(std::io::Result::Ok(()))
+            })
+            .await?;
+            if ahead.len() == known {
                 return Err(std::io::ErrorKind::UnexpectedEof.into());
             }
         }

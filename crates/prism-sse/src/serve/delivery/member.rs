@@ -2,11 +2,13 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Waker;
 
 use bytes::Bytes;
 
+use super::super::open::Held;
 use super::{Delivery, HandOver, stall_ms};
 use crate::connection::reading::{Form, Reading, Step};
 use crate::limits;
@@ -35,7 +37,8 @@ pub(super) struct Member<S> {
     spoke: u64,
     /// When its end is to be decided.
     ends: u64,
-    body: Box<dyn Send>,
+    body: Pin<Box<dyn Send>>,
+    held: Held,
     pub(super) own: Option<Box<Own>>,
 }
 
@@ -178,7 +181,7 @@ enum Went {
 impl<S: Read + Write> Delivery<S> {
     /// Takes over a connection.
     pub(in crate::serve) fn adopt(&mut self, hand_over: HandOver<S>, now: u64) -> u32 {
-        let HandOver { socket, shared, slot, reading, rest, body } = hand_over;
+        let HandOver { socket, shared, slot, reading, rest, body, held } = hand_over;
         let source = self.source_of(&shared);
         let shard = self.sources[source as usize].shard;
         let key = self.next_key();
@@ -205,6 +208,7 @@ impl<S: Read + Write> Delivery<S> {
             spoke: now,
             ends,
             body,
+            held,
             own: None,
         });
         let member = &mut self.members[key as usize];
@@ -402,10 +406,11 @@ impl<S: Read + Write> Delivery<S> {
         }
         // What came and was not read would make the system cut off what was written last.
         member.drain_input();
-        let Member { socket, group: group_key, body, .. } = member;
+        let Member { socket, group: group_key, body, held, .. } = member;
         drop(socket);
         // The body is foreign code around our own; its panic was reported by the panic hook.
         drop(catch_unwind(AssertUnwindSafe(|| drop(body))));
+        drop(held);
         let group = &mut self.groups[group_key as usize];
         let source_key = group.source;
         group.members -= 1;
