@@ -30,6 +30,7 @@ mod capacity;
 mod delivery;
 mod exchange;
 mod handover;
+mod inbox;
 mod open;
 mod shard;
 mod streams;
@@ -49,6 +50,15 @@ use crate::limits;
 pub use app::App;
 pub use capacity::Capacity;
 pub use transport::bind_shared;
+#[cfg(feature = "test-util")]
+pub(crate) use {
+    app::Serves,
+    delivery::{Delivery, Turn},
+    exchange::Server,
+    inbox::{Inbox, Order},
+    open::{Held, Open},
+    transport::Transport,
+};
 
 /// Serves an application, and its event streams without the cost of an HTTP stack.
 ///
@@ -87,7 +97,7 @@ pub struct Serve<A, K> {
 type Signal = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 #[derive(Clone, Debug)]
-struct Settings {
+pub(crate) struct Settings {
     shards: Option<NonZeroUsize>,
     max_connections: Option<NonZeroUsize>,
     max_head_bytes: usize,

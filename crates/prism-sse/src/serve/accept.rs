@@ -12,9 +12,9 @@ use tokio::time::{sleep, timeout};
 
 use super::app::Make;
 use super::exchange::Server;
+use super::inbox::{Inbox, Order};
 use super::open::{Held, Open};
-use super::shard::{self, Inbox, Order};
-use super::{Capacity, Settings, Signal, transport};
+use super::{Capacity, Settings, Signal, shard, transport};
 use crate::limits;
 
 /// The shards' threads. Dropping them tells them to end at once.

@@ -24,15 +24,16 @@ use super::app::Serves;
 use super::body::{First, Served};
 use super::delivery::HandOver;
 use super::handover::{allows, begin, is_event_stream, is_untouched};
+use super::inbox::Inbox;
 use super::open::Held;
-use super::shard::Inbox;
+
 use super::streams::{Listed, Streams};
 use super::transport::Transport;
 use crate::connection::offer::{self, Offered};
 use crate::limits;
 
 /// What all connections of a server share.
-pub(super) struct Server<S> {
+pub(crate) struct Server<S> {
     /// Empty where there are no shards.
     pub(super) shards: Vec<Arc<Inbox<S>>>,
     pub(super) streams: Arc<Streams>,
@@ -64,7 +65,7 @@ struct Desk<B> {
 }
 
 impl<S: Write + Send + 'static> Server<S> {
-    pub(super) fn new(
+    pub(crate) fn new(
         shards: Vec<Arc<Inbox<S>>>,
         settings: &Settings,
         ending: watch::Receiver<bool>,
@@ -92,7 +93,7 @@ impl<S: Write + Send + 'static> Server<S> {
     }
 
     /// Serves one connection.
-    pub(super) async fn exchange<T, A>(self: Arc<Self>, io: T, app: A, held: Held)
+    pub(crate) async fn exchange<T, A>(self: Arc<Self>, io: T, app: A, held: Held)
     where
         T: Transport<Socket = S>,
         A: Serves,
