@@ -12,20 +12,26 @@ pub(crate) async fn run(app: Router, sse: Manager) -> io::Result<()> {
     let address = std::env::var("PRISM_LISTEN").unwrap_or("127.0.0.1:8080".to_owned());
     let listener = TcpListener::bind(address).await?;
     println!("listening on http://{}", listener.local_addr()?);
+    println!("served by {}", named());
     let ctrl_c = async { drop(tokio::signal::ctrl_c().await) };
     serve(listener, app, sse, ctrl_c).await
 }
 
-/// Serves until `signal`, by the server that `PRISM_SERVER` names: `prism` or `axum`. Unless it
-/// does, that is `prism_sse::serve` if it is there, which the feature `serve` decides.
+/// The server that `PRISM_SERVER` names: `prism` or `axum`. Unless it does, that is
+/// `prism_sse::serve` if it is there, which the feature `serve` decides.
+pub(crate) fn named() -> String {
+    let default = if cfg!(feature = "serve") { "prism" } else { "axum" };
+    std::env::var("PRISM_SERVER").unwrap_or(default.to_owned())
+}
+
+/// Serves until `signal`, by the named server.
 pub(crate) async fn serve(
     listener: TcpListener,
     app: Router,
     sse: Manager,
     signal: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let default = if cfg!(feature = "serve") { "prism" } else { "axum" };
-    let server = std::env::var("PRISM_SERVER").unwrap_or(default.to_owned());
+    let server = named();
     match server.as_str() {
         // It ends its streams itself, not all at once: here, within a second.
         #[cfg(feature = "serve")]

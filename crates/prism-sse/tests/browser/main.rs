@@ -6,13 +6,15 @@
 //! decides by timing alone: each waits for what it claims, with a deadline that only a failure
 //! reaches.
 //!
-//! All servers are `prism_sse::serve`, or `axum::serve` where `PRISM_SERVER` is `axum`.
+//! All servers are `prism_sse::serve`, or `axum::serve` where `PRISM_SERVER` is `axum`. The same
+//! tests run over both.
 
 #![allow(clippy::panic, reason = "a helper that cannot go on fails its test")]
 
 mod browser;
 mod examples;
 mod gatekeeper;
+mod handover;
 mod photographs;
 mod process;
 mod reconnect;
