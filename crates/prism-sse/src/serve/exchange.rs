@@ -100,7 +100,15 @@ impl<S: Write + Send + 'static> Server<S> {
         T: Transport<Socket = S>,
         A: Serves,
     {
-        let Ok(Ok(io)) = timeout(self.header_timeout, Begun::read(io)).await else { return };
+        let mut ending = self.ending.clone();
+        let begun = tokio::select! {
+            biased;
+            begun = timeout(self.header_timeout, Begun::read(io)) => begun,
+            // Nothing was asked, so there is nothing to finish.
+            _ = ending.changed() => return,
+        };
+        let Ok(Ok(io)) = begun else { return };
+        drop(ending);
         // Boxed, so that a connection of which nothing has come costs little.
         if io.is_http2() {
             Box::pin(self.serve_http2(io, app)).await;

@@ -1,4 +1,5 @@
-//! Connections that were used before a page asks for events on them, as a browser's are.
+//! Connections as a browser has them: used before a page asks for events on them, kept for what may
+//! follow, or opened for what may come.
 
 use std::time::Duration;
 
@@ -12,8 +13,13 @@ use hyper_util::rt::TokioIo;
 use prism_sse::{Manager, Retention, SseLayer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use crate::read_until;
+
+/// Far more than anything here takes.
+const DEADLINE: Duration = Duration::from_secs(10);
 
 const LARGE: usize = 8 << 20;
 
@@ -100,4 +106,22 @@ async fn a_connection_is_upgraded_after_other_requests() {
     let request = "GET /other HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n";
     page.write_all(request.as_bytes()).await.unwrap();
     read_until(&mut page, "another protocol").await;
+}
+
+#[tokio::test]
+async fn a_server_that_ends_does_not_wait_for_connections_without_a_request() {
+    let app = Router::new().route("/", get(|| async { "the page" }));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = prism_sse::serve(listener, app)
+        .drain(10 * DEADLINE)
+        .with_graceful_shutdown(async { drop(stopped.await) });
+    let server = tokio::spawn(server.into_future());
+    let _silent = TcpStream::connect(address).await.unwrap();
+    let mut kept = TcpStream::connect(address).await.unwrap();
+    kept.write_all(get_of("/").as_bytes()).await.unwrap();
+    read_until(&mut kept, "the page").await;
+    stop.send(()).unwrap();
+    timeout(DEADLINE, server).await.expect("the server waits").unwrap().unwrap();
 }
