@@ -12,7 +12,7 @@ pub(crate) async fn run(app: Router, sse: Manager) -> io::Result<()> {
     let address = std::env::var("PRISM_LISTEN").unwrap_or("127.0.0.1:8080".to_owned());
     let listener = TcpListener::bind(address).await?;
     println!("listening on http://{}", listener.local_addr()?);
-    println!("served by {}", named());
+    println!("server: {}", named());
     let ctrl_c = async { drop(tokio::signal::ctrl_c().await) };
     serve(listener, app, sse, ctrl_c).await
 }
