@@ -17,7 +17,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::sleep;
 
 use super::Settings;
 use super::app::Serves;
@@ -100,20 +100,24 @@ impl<S: Write + Send + 'static> Server<S> {
         T: Transport<Socket = S>,
         A: Serves,
     {
-        let mut ending = self.ending.clone();
-        let begun = tokio::select! {
-            biased;
-            begun = timeout(self.header_timeout, Begun::read(io)) => begun,
-            // Nothing was asked, so there is nothing to finish.
-            _ = ending.changed() => return,
-        };
-        let Ok(Ok(io)) = begun else { return };
-        drop(ending);
+        let Some(io) = self.begin(io).await else { return };
         // Boxed, so that a connection of which nothing has come costs little.
         if io.is_http2() {
             Box::pin(self.serve_http2(io, app)).await;
         } else {
             Box::pin(self.serve_http1(io, app, held)).await;
+        }
+    }
+
+    /// Waits for the first bytes. `None` if there is nothing to serve.
+    async fn begin<T: Transport>(&self, io: T) -> Option<Begun<T>> {
+        let mut ending = self.ending.clone();
+        tokio::select! {
+            biased;
+            begun = Begun::read(io) => begun.ok(),
+            // Nothing was asked, so there is nothing to finish.
+            _ = ending.changed() => None,
+            () = sleep(self.header_timeout) => None,
         }
     }
 
