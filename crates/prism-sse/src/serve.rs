@@ -1,7 +1,7 @@
 //! A server that writes events to sockets itself: a drop-in for `axum::serve`.
 //!
 //! [`serve`] runs any HTTP application. What is no event stream of ours, it leaves to hyper, with
-//! HTTP/1.1 and HTTP/2. A connection whose first request is answered by an untouched event stream
+//! HTTP/1.1 and HTTP/2. A connection on which a request is answered by an untouched event stream
 //! is taken from hyper and given to a *delivery shard*: one thread that owns many sockets and
 //! writes the log's own bytes to all of them. That costs a fraction of a response body's memory
 //! and time, and only the owner of a socket can close it when its reader stops reading.
