@@ -242,6 +242,10 @@ impl Reader<'_> {
         if *record.topics == [EVERYONE] && !self.audience.wants_broadcasts() {
             return false;
         }
-        !record.private || self.audience.is_granted(log.names(record))
+        let selected = !self.audience.has_patterns()
+            || self.audience.selects_any()
+            || *record.topics == [EVERYONE]
+            || self.audience.selects(log.names(record));
+        selected && (!record.private || self.audience.is_granted(log.names(record)))
     }
 }

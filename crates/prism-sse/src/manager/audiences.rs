@@ -70,7 +70,8 @@ fn moment(now: u64) -> NonZeroU64 {
 impl Shared {
     /// What a member walks, whose nameless topic is `direct`.
     pub(crate) fn walk(&self, direct: Option<TopicKey>) -> Walk<'_> {
-        let topics = if self.audience.selects_any() { None } else { Some(&*self.keys) };
+        let walks_ring = self.audience.selects_any() || self.audience.has_patterns();
+        let topics = if walks_ring { None } else { Some(&*self.keys) };
         Walk { topics, private: !self.audience.grants().is_empty(), direct }
     }
 
@@ -106,7 +107,7 @@ impl Audiences {
             return key;
         }
         let key = self.slots.vacant_key() as AudienceKey;
-        let keys = if audience.selects_any() {
+        let keys = if audience.selects_any() || audience.has_patterns() {
             self.any.insert(key);
             Box::default()
         } else {
@@ -171,7 +172,10 @@ impl Audiences {
                 continue;
             }
             let audience = &shared.audience;
-            let wanted = *record.topics != [EVERYONE] || audience.wants_broadcasts();
+            let wanted = match *record.topics {
+                [EVERYONE] => audience.wants_broadcasts(),
+                _ => !audience.has_patterns() || audience.selects(log.names(record)),
+            };
             if wanted && (!record.private || audience.is_granted(log.names(record))) {
                 found(key, shared);
             }
@@ -208,7 +212,7 @@ fn add_to_topics(audience: &Audience, key: AudienceKey, log: &mut Log) -> Box<[T
         .iter()
         .filter_map(|selector| match selector {
             Selector::Exact(topic) => Some(topics.intern(topic)),
-            Selector::Any => None,
+            _ => None,
         })
         .collect();
     if audience.wants_broadcasts() {
