@@ -77,17 +77,6 @@ impl Audience {
         self.selectors.contains(&Selector::Any)
     }
 
-    /// Whether some selector is a pattern.
-    pub(crate) fn has_patterns(&self) -> bool {
-        // Patterns are sorted behind names.
-        self.selectors.last().is_some_and(Selector::is_pattern)
-    }
-
-    /// Whether a selector chooses one of these topics.
-    pub(crate) fn selects<'a>(&self, topics: impl IntoIterator<Item = &'a Topic>) -> bool {
-        topics.into_iter().any(|topic| self.selectors.iter().any(|own| own.matches(topic)))
-    }
-
     pub(crate) fn wants_broadcasts(&self) -> bool {
         self.broadcasts
     }

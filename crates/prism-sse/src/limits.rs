@@ -45,6 +45,14 @@ pub const PATTERN_BYTES_MAX: usize = 64 * 1024;
 /// Depth of a regular expression in a URL pattern, because reading one is recursive.
 pub const PATTERN_DEPTH_MAX: u32 = 32;
 
+/// Records that the index of a pattern keeps, of public and of private ones each. A reader that is
+/// further behind walks the ring, which costs it time and nobody memory.
+pub(crate) const PATTERN_RECORDS: usize = 256;
+
+/// Most patterns that are kept with a topic which they choose. Where it is more, each event about
+/// the topic looks for them again, which is little beside what they cost otherwise.
+pub(crate) const TOPIC_PATTERNS: usize = 32;
+
 /// Longest id of a publisher, in bytes.
 pub const PUBLISHER_BYTES_MAX: usize = 255;
 

@@ -151,6 +151,7 @@ impl State {
             receivers: 0,
             offset: 0,
         };
+        self.log.choose(&record.topics);
         let due = &mut self.due;
         let mut receivers = 0;
         self.audiences.matching(self.log.end(), &record, &self.log, |key, shared| {

@@ -6,15 +6,19 @@
 
 use crate::limits;
 
+/// Words of a set for any topic.
 const WORDS: usize = limits::TOPIC_BYTES_MAX / 64 + 1;
+
+/// Words of a set for a topic as topics mostly are.
+const FEW_WORDS: usize = 2;
 
 /// Positions between the bytes of a topic, its beginning and its end included. Bit `p` of a mask
 /// of bytes stands for the byte after position `p`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Positions([u64; WORDS]);
+pub(super) struct Positions<const W: usize>([u64; W]);
 
-impl Positions {
-    pub(super) const NONE: Self = Self([0; WORDS]);
+impl<const W: usize> Positions<W> {
+    pub(super) const NONE: Self = Self([0; W]);
 
     pub(super) fn of(position: usize) -> Self {
         let mut own = Self::NONE;
@@ -31,7 +35,7 @@ impl Positions {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0 == [0; WORDS]
+        self.0 == [0; W]
     }
 
     pub(super) fn or(self, other: &Self) -> Self {
@@ -69,7 +73,7 @@ impl Positions {
         // A start that is added to the bytes it may pass carries through all of them, up to the
         // first that it may not: what that changes is what the start reaches.
         let (mut reached, mut carry) = (self, false);
-        for at in 0..WORDS {
+        for at in 0..W {
             let (sum, over) = (self.0[at] & mask.0[at]).overflowing_add(mask.0[at]);
             let (sum, over_too) = sum.overflowing_add(u64::from(carry));
             carry = over || over_too;
@@ -84,15 +88,35 @@ const MARKS: [u8; 8] = [b',', b'.', b'/', b';', b'&', b'=', b'?', b'#'];
 
 /// A topic as the expansion of a template would be written: characters of a URI and triplets.
 #[derive(Debug)]
-pub(super) struct Expansion<'a> {
+pub(super) struct Expansion<'a, const W: usize> {
     bytes: &'a [u8],
     /// Bytes that a value may have where reserved characters are written as triplets.
-    plain: Positions,
+    plain: Positions<W>,
     /// All bytes.
-    any: Positions,
+    any: Positions<W>,
     /// Positions that are not inside a character.
-    ends: Positions,
-    marks: [Positions; MARKS.len()],
+    ends: Positions<W>,
+    marks: [Positions<W>; MARKS.len()],
+}
+
+/// A topic as templates see it.
+#[derive(Debug)]
+pub(super) enum Written<'a> {
+    /// No template expands to it.
+    Never,
+    Short(Expansion<'a, FEW_WORDS>),
+    Long(Box<Expansion<'a, WORDS>>),
+}
+
+impl<'a> Written<'a> {
+    pub(super) fn read(topic: &'a str) -> Self {
+        let read = if topic.len() < FEW_WORDS * 64 {
+            Expansion::read(topic).map(Self::Short)
+        } else {
+            Expansion::read(topic).map(|long| Self::Long(Box::new(long)))
+        };
+        read.unwrap_or(Self::Never)
+    }
 }
 
 /// Which characters a value may have as they are.
@@ -112,10 +136,13 @@ pub(super) fn is_reserved(byte: u8) -> bool {
     b":/?#[]@!$&'()*+,;=".contains(&byte)
 }
 
-impl<'a> Expansion<'a> {
-    /// `None` for a topic that no template expands to.
-    pub(super) fn read(topic: &'a str) -> Option<Self> {
+impl<'a, const W: usize> Expansion<'a, W> {
+    /// `None` for a topic that no template expands to, or that has no room in the sets.
+    fn read(topic: &'a str) -> Option<Self> {
         let bytes = topic.as_bytes();
+        if bytes.len() >= W * 64 {
+            return None;
+        }
         let none = Positions::NONE;
         let marks = [none; MARKS.len()];
         let mut own = Self { bytes, plain: none, any: none, ends: none, marks };
@@ -144,21 +171,36 @@ impl<'a> Expansion<'a> {
     }
 
     /// Where values with these characters end that begin at `starts`. `joint` may be among them.
-    pub(super) fn run(&self, starts: Positions, allow: Allow, joint: Option<u8>) -> Positions {
+    pub(super) fn run(
+        &self,
+        starts: Positions<W>,
+        allow: Allow,
+        joint: Option<u8>,
+    ) -> Positions<W> {
         let mask = self.mask(allow);
         let mask = joint.map_or(*mask, |byte| mask.or(self.mark(byte)));
         starts.closure(&mask).and(&self.ends)
     }
 
     /// As [`run`](Self::run), of values with a character at least.
-    pub(super) fn run_some(&self, starts: Positions, allow: Allow, joint: Option<u8>) -> Positions {
+    pub(super) fn run_some(
+        &self,
+        starts: Positions<W>,
+        allow: Allow,
+        joint: Option<u8>,
+    ) -> Positions<W> {
         let mask = self.mask(allow);
         let mask = joint.map_or(*mask, |byte| mask.or(self.mark(byte)));
         starts.closure(&mask).and(&mask).next().and(&self.ends)
     }
 
     /// As [`run`](Self::run), of values with at most this many characters.
-    pub(super) fn run_at_most(&self, starts: Positions, allow: Allow, most: u16) -> Positions {
+    pub(super) fn run_at_most(
+        &self,
+        starts: Positions<W>,
+        allow: Allow,
+        most: u16,
+    ) -> Positions<W> {
         let mask = self.mask(allow);
         let mut reached = Positions::NONE;
         // Of several starts the last is the one that leads furthest.
@@ -182,7 +224,7 @@ impl<'a> Expansion<'a> {
 
     /// Where `name=value` pairs end that begin at `starts` and have `separator` between them.
     /// `bare` names may stand without a value.
-    pub(super) fn pairs(&self, starts: Positions, separator: u8, bare: bool) -> Positions {
+    pub(super) fn pairs(&self, starts: Positions<W>, separator: u8, bare: bool) -> Positions<W> {
         let mut reached = Positions::NONE;
         let (mut in_name, mut in_value) = (false, false);
         for at in 0..=self.bytes.len() {
@@ -201,12 +243,12 @@ impl<'a> Expansion<'a> {
     }
 
     /// The positions after `byte`.
-    pub(super) fn after(&self, starts: Positions, byte: u8) -> Positions {
+    pub(super) fn after(&self, starts: Positions<W>, byte: u8) -> Positions<W> {
         starts.and(self.mark(byte)).next()
     }
 
     /// The positions after `text`.
-    pub(super) fn after_text(&self, starts: Positions, text: &[u8]) -> Positions {
+    pub(super) fn after_text(&self, starts: Positions<W>, text: &[u8]) -> Positions<W> {
         let mut reached = Positions::NONE;
         for at in starts.iter().filter(|&at| self.bytes[at..].starts_with(text)) {
             reached.insert(at + text.len());
@@ -214,14 +256,14 @@ impl<'a> Expansion<'a> {
         reached
     }
 
-    fn mask(&self, allow: Allow) -> &Positions {
+    fn mask(&self, allow: Allow) -> &Positions<W> {
         match allow {
             Allow::Unreserved => &self.plain,
             Allow::Reserved => &self.any,
         }
     }
 
-    fn mark(&self, byte: u8) -> &Positions {
+    fn mark(&self, byte: u8) -> &Positions<W> {
         let place = MARKS.iter().position(|mark| *mark == byte);
         place.map_or(&Positions::NONE, |place| &self.marks[place])
     }
@@ -262,7 +304,7 @@ mod tests {
     fn a_run_crosses_the_words_of_the_set() {
         for len in [1, 63, 64, 65, 128, 700, limits::TOPIC_BYTES_MAX] {
             let topic = "x".repeat(len);
-            let expansion = Expansion::read(&topic).unwrap();
+            let expansion = Expansion::<WORDS>::read(&topic).unwrap();
             for start in [0, len / 2, len] {
                 let reached = expansion.run(Positions::of(start), Allow::Unreserved, None);
                 assert!((0..=len).all(|at| reached.has(at) == (at >= start)), "{len} {start}");
@@ -273,14 +315,16 @@ mod tests {
     #[test]
     fn bytes_that_no_expansion_has_are_none() {
         for topic in ["a b", "é", "100%", "%4", "%zz", "{id}", "\"", "<", "\\", "^", "`", "|"] {
-            assert!(Expansion::read(topic).is_none(), "{topic}");
+            assert!(matches!(Written::read(topic), Written::Never), "{topic}");
         }
-        assert!(Expansion::read("%41%c3%A9:/?#[]@!$&'()*+,;=-._~").is_some());
+        let short = "%41%c3%A9:/?#[]@!$&'()*+,;=-._~";
+        assert!(matches!(Written::read(short), Written::Short(_)));
+        assert!(matches!(Written::read(&short.repeat(9)), Written::Long(_)));
     }
 
     #[test]
     fn a_value_ends_between_characters_and_not_within_one() {
-        let expansion = Expansion::read("a%C3%A9%2Fb").unwrap();
+        let expansion = Expansion::<WORDS>::read("a%C3%A9%2Fb").unwrap();
         let ends = expansion.run(Positions::of(0), Allow::Unreserved, None);
         assert_eq!(ends.iter().collect::<Vec<_>>(), [0, 1, 7, 10, 11]);
         let two = expansion.run_at_most(Positions::of(0), Allow::Unreserved, 2);

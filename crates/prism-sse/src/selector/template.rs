@@ -10,7 +10,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use super::InvalidSelector;
-use super::positions::{Allow, Expansion, Positions, is_reserved, is_unreserved};
+use super::positions::{Allow, Expansion, Positions, Written, is_reserved, is_unreserved};
 use crate::limits;
 
 /// A URI Template that chooses the topics it expands to, and the one that is written like itself.
@@ -96,7 +96,18 @@ impl UriTemplate {
     }
 
     pub(super) fn matches(&self, topic: &str) -> bool {
-        *self.0.text == *topic || self.expands_to(topic)
+        // Nearly every topic that is not chosen is told by its beginning or its end.
+        let may = topic.starts_with(self.prefix()) && topic.ends_with(self.suffix());
+        may && self.matches_written(topic, &Written::read(topic))
+    }
+
+    pub(super) fn matches_written(&self, topic: &str, written: &Written<'_>) -> bool {
+        *self.0.text == *topic
+            || match written {
+                Written::Never => false,
+                Written::Short(expansion) => self.expands_to(expansion, topic.len()),
+                Written::Long(expansion) => self.expands_to(expansion, topic.len()),
+            }
     }
 
     /// What each topic that it chooses begins with, as far as it is known.
@@ -109,29 +120,31 @@ impl UriTemplate {
         &self.0.text[self.0.suffix_begin..]
     }
 
-    fn expands_to(&self, topic: &str) -> bool {
-        // Nearly every topic that is not chosen is told by its beginning or its end.
-        let outside = self.prefix().len() + self.suffix().len() > topic.len()
-            || !topic.starts_with(self.prefix())
-            || !topic.ends_with(self.suffix());
-        if outside || topic.len() > limits::TOPIC_BYTES_MAX {
-            return false;
-        }
-        let Some(expansion) = Expansion::read(topic) else { return false };
+    /// A part between slashes that each topic that it chooses has, as far as one is known.
+    pub(super) fn segment(&self) -> Option<&str> {
+        let inner = self.0.text.get(self.0.prefix_end..self.0.suffix_begin)?;
+        let (_, inner) = inner.split_once('/')?;
+        let (inner, _) = inner.rsplit_once('/')?;
+        // In an expression a slash stands first alone, so that a part without braces is none of it.
+        let is_literal = |part: &&str| part.is_ascii() && !part.contains(['{', '}']);
+        inner.split('/').filter(is_literal).max_by_key(|part| part.len())
+    }
+
+    fn expands_to<const W: usize>(&self, topic: &Expansion<'_, W>, len: usize) -> bool {
         let mut at = Positions::of(0);
         for piece in &self.0.pieces {
-            at = piece.pass(&expansion, at);
+            at = piece.pass(topic, at);
             if at.is_empty() {
                 return false;
             }
         }
-        at.has(topic.len())
+        at.has(len)
     }
 }
 
 impl Piece {
     /// Where the piece ends that begins at `starts`.
-    fn pass(&self, topic: &Expansion<'_>, starts: Positions) -> Positions {
+    fn pass<const W: usize>(&self, topic: &Expansion<'_, W>, starts: Positions<W>) -> Positions<W> {
         let (operator, variables) = match self {
             Self::Literal(text) => return topic.after_text(starts, text),
             Self::Expression { operator, variables } => (operator, variables),
@@ -166,7 +179,12 @@ impl Operator {
     }
 
     /// Where a variable that is defined ends.
-    fn pass(self, topic: &Expansion<'_>, starts: Positions, variable: &Variable) -> Positions {
+    fn pass<const W: usize>(
+        self,
+        topic: &Expansion<'_, W>,
+        starts: Positions<W>,
+        variable: &Variable,
+    ) -> Positions<W> {
         // Lists that are not exploded have commas.
         let value = |starts| topic.run(starts, self.allow, Some(b','));
         match (self.named, variable.modifier) {

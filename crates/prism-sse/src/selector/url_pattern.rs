@@ -21,10 +21,14 @@ use crate::limits;
 #[derive(Clone)]
 pub struct UrlPattern(Arc<Compiled>);
 
+/// What relative topics are resolved against.
+pub(super) type Base = Option<Url>;
+
 struct Compiled {
     text: Box<str>,
-    /// What a relative topic is resolved against.
-    base: Option<Url>,
+    base: Base,
+    /// What the place of each topic that it matches begins with.
+    prefix: Box<str>,
     protocol: Matcher<Regex>,
     username: Matcher<Regex>,
     password: Matcher<Regex>,
@@ -53,9 +57,11 @@ impl UrlPattern {
             .map_err(invalid)?;
         let options = UrlPatternOptions { regex_syntax: RegexSyntax::Rust, ignore_case: false };
         let pattern = urlpattern::UrlPattern::<Regex>::parse(init, options).map_err(invalid)?;
+        let prefix = prefix(&pattern.hostname.matcher, &pattern.pathname.matcher);
         let compiled = Compiled {
             text: text.into(),
             base,
+            prefix,
             protocol: pattern.protocol.matcher,
             username: pattern.username.matcher,
             password: pattern.password.matcher,
@@ -70,9 +76,52 @@ impl UrlPattern {
     }
 
     pub(super) fn matches(&self, topic: &str) -> bool {
-        let url = Url::options().base_url(self.0.base.as_ref()).parse(topic);
-        url.is_ok_and(|url| self.0.matches(&url))
+        resolve(topic, &self.0.base).is_some_and(|url| self.matches_url(&url))
     }
+
+    pub(super) fn matches_url(&self, url: &Url) -> bool {
+        self.0.matches(url)
+    }
+
+    pub(super) fn base_url(&self) -> &Base {
+        &self.0.base
+    }
+
+    /// What the [place] of each topic that it matches begins with.
+    pub(super) fn prefix(&self) -> &str {
+        &self.0.prefix
+    }
+
+    /// What the [place] of each topic that it matches ends with.
+    pub(super) fn suffix(&self) -> &str {
+        match &self.0.pathname.inner {
+            InnerMatcher::Literal { literal } => literal,
+            InnerMatcher::SingleCapture { .. } | InnerMatcher::RegExp { .. } => {
+                &self.0.pathname.suffix
+            }
+        }
+    }
+}
+
+/// The URL that a topic is; `None` if it is none.
+pub(super) fn resolve(topic: &str, base: &Base) -> Option<Url> {
+    Url::options().base_url(base.as_ref()).parse(topic).ok()
+}
+
+/// Host and path of a URL, by which patterns are told apart.
+pub(super) fn place(url: &Url) -> String {
+    let mut place = url.host_str().unwrap_or_default().to_owned();
+    place.push_str(url.path());
+    place
+}
+
+fn prefix(hostname: &Matcher<Regex>, pathname: &Matcher<Regex>) -> Box<str> {
+    let InnerMatcher::Literal { literal: host } = &hostname.inner else { return Box::default() };
+    let path = match &pathname.inner {
+        InnerMatcher::Literal { literal } => literal,
+        InnerMatcher::SingleCapture { .. } | InnerMatcher::RegExp { .. } => &pathname.prefix,
+    };
+    [host.as_str(), path].concat().into()
 }
 
 impl Compiled {
