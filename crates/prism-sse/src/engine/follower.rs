@@ -79,8 +79,7 @@ impl Wakes {
     /// Wakes whoever is due. Call it with no lock held.
     pub fn wake(self) {
         for (answer, result) in self.answers {
-            // A publisher that dropped its receipt does not want to know.
-            answer.send(result).ok();
+            answer.send(result);
         }
         self.shards.into_iter().for_each(Waker::wake);
         if let Some(apply) = self.readers_of {

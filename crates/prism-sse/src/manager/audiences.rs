@@ -9,7 +9,7 @@ use slab::Slab;
 
 use super::shards::ShardKey;
 use crate::audience::Audience;
-use crate::log::{EVERYONE, Log, Record, TopicKey, Walk};
+use crate::log::{EVERYONE, Log, PatternKey, Record, TopicKey, Walk};
 use crate::selector::Selector;
 
 /// An audience's place in the table, good for as long as it has a member.
@@ -27,8 +27,9 @@ pub(crate) struct Audiences {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) audience: Arc<Audience>,
-    /// The topics to walk; unused by an audience that chooses every topic.
+    /// The topics to walk; unused by an audience that chooses every topic, as the patterns.
     keys: Box<[TopicKey]>,
+    patterns: Box<[PatternKey]>,
     pub(crate) members: Vec<Member>,
     /// Shards that have members of their own.
     posts: Vec<Post>,
@@ -83,7 +84,8 @@ impl Shared {
     /// What a member walks, whose nameless topic is `direct`.
     pub(crate) fn walk(&self, direct: Option<TopicKey>) -> Walk<'_> {
         let topics = if self.audience.selects_any() { None } else { Some(&*self.keys) };
-        Walk { topics, private: !self.audience.grants().is_empty(), direct }
+        let private = !self.audience.grants().is_empty();
+        Walk { topics, patterns: &self.patterns, private, direct }
     }
 
     /// The shards that are to be called because something came for all members.
@@ -140,11 +142,11 @@ impl Audiences {
             return key;
         }
         let key = self.slots.vacant_key() as AudienceKey;
-        let keys = if audience.selects_any() {
+        let (keys, patterns) = if audience.selects_any() {
             self.any.insert(key);
-            Box::default()
+            Default::default()
         } else {
-            add_to_topics(&audience, key, log)
+            (add_to_topics(&audience, key, log), add_to_patterns(&audience, key, log))
         };
         let audience = Arc::new(audience);
         self.by_value.insert(Arc::clone(&audience), key);
@@ -152,6 +154,7 @@ impl Audiences {
         self.slots.insert(Shared {
             audience,
             keys,
+            patterns,
             members,
             posts: Vec::new(),
             open: 0,
@@ -210,7 +213,8 @@ impl Audiences {
         self.remove_unused(key, log);
     }
 
-    /// Calls `found` for each audience that `record`, appended at `index`, is for.
+    /// Calls `found` for each audience that `record`, appended at `index`, is for. The log knows
+    /// the patterns that choose it.
     pub(crate) fn matching(
         &mut self,
         index: u64,
@@ -219,7 +223,7 @@ impl Audiences {
         mut found: impl FnMut(AudienceKey, &mut Shared),
     ) {
         let named = record.topics.iter().flat_map(|&key| &log.topics()[key].audiences);
-        for &key in self.any.iter().chain(named) {
+        for &key in self.any.iter().chain(named).chain(log.audiences_by_pattern()) {
             let shared = &mut self.slots[key as usize];
             if std::mem::replace(&mut shared.matched, index) == index {
                 continue;
@@ -255,6 +259,9 @@ impl Audiences {
         for &topic in &shared.keys {
             log.topics_mut().remove_audience(topic, key);
         }
+        for &pattern in &shared.patterns {
+            log.patterns_mut().remove_audience(pattern, key);
+        }
     }
 }
 
@@ -265,7 +272,7 @@ fn add_to_topics(audience: &Audience, key: AudienceKey, log: &mut Log) -> Box<[T
         .iter()
         .filter_map(|selector| match selector {
             Selector::Exact(topic) => Some(topics.intern(topic)),
-            Selector::Any => None,
+            _ => None,
         })
         .collect();
     if audience.wants_broadcasts() {
@@ -275,6 +282,17 @@ fn add_to_topics(audience: &Audience, key: AudienceKey, log: &mut Log) -> Box<[T
         topics.add_audience(topic, key);
     }
     keys.into()
+}
+
+fn add_to_patterns(audience: &Audience, key: AudienceKey, log: &mut Log) -> Box<[PatternKey]> {
+    let patterns = audience.selectors().iter().filter(|selector| selector.is_pattern());
+    patterns
+        .map(|selector| {
+            let pattern = log.intern_pattern(selector);
+            log.patterns_mut().add_audience(pattern, key);
+            pattern
+        })
+        .collect()
 }
 
 impl std::ops::Index<AudienceKey> for Audiences {

@@ -5,6 +5,10 @@
 //! - `attacks`: faults that were found by attacking the library
 //! - `races`: the same, of what happens between two steps
 //! - `audience`: topics, grants, private events, broadcasts
+//! - `patterns`: patterns as selectors and as grants
+//! - `templates`: what a URI Template chooses, held against its expansions
+//! - `url_patterns`: what a URL Pattern chooses
+//! - `keys`: idempotency keys
 //! - `slow`: readers that do not keep up
 //! - `ends`: how connections end, and that nothing stays behind
 //! - `time`: heartbeats, marks, maximum age, all in virtual time
@@ -24,15 +28,20 @@ mod audience;
 mod ends;
 mod engines;
 mod http;
+mod keys;
 mod model;
 mod page;
 mod pages;
+mod patterns;
 mod races;
 mod resume;
 mod schedules;
 mod settings;
 mod slow;
+mod templates;
 mod time;
+#[cfg(feature = "patterns")]
+mod url_patterns;
 
 use axum::Router;
 use axum::body::Body;
