@@ -117,7 +117,7 @@ async fn a_replay_by_pattern_finds_everything_however_far_behind_it_begins() {
             let early = sse.subscribe(select(template("/a/{x}")), Start::Now).unwrap();
             std::mem::forget(early);
         }
-        let topic = if n % 3 == 0 { format!("/a/{n}") } else { format!("/b/{n}") };
+        let topic = if n.is_multiple_of(3) { format!("/a/{n}") } else { format!("/b/{n}") };
         let publication = Publication::new(&*topic, n.to_string()).unwrap();
         let is_private = n % 2 == 0;
         sse.append(if is_private { publication.private() } else { publication }).unwrap();
@@ -130,9 +130,9 @@ async fn a_replay_by_pattern_finds_everything_however_far_behind_it_begins() {
     ] {
         let mut reader = sse.subscribe(audience, Start::Oldest).unwrap();
         let is_read = |n: usize| match step {
-            6 => n % 3 == 0 && n % 2 == 1,
-            3 => n % 3 == 0,
-            _ => n % 2 == 1 || n % 3 == 0,
+            6 => n.is_multiple_of(3) && n % 2 == 1,
+            3 => n.is_multiple_of(3),
+            _ => n % 2 == 1 || n.is_multiple_of(3),
         };
         let expected: Vec<usize> = (0..4000).filter(|n| is_read(*n)).collect();
         assert_eq!(all(&mut reader, "data: end").await, expected);
