@@ -7,7 +7,9 @@ use anyhow::{Context, Result};
 
 use crate::cli::{Endpoint, Scenario, Settings, Target};
 use crate::process;
-use crate::targets::{PUBLISH_PATH, READY, SUBSCRIBE_PATH, TOPIC_PATH, leave_nothing};
+use crate::targets::{
+    PUBLISH_PATH, PUBLISH_TOPIC_PATH, READY, SUBSCRIBE_PATH, SUBSCRIBE_TOPIC_PATH, leave_nothing,
+};
 
 /// Events that a server keeps beyond those that are replayed: those before and after them.
 const MORE_HISTORY: usize = 64;
@@ -50,7 +52,7 @@ impl Server {
             Ok(address) => {
                 let at = |path| Endpoint::parse(&format!("{address}{path}"));
                 let (subscribe, publish) = match scenario {
-                    Scenario::Topics => (TOPIC_PATH, TOPIC_PATH),
+                    Scenario::Topics => (SUBSCRIBE_TOPIC_PATH, PUBLISH_TOPIC_PATH),
                     _ => (SUBSCRIBE_PATH, PUBLISH_PATH),
                 };
                 Ok(Self {

@@ -1,8 +1,8 @@
 //! The servers that are measured, each a process of its own.
 //!
 //! All of them answer `GET /events` with a stream and hand the body of `POST /publish` to every
-//! stream. Those that have topics do the same at `/topics/NAME`, to the streams of that topic.
-//! They switch off Nagle's algorithm and say `listening on http://ADDR` when ready.
+//! stream. Those that have topics stream one of them at `/topics/NAME`, and take what is published
+//! to it at `/publish/NAME`. They switch off Nagle's algorithm and say `listening on http://ADDR` when ready.
 
 mod idiom;
 mod layer;
@@ -30,8 +30,11 @@ pub(crate) const SUBSCRIBE_PATH: &str = "/events";
 /// Where all targets that stream something take it.
 pub(crate) const PUBLISH_PATH: &str = "/publish";
 
-/// Where targets that have topics stream one, and take what is published to it.
-pub(crate) const TOPIC_PATH: &str = "/topics/{topic}";
+/// Where targets that have topics stream one.
+pub(crate) const SUBSCRIBE_TOPIC_PATH: &str = "/topics/{topic}";
+
+/// Where they take what is published to one.
+pub(crate) const PUBLISH_TOPIC_PATH: &str = "/publish/{topic}";
 
 /// Begins the line that a target prints when it is ready.
 pub(crate) const READY: &str = "listening on ";

@@ -5,10 +5,10 @@ use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use prism_sse::{Audience, Manager, Publication, Retention, SseLayer, SseRequest};
 
-use super::{PUBLISH_PATH, SUBSCRIBE_PATH, TOPIC_PATH};
+use super::{PUBLISH_PATH, PUBLISH_TOPIC_PATH, SUBSCRIBE_PATH, SUBSCRIBE_TOPIC_PATH};
 use crate::cli::ServeTarget;
 
 /// Room for any history: its number of events is what bounds it.
@@ -31,7 +31,8 @@ pub(super) fn router(asked: &ServeTarget) -> Result<Router> {
     let sse = builder.build()?;
     Ok(Router::new()
         .route(PUBLISH_PATH, post(publish))
-        .route(TOPIC_PATH, post(publish_to_topic).get(subscribe_to_topic))
+        .route(PUBLISH_TOPIC_PATH, post(publish_to_topic))
+        .route(SUBSCRIBE_TOPIC_PATH, get(subscribe_to_topic))
         .with_state(Hub { sse: sse.clone(), private: asked.private })
         .layer(SseLayer::new(sse, SUBSCRIBE_PATH)))
 }

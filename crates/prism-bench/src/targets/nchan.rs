@@ -47,6 +47,8 @@ pub(super) fn serve(address: SocketAddr, asked: &ServeTarget) -> Result<()> {
     fs::create_dir_all(&directory).context("no room for the configuration of nginx")?;
     let config = directory.join("nginx.conf");
     fs::write(&config, configuration(address, module, asked))?;
+    // nginx takes a socket that it is handed as it is.
+    listener.set_nonblocking(true)?;
     fcntl_setfd(&listener, FdFlags::empty())?;
     say_ready(address)?;
     let error = Command::new(program)
@@ -105,21 +107,27 @@ http {{
     scgi_temp_path scgi;
     nchan_message_buffer_length {history};
     nchan_message_timeout 1h;
-    nchan_subscriber_first_message newest;
     nchan_shared_memory_size 512M;
     server {{
         listen {address};
-        nchan_eventsource_ping_interval {ping};
         location = {SUBSCRIBE_PATH} {{
             nchan_subscriber eventsource;
             nchan_channel_id everybody;
+            nchan_subscriber_first_message newest;
+            nchan_eventsource_ping_interval {ping};
         }}
         location = {PUBLISH_PATH} {{
             nchan_publisher http;
             nchan_channel_id everybody;
         }}
         location ~ ^/topics/(.+)$ {{
-            nchan_pubsub eventsource http;
+            nchan_subscriber eventsource;
+            nchan_channel_id $1;
+            nchan_subscriber_first_message newest;
+            nchan_eventsource_ping_interval {ping};
+        }}
+        location ~ ^/publish/(.+)$ {{
+            nchan_publisher http;
             nchan_channel_id $1;
         }}
     }}
