@@ -25,9 +25,9 @@ pub(crate) use settings::{External, Load, ServeTarget, Settings};
 /// Results go to standard output, progress to standard error. The exit status is 1 if an event
 /// was lost, doubled, reordered or damaged, or if something failed.
 ///
-///   prism-bench fanout prism-layer -n 10000                    one server, one scenario
-///   prism-bench compare prism-layer raw --scenario storm       two servers, nine pairs of runs
-///   prism-bench compare prism-layer raw --json > fanout.json   the same for `report`
+///   prism-bench fanout prism-serve -n 10000                    one server, one scenario
+///   prism-bench compare prism-serve raw --scenario storm       two servers, nine pairs of runs
+///   prism-bench compare prism-serve raw --json > fanout.json   the same for `report`
 ///   prism-bench report fanout.json storm.json --out page.html  a page of plots
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100, verbatim_doc_comment)]
@@ -162,7 +162,9 @@ impl Scenario {
 /// A server that can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Target {
-    /// Prism SSE's `SseLayer` on an axum router
+    /// Prism SSE's `SseLayer` on an axum router, served by `prism_sse::serve`
+    PrismServe,
+    /// The same, served by `axum::serve`
     PrismLayer,
     /// axum's own `Sse` on a broadcast channel of tokio, as most applications do it
     AxumIdiom,
@@ -193,7 +195,7 @@ impl Target {
 
     /// Whether it can publish to single topics.
     pub(crate) fn has_topics(self) -> bool {
-        matches!(self, Self::PrismLayer | Self::NginxNchan | Self::External)
+        matches!(self, Self::PrismServe | Self::PrismLayer | Self::NginxNchan | Self::External)
     }
 
     /// Whether a reader that comes back gets what it missed.

@@ -74,7 +74,7 @@ fn tiles(records: &[Record]) -> String {
         tile(
             &mut tiles,
             class,
-            &digits(wrong as f64),
+            &wrong.to_string(),
             &format!("faults in {checked} deliveries"),
             &named,
         );
@@ -86,13 +86,13 @@ fn tiles(records: &[Record]) -> String {
             let Some(pair) = record.pairs.first() else { continue };
             let better = metric(&compared.name).map_or(Better::Less, |metric| metric.better);
             let (class, verdict) = match ratios::verdict(goal, better, ratio) {
-                Verdict::Aim => ("good", "aim reached"),
-                Verdict::Must => ("good", "reached, aim not yet"),
+                Verdict::Aim => ("good", "reached by the whole interval"),
+                Verdict::Must if goal.aim.is_some() => ("good", "reached, aim not yet"),
+                Verdict::Must => ("good", "reached by the median"),
                 Verdict::Missed => ("bad", "missed"),
             };
             let what = format!("{}, {} to {}", compared.name, pair.a.target, pair.b.target);
-            let why =
-                format!("{}: must {}, aim {}: {verdict}", record.scenario, goal.must, goal.aim);
+            let why = format!("{}: {goal}: {verdict}", record.scenario);
             tile(&mut tiles, class, &ratios::times(ratio.median), &what, &why);
         }
     }

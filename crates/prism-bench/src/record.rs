@@ -26,7 +26,7 @@ pub(crate) struct Record {
     pub(crate) rate: Option<f64>,
     pub(crate) payload: usize,
     pub(crate) publishers: u8,
-    pub(crate) workers: u16,
+    pub(crate) workers: usize,
     pub(crate) pinned: bool,
     /// Runs that were repeated because others took too much of the machine.
     pub(crate) discarded_runs: u32,
@@ -51,7 +51,7 @@ impl Record {
             rate: load.rate,
             payload: load.payload,
             publishers: load.publishers,
-            workers: settings.placement.workers,
+            workers: settings.placement.workers.get(),
             pinned: !settings.placement.no_pin,
             discarded_runs,
             runs: Vec::new(),

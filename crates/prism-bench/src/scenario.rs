@@ -206,6 +206,12 @@ fn check(bench: &Bench<'_>, subject: &Subject) -> Result<()> {
     );
     check_target(subject.target, *scenario)?;
     ensure!(
+        subject.target != Target::External
+            || *scenario == Scenario::Idle
+            || settings.external.publish_url.is_some(),
+        "the target `external` needs --publish-url"
+    );
+    ensure!(
         *scenario != Scenario::Storm || settings.load.publishers == 1,
         "what is replayed has one order: `storm` has one publisher"
     );

@@ -49,6 +49,7 @@ pub(crate) fn serve(asked: &ServeTarget) -> Result<()> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, asked.port));
     let heartbeats = asked.heartbeats;
     match asked.target {
+        Target::PrismServe => serve_prism(layer::router(asked)?, address, asked),
         Target::PrismLayer => serve_router(layer::router(asked)?, address, asked),
         Target::AxumIdiom => serve_router(idiom::router(heartbeats), address, asked),
         Target::NeverReady => serve_router(never_ready::router(None), address, asked),
@@ -57,7 +58,7 @@ pub(crate) fn serve(asked: &ServeTarget) -> Result<()> {
             serve_router(router, address, asked)
         }
         Target::Raw => {
-            ensure!(asked.workers == 1, "the target `raw` has one thread");
+            ensure!(asked.workers.get() == 1, "the target `raw` has one thread");
             raw::serve(address, asked.history)
         }
         #[cfg(feature = "peers")]
@@ -84,9 +85,18 @@ fn serve_router(router: Router, address: SocketAddr, asked: &ServeTarget) -> Res
     })
 }
 
+fn serve_prism(router: Router, address: SocketAddr, asked: &ServeTarget) -> Result<()> {
+    runtime(asked)?.block_on(async {
+        let listener = tokio::net::TcpListener::bind(address).await?;
+        say_ready(listener.local_addr()?)?;
+        let serving = prism_sse::serve(listener, router.into_make_service()).shards(asked.workers);
+        Ok(tokio::spawn(serving.into_future()).await??)
+    })
+}
+
 fn runtime(asked: &ServeTarget) -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(usize::from(asked.workers))
+        .worker_threads(asked.workers.get())
         .enable_all()
         .build()
         .context("the runtime does not start")

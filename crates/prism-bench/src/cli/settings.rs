@@ -1,5 +1,6 @@
 //! What the measuring modes have in common.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -88,9 +89,9 @@ pub(crate) struct Scenarios {
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Placement {
-    /// Threads of the server
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) workers: u16,
+    /// Threads of the server; `prism-serve` has as many beside them that write to streams
+    #[arg(long, default_value_t = NonZeroUsize::MIN)]
+    pub(crate) workers: NonZeroUsize,
     /// Processors of the server, separated by commas [default: the first]
     #[arg(long, value_delimiter = ',', conflicts_with = "no_pin")]
     pub(crate) server_cores: Vec<usize>,
@@ -164,8 +165,8 @@ pub(crate) struct ServeTarget {
     #[arg(long, default_value_t = 0)]
     pub(crate) port: u16,
     /// Threads
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) workers: u16,
+    #[arg(long, default_value_t = NonZeroUsize::MIN)]
+    pub(crate) workers: NonZeroUsize,
     /// Processors to run on, separated by commas [default: any]
     #[arg(long, value_delimiter = ',')]
     pub(crate) cores: Vec<usize>,

@@ -9,7 +9,7 @@ use crate::stats;
 const WIDTH: f64 = 340.0;
 const ROW: f64 = 40.0;
 const THICK: f64 = 15.0;
-/// Room for the number behind the longest bar.
+/// Room for the number beyond the longest bar.
 const NUMBER: f64 = 68.0;
 
 /// How many colours the style has.

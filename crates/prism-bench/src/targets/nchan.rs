@@ -145,7 +145,7 @@ mod tests {
         let asked = ServeTarget {
             target: crate::cli::Target::NginxNchan,
             port: 0,
-            workers: 3,
+            workers: 3.try_into().unwrap(),
             cores: Vec::new(),
             heartbeats: true,
             history: Some(77),

@@ -34,7 +34,7 @@ pub(super) fn serve(address: SocketAddr, asked: &ServeTarget) -> Result<()> {
     let hub = Hub { events: Sender::new(CAPACITY), heartbeats: asked.heartbeats };
     let listener = TcpListener::bind(address)?;
     say_ready(listener.local_addr()?)?;
-    let workers = usize::from(asked.workers);
+    let workers = asked.workers.get();
     actix_web::rt::System::new().block_on(async move {
         let app = move || {
             App::new()
