@@ -123,8 +123,10 @@ impl Client {
         Ok(began.elapsed())
     }
 
-    /// Opens the publishers' connections.
+    /// Opens the publishers' connections, in place of those there were: a server may have closed
+    /// them while nothing was published.
     pub(crate) fn connect_publishers(&mut self, endpoint: &Endpoint, count: u8) -> Result<()> {
+        self.publishers.clear();
         for publisher in 0..usize::from(count) {
             let token = Token(PUBLISHERS + publisher);
             let stream = self.opener.open(endpoint.address, token, publisher)?;

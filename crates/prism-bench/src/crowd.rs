@@ -51,12 +51,9 @@ pub(crate) fn run(asked: &cli::Crowd) -> Result<()> {
     for command in std::io::stdin().lock().lines() {
         let began = sample::shared_clock();
         let (took, deliveries) = match command?.as_str() {
-            CONNECT => {
-                let took = client.connect(asked.connections, |_| ())?;
-                client.connect_publishers(&publish, 1)?;
-                (took, 0)
-            }
+            CONNECT => (client.connect(asked.connections, |_| ())?, 0),
             BROADCAST => {
+                client.connect_publishers(&publish, 1)?;
                 let delivered = client.deliver(&form, &one_message(asked), |_, _| ())?;
                 (delivered.time, delivered.deliveries)
             }

@@ -20,6 +20,14 @@ use crate::table;
 
 const STYLE: &str = include_str!("page/style.css");
 
+/// How to read the plots of ratios.
+const LEGEND: &str = "<p class=\"legend\">Ratios of one server to another: \
+    <i class=\"good\"></i> better, or its goal is reached; \
+    <i class=\"bad\"></i> worse, or its goal is missed; \
+    <i class=\"plain\"></i> behind the ceiling, without a goal; \
+    <i class=\"unclear\"></i> no telling. A dot is the median of all pairs, its line the 90 % \
+    interval, a faint dot one pair; a solid mark must be reached, a dashed one is the aim.</p>";
+
 /// Draws these measurements into a file.
 pub(crate) fn write(records: &[Record], path: &Path) -> Result<()> {
     let name = path.display();
@@ -35,11 +43,11 @@ fn document(records: &[Record]) -> String {
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>prism-bench</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<header>\n\
-         <h1>Server-Sent Events, measured</h1>\n<p class=\"muted\">{machines}</p>\n{}\n</header>\n\
+         <h1>Server-Sent Events, measured</h1>\n<p class=\"muted\">{machines}</p>\n{}\n{LEGEND}\n\
+         </header>\n\
          <main>\n{sections}</main>\n<footer><p>Ratios are taken within adjacent pairs of runs, \
-         A B, B A, ...; dots are medians, lines their 90 % intervals by the bootstrap, faint dots \
-         single pairs. Absolute figures move with the machine and the minute: compare by the \
-         ratios.</p></footer>\n</body>\n</html>\n",
+         A B, B A, ...; their intervals by the bootstrap. Absolute figures move with the machine \
+         and the minute: compare by the ratios.</p></footer>\n</body>\n</html>\n",
         tiles(records)
     )
 }
@@ -91,7 +99,7 @@ fn tiles(records: &[Record]) -> String {
                 Verdict::Must => ("good", "reached by the median"),
                 Verdict::Missed => ("bad", "missed"),
             };
-            let what = format!("{}, {} to {}", compared.name, pair.a.target, pair.b.target);
+            let what = format!("{}, {} / {}", compared.name, pair.a.target, pair.b.target);
             let why = format!("{}: {goal}: {verdict}", record.scenario);
             tile(&mut tiles, class, &ratios::times(ratio.median), &what, &why);
         }
@@ -148,11 +156,26 @@ fn comparison(record: &Record) -> String {
     let Some(pair) = record.pairs.first() else { return String::new() };
     let Some(plot) = ratios::plot(record) else { return String::new() };
     let [a, b] = [&pair.a, &pair.b].map(|run| escape(&run.target));
+    let caption = escape(&caption(record));
     format!(
-        "<div class=\"panel\"><figure><h3>{a} / {b}</h3><figcaption>{} pairs of runs; solid mark: \
-         must, dashed mark: aim</figcaption>{plot}</figure></div>\n",
-        record.pairs.len()
+        "<div class=\"panel ratios\"><figure><h3>{a} / {b}</h3>\
+         <figcaption>{caption}</figcaption>{plot}</figure></div>\n"
     )
+}
+
+/// What to know to read a plot of ratios.
+fn caption(record: &Record) -> String {
+    let mut caption = format!("{} pairs of runs", record.pairs.len());
+    let count = |is: fn(&Run) -> bool| record.all_runs().filter(|run| is(run)).count();
+    for (runs, what) in [
+        (count(Run::is_client_bound), "were limited by the client"),
+        (count(|run| run.noisy), "were noisy"),
+    ] {
+        if runs > 0 {
+            caption += &format!("; {runs} of {} runs {what}", record.all_runs().count());
+        }
+    }
+    caption
 }
 
 /// How a record came about, and its numbers.

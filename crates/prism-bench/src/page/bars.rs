@@ -37,25 +37,25 @@ const PUBLISHING: &[&str] = &["fanout", "slow"];
 
 const PANELS: &[Panel] = &[
     panel(
-        "Server CPU per delivery, us (dark: user mode)",
+        "Server CPU per delivery in µs (dark: user mode)",
         "CPU us/delivery",
         Some("user us/delivery"),
         &["fanout", "slow", "million"],
     ),
-    panel("Server CPU per publish, us", "CPU us/publish", None, &["topics"]),
-    panel("Latency, ms: p99 (dark: median)", "p99 ms", Some("p50 ms"), &[]),
+    panel("Server CPU per publish in µs", "CPU us/publish", None, &["topics"]),
+    panel("Latency in ms: p99 (dark: median)", "p99 ms", Some("p50 ms"), &[]),
     panel("Deliveries a second", "deliveries/s", None, PUBLISHING),
     panel("Replayed events a second", "replayed events/s", None, &[]),
-    panel("Server CPU per replayed event, us", "CPU us/replayed event", None, &[]),
-    panel("Live again: the next event, ms", "live again ms", None, &[]),
+    panel("Server CPU per replayed event in µs", "CPU us/replayed event", None, &[]),
+    panel("Live again: the next event, in ms", "live again ms", None, &[]),
     panel("Came and went, a second", "churned/s", None, &[]),
-    panel("Server CPU per coming and going, us", "CPU us/churned", None, &[]),
-    panel("One broadcast reaches all, s", "broadcast s", None, &[]),
-    panel("Whole machine, bytes per connection", "machine B/connection", None, &[]),
-    panel("Server memory growth under load, MB", "RSS growth MB", None, &["slow"]),
-    panel("Server memory per connection, bytes", "RSS B/connection", None, &["idle", "million"]),
+    panel("Server CPU per coming and going in µs", "CPU us/churned", None, &[]),
+    panel("One broadcast reaches all, in s", "broadcast s", None, &[]),
+    panel("Whole machine, bytes for each connection", "machine B/connection", None, &[]),
+    panel("Server memory growth under load in MB", "RSS growth MB", None, &["slow"]),
+    panel("Server memory per connection in bytes", "RSS B/connection", None, &["idle", "million"]),
     panel("Connects a second", "connects/s", None, &["idle", "churn", "million"]),
-    panel("Server CPU per connect, us", "CPU us/connect", None, &["idle", "churn", "million"]),
+    panel("Server CPU per connect in µs", "CPU us/connect", None, &["idle", "churn", "million"]),
 ];
 
 /// The values of one server.

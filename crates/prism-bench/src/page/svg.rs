@@ -31,7 +31,8 @@ impl Drawing {
     pub(super) fn bar(&mut self, class: &str, (x, y): (f64, f64), width: f64, height: f64) {
         let width = width.max(0.0);
         self.add(format_args!(
-            r#"<rect class="{class}" x="{x:.1}" y="{y:.1}" width="{width:.1}" height="{height:.1}" rx="3"/>"#
+            "<rect class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" \
+             height=\"{height:.1}\" rx=\"3\"/>"
         ));
     }
 

@@ -49,7 +49,7 @@ pub(super) fn run(bench: &Bench<'_>, subject: &Subject) -> Result<Run> {
 
     let (memory_before, kernel_before) = (memory(&server_pids)?, sample::kernel_memory()?);
     let available_before = sample::available_memory()?;
-    let (begin, began) = (moment()?, Instant::now());
+    let (alone, began) = (moment()?, Instant::now());
     say("connecting");
     ask(&mut crowds, CONNECT)?;
     let connecting = began.elapsed();
@@ -57,7 +57,7 @@ pub(super) fn run(bench: &Bench<'_>, subject: &Subject) -> Result<Run> {
     thread::sleep(settings.noise.settle);
     let (memory_after, kernel_after) = (memory(&server_pids)?, sample::kernel_memory()?);
     let available_after = sample::available_memory()?;
-    let noise = moment()?.noise(&begin, connecting + settings.noise.settle, bench.processors);
+    let noise = moment()?.noise(&alone, connecting + settings.noise.settle, bench.processors);
 
     let (begin, began) = (moment()?, Instant::now());
     let (mut times, mut deliveries, mut faults) = (Vec::new(), 0, Faults::default());
@@ -77,7 +77,7 @@ pub(super) fn run(bench: &Bench<'_>, subject: &Subject) -> Result<Run> {
         target: subject.label.clone(),
         connections,
         connects_per_second: connections as f64 / connecting.as_secs_f64(),
-        connect_cpu_us: connected.server_us_each(&begin, connections as u64),
+        connect_cpu_us: connected.server_us_each(&alone, connections as u64),
         resident_per_connection: resident,
         anonymous_per_connection: anonymous,
         kernel_per_connection: grown(kernel_before, kernel_after, connections),

@@ -43,6 +43,7 @@ pub(super) fn run(mut stage: Stage<'_>) -> Result<Run> {
         say(&format!("{events} events replayed"));
     })?;
     let end = stage.moment()?;
+    let form = stage.form()?;
     let live = stage.client.deliver(&form, &messages(1), |_, _| say("one more event"))?;
     stage.client.linger(LINGER)?;
     let live_ms = live.time.as_secs_f64() * 1e3;
