@@ -39,20 +39,48 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Mode {
     /// Publish to all subscribers, and check and time every delivery
+    ///
+    /// Messages are published with --in-flight of them under way, or at a fixed --rate. With one in
+    /// flight the time of a delivery is what a server costs; with 64 a server may join events, and
+    /// its rate is what counts; at a fixed rate its latency.
     Fanout(Single),
     /// Open connections that nothing is sent to, and say what each costs
+    ///
+    /// Memory is the growth of the server's resident memory while the connections open.
     Idle(Single),
     /// Close and reopen connections all the time, while others read and miss nothing
+    ///
+    /// Beside the subscribers, --churning connections ask for the stream, are reset as soon as it
+    /// begins, and come again. `connects/s` is how fast the subscribers' connections opened before
+    /// that, `churned/s` how often one of the others came.
     Churn(Single),
     /// Drop all connections at once; all come back with the last id and get what they missed
+    ///
+    /// A first event gives everybody an id. Then --replay events are published, all leave, and all
+    /// come back with that id. The time counts from the first connection until everybody has every
+    /// event; then one more event must reach all. `raw` writes the same bytes in writes of 16 KiB.
     Storm(Single),
     /// Let some readers never read, in pairs of runs: with them, and without
+    ///
+    /// A is --connections of which a part, --slow, never reads; B is the others alone. The figures
+    /// are of those that read. Sockets of those that do not have to fill up before it matters:
+    /// publish enough, with --payload and --seconds.
     Slow(Paired),
     /// Publish to single topics, in pairs of runs: with all subscribers, and with a tenth
+    ///
+    /// Each subscriber reads one topic, and each topic has as many readers in both runs of a pair:
+    /// B has a tenth of the subscribers and of the topics. A publish should cost the same in both.
     Topics(Paired),
-    /// Spread very many connections over several processes, and reach them all with one broadcast
+    /// Spread many connections over several processes, and reach them all with one broadcast
+    ///
+    /// Where a process may have few open files, many connections take many processes: each server
+    /// has a process of subscribers, and all servers are published to at the same moment. The time
+    /// of a broadcast counts from the first request to the last delivery anywhere.
     Million(Single),
     /// Compare two servers in adjacent pairs of runs: A B, B A, A B, ...
+    ///
+    /// Ratios are taken within each pair; what is told is their median, with a 90 % interval by the
+    /// bootstrap. Runs in which others took too much of the machine are discarded and repeated.
     Compare(Compare),
     /// Draw a page from what the other modes printed with --json
     Report(Report),

@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::cli::{Scenario, Settings};
 use crate::compare::{Compared, Pair};
+use crate::metric::digits;
 use crate::run::Run;
 use crate::sample;
+use crate::scenario::CHURN_RATE;
 
 /// A measurement: runs of one server, or pairs of runs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -19,6 +21,8 @@ pub(crate) struct Record {
     /// The command line.
     pub(crate) command: String,
     pub(crate) scenario: String,
+    /// What was asked of the servers, in a few words.
+    pub(crate) load: String,
     pub(crate) connections: usize,
     /// Messages under way at once, unless there is a rate.
     pub(crate) in_flight: Option<u32>,
@@ -46,6 +50,7 @@ impl Record {
             machine: sample::machine(),
             command: command(std::env::args()),
             scenario: scenario.name(),
+            load: self::load(scenario, settings),
             connections: settings.connections,
             in_flight: load.rate.is_none().then_some(load.in_flight),
             rate: load.rate,
@@ -76,21 +81,44 @@ impl Record {
     pub(crate) fn is_faultless(&self) -> bool {
         !self.all_runs().any(|run| run.faults.any())
     }
+}
 
-    /// The load in a few words.
-    pub(crate) fn load(&self) -> String {
-        let Self { connections, payload, .. } = self;
-        match (self.scenario.as_str(), self.rate, self.in_flight) {
-            ("idle", ..) => format!("{connections} idle connections"),
-            ("million" | "storm", ..) => format!("{connections} connections, {payload} bytes each"),
-            ("churn", None, _) => format!("{connections} connections that stay"),
-            (_, Some(rate), _) => {
-                format!("{connections} connections, {rate} messages a second, {payload} bytes each")
-            }
-            (_, None, in_flight) => {
-                let in_flight = in_flight.unwrap_or(1);
-                format!("{connections} connections, {in_flight} in flight, {payload} bytes each")
-            }
+/// What is asked of a server, in a few words.
+fn load(scenario: Scenario, settings: &Settings) -> String {
+    let Settings { connections, load, scenarios, .. } = settings;
+    let count = |number: usize| match number {
+        0..1000 => number.to_string(),
+        _ => digits(number as f64),
+    };
+    let pace = match (scenario, load.rate) {
+        (_, Some(rate)) => format!("{rate} messages a second"),
+        (Scenario::Churn, None) => format!("{CHURN_RATE} messages a second"),
+        (_, None) => format!("{} in flight", load.in_flight),
+    };
+    let connections = count(*connections);
+    let bytes = load.payload;
+    match scenario {
+        Scenario::Idle => format!("{connections} idle connections"),
+        Scenario::Fanout => format!("{connections} connections, {pace}, {bytes} bytes each"),
+        Scenario::Churn => {
+            let churning = scenarios.churning;
+            format!("{connections} connections stay, {churning} come and go, {pace}")
+        }
+        Scenario::Storm => {
+            let missed = count(scenarios.replay as usize);
+            format!("{connections} connections, {missed} events to replay, {bytes} bytes each")
+        }
+        Scenario::Slow => {
+            let part = 100.0 * scenarios.slow;
+            format!("{connections} connections, {part} % never read, {pace}, {bytes} bytes each")
+        }
+        Scenario::Topics => {
+            let topics = scenarios.topics.map_or(connections.clone(), |it| count(it as usize));
+            let kind = if scenarios.private { "private" } else { "public" };
+            format!("{connections} connections, {topics} {kind} topics, {pace}")
+        }
+        Scenario::Million => {
+            format!("{connections} connections in several processes, {bytes} bytes each")
         }
     }
 }
@@ -110,8 +138,11 @@ fn command(arguments: impl Iterator<Item = String>) -> String {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use clap::{Parser, ValueEnum};
+
     use super::*;
     use crate::check::Faults;
+    use crate::cli::{Cli, Mode};
     use crate::compare;
     use crate::run::{Delivery, Noise};
 
@@ -160,6 +191,7 @@ pub(crate) mod tests {
             machine: "2 x A & B".to_owned(),
             command: format!("prism-bench compare {a} {b} --scenario {scenario}"),
             scenario: scenario.to_owned(),
+            load: "1,000 connections, 1 in flight".to_owned(),
             connections: 1000,
             in_flight: Some(1),
             rate: None,
@@ -182,6 +214,37 @@ pub(crate) mod tests {
         assert_eq!(again.all_runs().count(), 18);
         assert!(again.is_faultless());
         assert_eq!((again.command, again.machine), (record.command, record.machine));
+    }
+
+    #[test]
+    fn a_load_is_told_in_a_few_words() {
+        let told = |arguments: &[&str]| {
+            let command = [&["prism-bench"], arguments, &["raw"]].concat();
+            let scenario = Scenario::from_str(arguments[0], false).unwrap();
+            match Cli::parse_from(command).mode {
+                Mode::Fanout(it) | Mode::Churn(it) | Mode::Storm(it) | Mode::Million(it) => {
+                    load(scenario, &it.settings)
+                }
+                Mode::Slow(it) | Mode::Topics(it) => load(scenario, &it.settings),
+                _ => panic!("another mode"),
+            }
+        };
+        for (arguments, words) in [
+            (&["fanout", "-w", "64"][..], "1,000 connections, 64 in flight, 100 bytes each"),
+            (&["churn"], "1,000 connections stay, 64 come and go, 20 messages a second"),
+            (&["storm"], "1,000 connections, 1,000 events to replay, 100 bytes each"),
+            (
+                &["slow", "--rate", "5"],
+                "1,000 connections, 10 % never read, 5 messages a second, 100 bytes each",
+            ),
+            (&["topics", "--private"], "1,000 connections, 1,000 private topics, 1 in flight"),
+            (
+                &["million", "-n", "1000000"],
+                "1,000,000 connections in several processes, 100 bytes each",
+            ),
+        ] {
+            assert_eq!(told(arguments), words);
+        }
     }
 
     #[test]

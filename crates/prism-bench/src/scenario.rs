@@ -19,8 +19,12 @@ use crate::run::{Moment, Run, memory_grown};
 use crate::sample::{self, Memory};
 use crate::server::Server;
 
-/// Open files that a process needs beside its connections.
-const OTHER_FILES: u64 = 64;
+/// Messages a second while connections come and go, unless said: enough to see a loss, few enough
+/// to leave the server to those that come and go.
+pub(crate) const CHURN_RATE: f64 = 20.0;
+
+/// Open files that a process, be it a server, may need beside its subscribers' connections.
+const OTHER_FILES: u64 = 128;
 
 /// How long to wait for events that come once too often.
 const LINGER: Duration = Duration::from_millis(100);

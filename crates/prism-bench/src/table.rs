@@ -42,7 +42,7 @@ impl Table {
 
 /// Prints a measurement.
 pub(crate) fn print(record: &Record) {
-    println!("{}\n{}", record.machine, record.load());
+    println!("{}\n{}", record.machine, record.load);
     if record.pairs.is_empty() {
         print_runs(record);
     } else {

@@ -153,6 +153,15 @@ fn servers_are_compared_in_pairs() {
 }
 
 #[test]
+fn nginx_is_measured_where_it_is_installed() {
+    for load in [&["fanout"][..], &["storm", "--replay", "20"]] {
+        let output = bench(&[load, &["nginx-nchan", "-n", "10", "-m", "20"]].concat());
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() || error.contains("is not installed"), "{error}");
+    }
+}
+
+#[test]
 fn what_cannot_be_measured_is_refused() {
     for (arguments, why) in [
         (&["fanout", "never-ready", "-n", "1"][..], "nothing can be published to it"),

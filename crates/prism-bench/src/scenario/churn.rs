@@ -2,17 +2,13 @@
 
 use anyhow::Result;
 
-use super::{LINGER, Stage};
+use super::{CHURN_RATE, LINGER, Stage};
 use crate::cli::Load;
 use crate::run::{Churned, Delivery, Run};
 
-/// Messages a second, unless said: enough to see a loss, few enough to leave the server to those
-/// that come and go.
-const RATE: f64 = 20.0;
-
 pub(super) fn run(mut stage: Stage<'_>) -> Result<Run> {
     let settings = stage.bench.settings;
-    let load = Load { rate: settings.load.rate.or(Some(RATE)), ..settings.load.clone() };
+    let load = Load { rate: settings.load.rate.or(Some(CHURN_RATE)), ..settings.load.clone() };
     let say = stage.say();
     let form = stage.form()?;
     let begin = stage.moment()?;
