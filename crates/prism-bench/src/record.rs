@@ -11,7 +11,7 @@ use crate::compare::{Compared, Pair};
 use crate::metric::digits;
 use crate::run::Run;
 use crate::sample;
-use crate::scenario::CHURN_RATE;
+use crate::scenario::churn_rate;
 
 /// A measurement: runs of one server, or pairs of runs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -92,7 +92,7 @@ fn load(scenario: Scenario, settings: &Settings) -> String {
     };
     let pace = match (scenario, load.rate) {
         (_, Some(rate)) => format!("{rate} messages a second"),
-        (Scenario::Churn, None) => format!("{CHURN_RATE} messages a second"),
+        (Scenario::Churn, None) => format!("{} messages a second", churn_rate(settings)),
         (_, None) => format!("{} in flight", load.in_flight),
     };
     let connections = count(*connections);
@@ -231,7 +231,7 @@ pub(crate) mod tests {
         };
         for (arguments, words) in [
             (&["fanout", "-w", "64"][..], "1,000 connections, 64 in flight, 100 bytes each"),
-            (&["churn"], "1,000 connections stay, 64 come and go, 20 messages a second"),
+            (&["churn"], "1,000 connections stay, 64 come and go, 10 messages a second"),
             (&["storm"], "1,000 connections, 1,000 events to replay, 100 bytes each"),
             (
                 &["slow", "--rate", "5"],

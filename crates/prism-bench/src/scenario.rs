@@ -19,9 +19,9 @@ use crate::run::{Moment, Run, memory_grown};
 use crate::sample::{self, Memory};
 use crate::server::Server;
 
-/// Messages a second while connections come and go, unless said: enough to see a loss, few enough
-/// to leave the server to those that come and go.
-pub(crate) const CHURN_RATE: f64 = 20.0;
+/// Deliveries a second while connections come and go, unless a rate is given: enough to see a loss,
+/// few enough to leave the server to those that come and go.
+const CHURN_DELIVERIES: f64 = 10_000.0;
 
 /// Open files that a process, be it a server, may need beside its subscribers' connections.
 const OTHER_FILES: u64 = 128;
@@ -95,6 +95,12 @@ pub(crate) fn run(bench: &Bench<'_>, subject: &Subject) -> Result<Run> {
         Scenario::Churn => churn::run(Stage::open(bench, subject)?),
         Scenario::Storm => storm::run(Stage::open(bench, subject)?),
     }
+}
+
+/// Messages a second while connections come and go.
+pub(crate) fn churn_rate(settings: &Settings) -> f64 {
+    let unless_given = CHURN_DELIVERIES / settings.connections.max(1) as f64;
+    settings.load.rate.unwrap_or(unless_given.clamp(1.0, 100.0))
 }
 
 /// A server with all its connections, and what opening them measured.
@@ -287,6 +293,14 @@ mod tests {
         let plainer = some.plainer();
         assert_eq!((some.topics, plainer.topics, plainer.readers), (Some(50), Some(5), 50));
         assert_eq!(plainer.label, "prism-layer, 50 connections");
+    }
+
+    #[test]
+    fn little_is_published_while_connections_come_and_go() {
+        let rate = |arguments: &[&str]| churn_rate(&settings(arguments));
+        assert_eq!(rate(&["-n", "2000"]), 5.0);
+        assert_eq!((rate(&["-n", "1"]), rate(&["-n", "20000"])), (100.0, 1.0));
+        assert_eq!(rate(&["-n", "2000", "--rate", "7"]), 7.0);
     }
 
     #[test]

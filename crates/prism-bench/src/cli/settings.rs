@@ -35,7 +35,8 @@ pub(crate) struct Load {
     #[arg(short = 'w', long, default_value_t = 1, conflicts_with = "rate",
           value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) in_flight: u32,
-    /// Messages a second, whatever the server makes of them [default for `churn`: 20]
+    /// Messages a second, whatever the server makes of them [default for `churn`: what makes
+    /// 10,000 deliveries]
     #[arg(short, long, value_parser = positive)]
     pub(crate) rate: Option<f64>,
     /// Seconds to publish for

@@ -2,13 +2,13 @@
 
 use anyhow::Result;
 
-use super::{CHURN_RATE, LINGER, Stage};
+use super::{LINGER, Stage, churn_rate};
 use crate::cli::Load;
 use crate::run::{Churned, Delivery, Run};
 
 pub(super) fn run(mut stage: Stage<'_>) -> Result<Run> {
     let settings = stage.bench.settings;
-    let load = Load { rate: settings.load.rate.or(Some(CHURN_RATE)), ..settings.load.clone() };
+    let load = Load { rate: Some(churn_rate(settings)), ..settings.load.clone() };
     let say = stage.say();
     let form = stage.form()?;
     let begin = stage.moment()?;
