@@ -108,6 +108,7 @@ struct Stage<'a> {
     bench: &'a Bench<'a>,
     server: Server,
     client: Client,
+    lanes: Lanes,
     run: Run,
 }
 
@@ -166,7 +167,7 @@ impl<'a> Stage<'a> {
             noise,
             noisy: false,
         };
-        Ok(Self { bench, server, client, run })
+        Ok(Self { bench, server, client, lanes, run })
     }
 
     /// Opens the publishers' connections, and says how to publish.

@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use super::{LINGER, Stage};
+use crate::check::Lanes;
 use crate::cli::Load;
 use crate::run::{Delivery, Run};
 
@@ -13,7 +14,7 @@ pub(super) fn run(mut stage: Stage<'_>) -> Result<Run> {
     let load = &stage.bench.settings.load;
     let say = stage.say();
     let form = stage.form()?;
-    stage.client.deliver(&form, &warm_up(load), |_, _| say("warming up"))?;
+    stage.client.deliver(&form, &warm_up(load, stage.lanes), |_, _| say("warming up"))?;
     let (memory, begin) = (stage.memory()?, stage.moment()?);
     let delivered = stage.client.deliver(&form, load, |messages, time| {
         say(&format!("{messages} messages, {time:.0?}"));
@@ -29,8 +30,9 @@ pub(super) fn run(mut stage: Stage<'_>) -> Result<Run> {
     Ok(stage.run)
 }
 
-/// A few messages at the same pace, so that buffers have their size when it counts.
-fn warm_up(load: &Load) -> Load {
-    let messages = Some(u64::from(load.in_flight.max(WARM_UP)));
-    Load { messages, rate: None, ..load.clone() }
+/// A few messages at the same pace, at least one in every order, so that buffers have their size
+/// and topics are known when it counts.
+fn warm_up(load: &Load, lanes: Lanes) -> Load {
+    let messages = u64::from(load.in_flight.max(WARM_UP)).max(lanes.count() as u64);
+    Load { messages: Some(messages), rate: None, ..load.clone() }
 }
