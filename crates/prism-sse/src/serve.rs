@@ -32,6 +32,7 @@ mod exchange;
 mod handover;
 mod inbox;
 mod open;
+#[cfg(unix)]
 mod shard;
 mod streams;
 mod transport;

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::TcpStream;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -14,7 +13,7 @@ use super::app::Make;
 use super::exchange::Server;
 use super::inbox::{Inbox, Order};
 use super::open::{Held, Open};
-use super::{Capacity, Settings, Signal, shard, transport};
+use super::{Capacity, Settings, Signal, transport};
 use crate::limits;
 
 /// The shards' threads. Dropping them tells them to end at once.
@@ -24,13 +23,21 @@ struct Shards {
 }
 
 impl Shards {
+    /// There are none: all streams stay with hyper.
+    #[cfg(not(unix))]
+    fn start(_: &Settings) -> io::Result<Self> {
+        Ok(Self { inboxes: Vec::new(), threads: Vec::new() })
+    }
+
+    #[cfg(unix)]
     fn start(settings: &Settings) -> io::Result<Self> {
         let count = settings.shards.or_else(|| std::thread::available_parallelism().ok());
-        let count = count.map_or(1, NonZeroUsize::get);
+        let count = count.map_or(1, std::num::NonZeroUsize::get);
         let mut shards = Self { inboxes: Vec::new(), threads: Vec::new() };
         for number in 0..count {
             let runtime = tokio::runtime::Handle::current();
-            let (inbox, thread) = shard::start(number, settings.pinned_bytes / count, runtime)?;
+            let (inbox, thread) =
+                super::shard::start(number, settings.pinned_bytes / count, runtime)?;
             shards.inboxes.push(inbox);
             shards.threads.push(thread);
         }
