@@ -8,7 +8,7 @@ mod idiom;
 mod layer;
 mod nchan;
 mod never_ready;
-#[cfg(feature = "peers")]
+#[cfg(prism_peers)]
 mod peer;
 mod raw;
 
@@ -61,11 +61,13 @@ pub(crate) fn serve(asked: &ServeTarget) -> Result<()> {
             ensure!(asked.workers.get() == 1, "the target `raw` has one thread");
             raw::serve(address, asked.history)
         }
-        #[cfg(feature = "peers")]
+        #[cfg(prism_peers)]
         Target::ActixWebLab => peer::serve(address, asked),
-        #[cfg(not(feature = "peers"))]
+        #[cfg(not(prism_peers))]
         Target::ActixWebLab => {
-            anyhow::bail!("build with `--features peers` for the target `actix-web-lab`")
+            anyhow::bail!(
+                "set RUSTFLAGS=\"--cfg prism_peers\" and build again for the target `actix-web-lab`"
+            )
         }
         Target::NginxNchan => nchan::serve(address, asked),
         Target::External => anyhow::bail!("an external server is started by others"),

@@ -129,10 +129,11 @@ async fn a_replay_by_pattern_finds_everything_however_far_behind_it_begins() {
         (select(template("/{y}/{x}")).grant(template("/a/{x}")).unwrap(), 0),
     ] {
         let mut reader = sse.subscribe(audience, Start::Oldest).unwrap();
+        let (is_chosen, is_public) = (|n: usize| n.is_multiple_of(3), |n: usize| n % 2 == 1);
         let is_read = |n: usize| match step {
-            6 => n.is_multiple_of(3) && n % 2 == 1,
-            3 => n.is_multiple_of(3),
-            _ => n % 2 == 1 || n.is_multiple_of(3),
+            6 => is_chosen(n) && is_public(n),
+            3 => is_chosen(n),
+            _ => is_chosen(n) || is_public(n),
         };
         let expected: Vec<usize> = (0..4000).filter(|n| is_read(*n)).collect();
         assert_eq!(all(&mut reader, "data: end").await, expected);
