@@ -97,7 +97,14 @@ impl<S: Write + Send + 'static> Server<S> {
         T: Transport<Socket = S>,
         A: Serves,
     {
-        let Ok(Ok(io)) = timeout(self.header_timeout, Begun::read(io)).await else { return };
+        let mut ending = self.ending.clone();
+        let begun = tokio::select! {
+            biased;
+            begun = timeout(self.header_timeout, Begun::read(io)) => begun,
+            // Whoever has not said what it wants is not waited for.
+            _ = ending.wait_for(|&ends| ends) => return,
+        };
+        let Ok(Ok(io)) = begun else { return };
         // Boxed, so that a connection of which nothing has come costs little.
         if io.is_http2() {
             Box::pin(self.serve_http2(io, app)).await;
@@ -118,7 +125,6 @@ impl<S: Write + Send + 'static> Server<S> {
         });
         let mut connection = self.http1.serve_connection(TokioIo::new(io), service);
         let mut ending = self.ending.clone();
-        let mut ends = false;
         let decision = loop {
             let decided = poll_fn(|cx| {
                 let done = Pin::new(&mut connection).poll(cx);
@@ -130,8 +136,7 @@ impl<S: Write + Send + 'static> Server<S> {
             });
             tokio::select! {
                 decided = decided => break decided,
-                changed = ending.changed(), if !ends => {
-                    ends = true;
+                changed = ending.changed() => {
                     if changed.is_err() {
                         return;
                     }
@@ -150,8 +155,7 @@ impl<S: Write + Send + 'static> Server<S> {
                 loop {
                     tokio::select! {
                         _ = &mut connection => break,
-                        changed = ending.changed(), if !ends => {
-                            ends = true;
+                        changed = ending.changed() => {
                             if changed.is_err() {
                                 return;
                             }
@@ -175,12 +179,10 @@ impl<S: Write + Send + 'static> Server<S> {
         });
         let mut connection = self.http2.serve_connection(TokioIo::new(io), service);
         let mut ending = self.ending.clone();
-        let mut ends = false;
         loop {
             tokio::select! {
                 _ = &mut connection => break,
-                changed = ending.changed(), if !ends => {
-                    ends = true;
+                changed = ending.changed() => {
                     if changed.is_err() {
                         return;
                     }
