@@ -26,7 +26,7 @@ use super::delivery::HandOver;
 use super::handover::{allows, begin, is_event_stream, is_untouched};
 use super::open::Held;
 use super::shard::Inbox;
-use super::streams::{Listed, Streams};
+use super::streams::Streams;
 use super::transport::Transport;
 use crate::connection::offer::{self, Offered};
 use crate::limits;
@@ -239,9 +239,11 @@ where
     let mut body = Box::pin(body);
     let (polled, offered) =
         poll_fn(|cx| Poll::Ready(offer::during(|| body.as_mut().poll_frame(cx)))).await;
+    // A layer may have dropped the connection as soon as it had its first bytes.
+    let handle = offered.as_ref().and_then(Offered::handle);
     let untouched = match (&polled, &offered) {
         (Poll::Ready(Some(Ok(frame))), Some(offered)) => {
-            is_untouched(&head, frame, &*body, offered)
+            handle.is_some() && is_untouched(&head, frame, &*body, offered)
         }
         _ => false,
     };
@@ -251,11 +253,11 @@ where
             // The connection is taken apart, and with it this future.
             std::future::pending().await
         }
-        offered => {
+        _ => {
             if may_leave {
                 desk.decide(Decision::Stays);
             }
-            let listed = offered.and_then(|offered| list(&server.streams, &offered));
+            let listed = handle.map(|handle| server.streams.list(handle));
             let first: Option<First<A::Body>> = match polled {
                 Poll::Ready(first) => Some(first),
                 Poll::Pending => None,
@@ -263,10 +265,6 @@ where
             Ok(Response::from_parts(head, Served::Begun { first, rest: body, listed }))
         }
     }
-}
-
-fn list(streams: &Arc<Streams>, offered: &Offered) -> Option<Listed> {
-    Some(streams.list(offered.handle()?))
 }
 
 impl<B> Desk<B> {
