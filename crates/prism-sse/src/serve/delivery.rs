@@ -117,7 +117,7 @@ impl<S: Read + Write> Delivery<S> {
 
     /// One piece of work.
     pub(super) fn turn(&mut self, now: u64) -> Turn {
-        let called: Vec<u32> = self.called_sources().collect();
+        let called: Vec<u32> = self.called_sources(now).collect();
         for source in called {
             self.attend(source, now);
         }
@@ -136,7 +136,7 @@ impl<S: Read + Write> Delivery<S> {
     /// What the shard may rest for.
     fn rest(&self, now: u64) -> Turn {
         let busy = !self.passes.is_empty() || !self.ready.is_empty();
-        if busy || self.called_sources().next().is_some() {
+        if busy || self.called_sources(now).next().is_some() {
             return Turn::Again;
         }
         let stalled = self.stalled.first().map(|&(since, _)| since + stall_ms());
