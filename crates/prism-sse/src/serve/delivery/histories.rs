@@ -130,7 +130,8 @@ impl World {
     fn connect(&mut self, reader: usize, start: Start) {
         let Reader { audience, room, .. } = &self.readers[reader];
         let wire = Wire::new(*room);
-        let (id, hand_over) = offered(&self.sse, audience.clone(), start, &wire, &self.open);
+        let hand_over = offered(&self.sse, audience.clone(), start, &wire, &self.open);
+        let id = hand_over.id;
         let place = Place::Offered(Box::new(hand_over));
         let reader = &mut self.readers[reader];
         reader.connection = Some(Connection { id, wire, place });
@@ -142,9 +143,7 @@ impl World {
         let Some(connection) = &mut self.readers[reader].connection else { return };
         let adopted = Place::Adopted(self.shard.next_key());
         match std::mem::replace(&mut connection.place, adopted) {
-            Place::Offered(hand_over) => {
-                self.shard.adopt(*hand_over, self.now);
-            }
+            Place::Offered(hand_over) => self.shard.adopt(*hand_over, self.now),
             at @ Place::Adopted(_) => connection.place = at,
         }
     }
@@ -357,7 +356,8 @@ fn verdict(world: &World, on_lag: OnLag) -> Result<(), TestCaseError> {
 impl<S> Delivery<S> {
     /// What is left when the last member has gone.
     fn leftovers(&self) -> usize {
-        self.sources.len() + self.groups.len() + self.stalled.len() + self.pins.len()
+        let managers = self.sources.len() + self.known.len() + self.forgotten.len();
+        managers + self.groups.len() + self.stalled.len() + self.pins.len()
     }
 }
 

@@ -17,7 +17,7 @@ use crate::engine::{Completion, Durability, Engine, EngineError, Follower, Publi
 use crate::manager::Manager;
 use crate::serve::open::Open;
 use crate::subscription::Start;
-use crate::wire::{ConnectionId, Epoch, Framed};
+use crate::wire::{Epoch, Framed};
 
 /// What a socket took and its reader has not read.
 #[derive(Clone)]
@@ -94,29 +94,29 @@ impl Drop for Socket {
     }
 }
 
-/// A connection that a server would hand over, and its id.
+/// A connection that a server would hand over.
 pub(super) fn offered(
     sse: &Manager,
     audience: Audience,
     start: Start,
     wire: &Wire,
     open: &Arc<Open>,
-) -> (ConnectionId, HandOver<Socket>) {
+) -> HandOver<Socket> {
     let mut body = Box::pin(sse.subscribe(audience, start).unwrap());
     let mut cx = Context::from_waker(Waker::noop());
     let (first, offered) = offer::during(|| body.as_mut().poll_frame(&mut cx));
     assert!(matches!(first, Poll::Ready(Some(Ok(_)))));
     let offered = offered.unwrap();
-    let hand_over = HandOver {
+    HandOver {
         socket: Socket(wire.clone()),
         shared: offered.shared,
         slot: offered.slot,
+        id: offered.id,
         reading: offered.reading,
         rest: Framed::from_block(&offered.opening).chunk(),
         body,
         held: Held::new(open),
-    };
-    (offered.id, hand_over)
+    }
 }
 
 /// An engine that applies at once, and wakes for a whole batch when it is told, as one does that
