@@ -286,7 +286,11 @@ impl World {
 
     /// A planned end: everyone reads what is due, and then that it was all.
     fn close(&mut self) {
-        (0..5).for_each(|_| self.perform(&Step::Broadcast { len: 0, own_id: false }));
+        let broadcast = Step::Broadcast { len: 0, own_id: false };
+        // Of those after it nothing is evicted: everyone has all that was before.
+        self.perform(&broadcast);
+        self.settle();
+        (0..5).for_each(|_| self.perform(&broadcast));
         self.sse.close();
         let closed = (0..1000).any(|_| {
             self.work();
