@@ -1,0 +1,51 @@
+//! Every bound of the hub, its default and its reason.
+//!
+//! What bounds the library is in [`prism_sse::limits`]. A bound that can be changed names the
+//! setting that changes it. "Unlimited" is always said in words, never with a zero.
+
+use std::time::Duration;
+
+/// Longest token, in bytes. Larger ones are refused before anything of them is decoded.
+pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
+
+/// Most grants of one token, for publishing and subscribing each. A subscription may have no more.
+pub const GRANTS_MAX: usize = prism_sse::limits::SELECTORS_MAX;
+
+/// Longest pattern in a token, in bytes: what a URL Pattern or a URI Template may have.
+pub const PATTERN_BYTES_MAX: usize = 4096;
+
+/// Shortest secret for HMAC outside `--dev`, in bytes: as long as the digest of HS256 (RFC 7518,
+/// section 3.2).
+pub const SECRET_BYTES_MIN: usize = 32;
+
+/// Largest file with keys, in bytes. A key set of a hundred keys has about 100 KiB.
+pub const KEY_FILE_BYTES_MAX: u64 = 256 * 1024;
+
+/// Most keys of one key set. A token without a key id is checked against each that fits.
+pub const KEYS_MAX: usize = 100;
+
+/// Tokens whose signature need not be checked again. Those used least make room for others.
+pub const VERIFIED_TOKENS: usize = 16 * 1024;
+
+/// Bytes of the tokens whose signature need not be checked again.
+pub const VERIFIED_TOKEN_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Largest configuration file, in bytes.
+pub const CONFIG_BYTES_MAX: u64 = 256 * 1024;
+
+/// Most values of a setting that may be repeated.
+pub const REPEATED_MAX: usize = 100;
+
+/// Part of the files that a process may open which connections may use, as a divisor and a
+/// multiplier: four fifths. The rest is for listeners, storage and what is on its way in or out.
+/// Setting: `max-connections`.
+pub const CONNECTIONS_OF_FILES: (u64, u64) = (4, 5);
+
+/// Longest wait of `publish` and `listen` for a hub to take a connection and to answer.
+pub const ANSWER: Duration = Duration::from_secs(10);
+
+/// Longest silence that `listen` bears before it connects again: four heartbeats at their default.
+pub const SILENCE: Duration = Duration::from_secs(60);
+
+/// Longest answer to a `publish` that is read, in bytes.
+pub const ANSWER_BYTES_MAX: usize = 64 * 1024;

@@ -1,0 +1,3 @@
+//! The program `prism-hub`; see the library of the same name.
+
+fn main() {}
