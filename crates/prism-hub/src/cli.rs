@@ -197,7 +197,7 @@ pub struct PublishArgs {
     pub id: Option<String>,
     /// Time after which a reader that is cut off comes back, in milliseconds
     #[arg(long, value_name = "MS")]
-    pub retry: Option<u64>,
+    pub retry: Option<String>,
     /// Only for readers whose token grants one of its topics
     #[arg(long)]
     pub private: bool,
@@ -234,7 +234,8 @@ pub struct TokenArgs {
     /// Which draft of the Mercure protocol it is for
     #[arg(long, value_enum, default_value = "07")]
     pub dialect: DialectArg,
-    /// Allows to publish to what this selects, `*` for all; may be repeated
+    /// Allows to publish to what this selects: a topic, `*`, a URI Template (draft-07) or
+    /// urlpattern:PATTERN (draft-08); may be repeated
     #[arg(long, value_name = "SELECTOR")]
     pub publish: Vec<String>,
     /// Allows to read what is private and this selects; may be repeated

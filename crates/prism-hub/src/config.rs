@@ -31,6 +31,8 @@ use url::Url;
 
 pub use key_source::{KeySetSource, KeySource};
 pub use origin::Origin;
+pub(crate) use parse::duration;
+pub(crate) use settings::environment;
 pub use settings::{ConfigError, Place};
 
 use settings::Settings;

@@ -4,10 +4,18 @@
 //! This library is what the program `prism-hub` is made of, split off so that tests, benchmarks
 //! and fuzzers reach it. It promises no stable interface; the program does.
 //!
-//! Top down: [`cli`] and the modes, [`config`], [`auth`], [`problem`], [`limits`].
+//! Top down: [`cli`] has the arguments, [`run`] chooses the mode; [`serve`] is the hub itself,
+//! told what to do by [`config`], who may do what by [`auth`], and what both are now by [`live`].
+//! Every refusal is a [`problem`], and every bound stands in [`limits`].
 
 pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod limits;
+pub mod live;
 pub mod problem;
+pub mod serve;
+
+mod mode;
+
+pub use mode::run;

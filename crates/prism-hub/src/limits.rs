@@ -49,3 +49,6 @@ pub const SILENCE: Duration = Duration::from_secs(60);
 
 /// Longest answer to a `publish` that is read, in bytes.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// Shortest time between two connections of `listen`, whatever the hub says.
+pub const RECONNECT_MIN: Duration = Duration::from_millis(100);

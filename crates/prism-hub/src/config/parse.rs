@@ -9,7 +9,7 @@ use std::time::Duration;
 use url::Url;
 
 /// Why a value was refused, as half a sentence after the name of the setting.
-pub(super) type Refusal = String;
+pub(crate) type Refusal = String;
 
 const UNLIMITED: &str = "unlimited";
 
@@ -20,7 +20,7 @@ const SIZES: &[(&str, u64)] =
     &[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
 
 /// `250ms`, `15s`, `2m`, `24h` or `7d`.
-pub(super) fn duration(text: &str) -> Result<Duration, Refusal> {
+pub(crate) fn duration(text: &str) -> Result<Duration, Refusal> {
     let millis = number_with_unit(text, DURATIONS)
         .ok_or_else(|| format!("`{text}` is no duration such as 250ms, 15s, 2m, 24h or 7d"))?;
     Ok(Duration::from_millis(millis))

@@ -1,0 +1,47 @@
+//! `serve` and `demo`.
+
+use std::future::Future;
+
+use clap::ArgMatches;
+
+use super::Failure;
+use crate::auth::Clock;
+use crate::cli::DemoArgs;
+use crate::config::{Config, ConfigError, environment};
+use crate::serve::{self, Hub, Reload};
+
+/// Serves what flags, environment and file say.
+pub(super) fn serve(matches: ArgMatches) -> Result<(), Failure> {
+    let read = move || Config::gather(&matches, environment());
+    let config = read().map_err(refused)?;
+    if config.trust.dev {
+        tracing::warn!("with `dev`, whoever reaches this hub may do everything");
+    }
+    run(config, Reload::new(read))
+}
+
+/// Serves examples, without keys, on this machine only.
+pub(super) fn demo(args: &DemoArgs) -> Result<(), Failure> {
+    let listen = args.listen.clone();
+    let read = move || Config::from_args(["--dev", "--admin-listen", "off", "--listen", &listen]);
+    run(read().map_err(refused)?, Reload::new(read))
+}
+
+fn run(config: Config, reload: Reload) -> Result<(), Failure> {
+    let hub = Hub::new(config, Clock::system()).map_err(Failure::failed)?;
+    block_on(async { serve::serve(hub, reload).await.map_err(Failure::failed) })
+}
+
+/// Runs a mode to its end.
+pub(super) fn block_on(mode: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::failed)?
+        .block_on(mode)
+}
+
+/// A wrong flag is wrong usage; a wrong file or variable, or what they say together, is refused.
+fn refused(error: ConfigError) -> Failure {
+    if error.place().is_flag() { Failure::usage(error) } else { Failure::failed(error) }
+}
