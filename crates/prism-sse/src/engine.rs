@@ -13,7 +13,10 @@
 //!    acknowledgement says. It may happen before or after the follower applied it; a receipt is
 //!    filled when both are true.
 //! 4. A completion that is dropped tells the publisher that the outcome is unknown.
-//! 5. [`Engine::append`] never waits. A full submission is [`EngineError::Overloaded`], and then
+//! 5. A publication with an [idempotency key](Publication::key) is handed over again only if the
+//!    engine failed it or dropped its completion. An engine that cannot tell whether it has it
+//!    already recognises the key, or has it twice.
+//! 6. [`Engine::append`] never waits. A full submission is [`EngineError::Overloaded`], and then
 //!    nothing was taken.
 
 mod follower;
@@ -27,9 +30,9 @@ pub(crate) use follower::Apply;
 pub use follower::{Follower, Wakes};
 pub use memory::Memory;
 pub(crate) use publication::Target;
-pub use publication::{InvalidPublisher, Publication};
+pub use publication::{InvalidIdempotencyKey, InvalidPublisher, Publication};
 pub use receipt::{Ack, AckError, Completion, Receipt};
-pub(crate) use receipt::{Answer, receipt};
+pub(crate) use receipt::{Answer, Outcome, joint_receipt, receipt};
 
 /// Puts publications into one order and keeps them as its durability says.
 pub trait Engine: fmt::Debug + Send + Sync + 'static {

@@ -45,6 +45,7 @@
 //!
 //! - `json` (default): [`Event::json`].
 //! - `axum`: [`SseRequest`] as an extractor.
+//! - `patterns`: [`Selector::url_pattern`](Selector), which needs some thirty crates more.
 //! - `test-util`: the module `test`, with a client on any tower service, an engine that misbehaves
 //!   on demand, and the conformance suite of engines.
 
@@ -71,8 +72,8 @@ struct Readme;
 pub use audience::Audience;
 pub use connection::{Connection, SubscribeError};
 pub use engine::{
-    Ack, AckError, Completion, Durability, Engine, EngineError, Follower, InvalidPublisher, Memory,
-    Publication, Receipt, Wakes,
+    Ack, AckError, Completion, Durability, Engine, EngineError, Follower, InvalidIdempotencyKey,
+    InvalidPublisher, Memory, Publication, Receipt, Wakes,
 };
 pub use http::{
     LayerBody, NotAcceptable, ResponseFuture, SseBody, SseLayer, SseLayered, SseRequest, SseService,
@@ -82,7 +83,9 @@ pub use manager::{
     CloseReason, ConnectionRef, InvalidSetting, Manager, ManagerBuilder, OnLag, PublishError,
     SendError, Stats,
 };
-pub use selector::{InvalidTopic, OneOrMany, Selector, Topic};
+#[cfg(feature = "patterns")]
+pub use selector::UrlPattern;
+pub use selector::{InvalidSelector, InvalidTopic, OneOrMany, Selector, Topic, UriTemplate};
 pub use subscription::Start;
 pub use wire::{
     ConnectionId, Epoch, Event, EventId, EventName, Field, InvalidConnectionId, InvalidEvent,

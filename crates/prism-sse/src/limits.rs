@@ -32,8 +32,40 @@ pub const TOPICS_PER_EVENT_MAX: usize = 100;
 /// Most selectors, and most grants, of one subscription. Each is one more index to merge.
 pub const SELECTORS_MAX: usize = 100;
 
+/// Longest pattern, in bytes. It arrives in a URL or a token.
+pub const SELECTOR_BYTES_MAX: usize = 4096;
+
+/// Most variables of one URI template. Matching looks at each of them once for each topic.
+pub const TEMPLATE_VARIABLES_MAX: usize = 64;
+
+/// Memory that a regular expression in a URL pattern may need once it is compiled, in bytes, and
+/// as much again while it matches. Linear time is only as good as the expression is small.
+pub const PATTERN_BYTES_MAX: usize = 64 * 1024;
+
+/// Depth of a regular expression in a URL pattern, because reading one is recursive.
+pub const PATTERN_DEPTH_MAX: u32 = 32;
+
+/// Records that the index of a pattern keeps, of public and of private ones each. A reader that is
+/// further behind walks the ring, which costs it time and nobody memory.
+pub(crate) const PATTERN_RECORDS: usize = 256;
+
+/// Most patterns that are kept with a topic which they choose. Where it is more, each event about
+/// the topic looks for them again, which is little beside what they cost otherwise.
+pub(crate) const TOPIC_PATTERNS: usize = 32;
+
 /// Longest id of a publisher, in bytes.
 pub const PUBLISHER_BYTES_MAX: usize = 255;
+
+/// Longest idempotency key, in bytes. It travels in a request header.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
+
+/// Most idempotency keys remembered at a time. Each takes about 250 bytes, whatever its length,
+/// and a key that were forgotten early would publish its event twice.
+pub const IDEMPOTENCY_KEYS_MAX: usize = 262_144;
+
+/// Time for which an idempotency key is remembered, after which no publisher still tries again.
+/// Setting: [`ManagerBuilder::idempotency_window`](crate::ManagerBuilder::idempotency_window).
+pub const IDEMPOTENCY_WINDOW: Duration = Duration::from_secs(120);
 
 /// Records that a manager without history keeps for readers that are a little behind.
 pub const LIVE_RECORDS: usize = 4096;

@@ -15,21 +15,29 @@
 //! record and last reader; their floors are folded into a table of fixed size, where topics that
 //! share a place share the later floor. So a dropped topic can raise a false alarm, and never hides
 //! a gap.
+//!
+//! A pattern has an index of its own while someone reads it, and the ring's floor for what was
+//! before that.
 
 mod ids;
+mod patterns;
 mod ring;
 mod topics;
+mod walk;
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::limits;
-use crate::selector::Topic;
+use crate::selector::{Selector, Topic};
 use crate::wire::{EARLIEST, Epoch, EventId, Framed, Position};
 use ids::PublisherIds;
+pub(crate) use patterns::PatternKey;
+use patterns::Patterns;
 use ring::Ring;
 pub(crate) use topics::{EVERYONE, TopicKey};
 use topics::{Floor, Floors, Topics};
+pub(crate) use walk::Walk;
 
 /// How much of the past is kept: what exceeds any of the three bounds is evicted, oldest first.
 ///
@@ -151,17 +159,6 @@ pub(crate) struct Record {
     pub(crate) offset: u64,
 }
 
-/// Which records a reader walks.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Walk<'a> {
-    /// The topics whose indexes are merged; `None` walks the ring.
-    pub(crate) topics: Option<&'a [TopicKey]>,
-    /// Whether private records may be for the reader.
-    pub(crate) private: bool,
-    /// The nameless topic of what is sent to this reader alone.
-    pub(crate) direct: Option<TopicKey>,
-}
-
 #[derive(Debug)]
 pub(crate) struct Log {
     kept: Ring,
@@ -179,6 +176,9 @@ pub(crate) struct Log {
     /// Openings of the order, each with the sequence number after which it begins.
     epochs: VecDeque<(Epoch, u64)>,
     topics: Topics,
+    patterns: Patterns,
+    /// The patterns that choose the record which is about to be appended, each once.
+    chosen_by: Vec<PatternKey>,
     ids: Option<PublisherIds>,
     /// Readers below this index read an order that was replaced.
     replaced: u64,
@@ -197,6 +197,8 @@ impl Log {
             applied: 0,
             epochs: VecDeque::new(),
             topics: Topics::new(),
+            patterns: Patterns::new(),
+            chosen_by: Vec::new(),
             ids: resumable.then(PublisherIds::new),
             replaced: 0,
         }
@@ -229,6 +231,7 @@ impl Log {
             self.floors = Floors { public: floor, private: floor };
             self.floor_seq = after;
             self.topics.set_base(self.floors);
+            self.patterns.begin(floor);
             self.applied = after;
         }
         if self.epochs.len() == limits::EPOCHS_MAX {
@@ -236,6 +239,45 @@ impl Log {
         }
         self.epochs.push_back((epoch, after));
         replaced
+    }
+
+    /// Finds the patterns that choose a record of these topics, which is to be appended next.
+    pub(crate) fn choose(&mut self, topics: &[TopicKey]) {
+        self.chosen_by.clear();
+        if self.patterns.is_empty() {
+            return;
+        }
+        let generation = self.patterns.generation();
+        for &key in topics {
+            let topic = &self.topics[key];
+            let Some(name) = &topic.name else { continue };
+            if let Some(known) = topic.chosen_by(generation) {
+                self.chosen_by.extend_from_slice(known);
+                continue;
+            }
+            let begin = self.chosen_by.len();
+            self.patterns.find(name, &mut self.chosen_by);
+            self.topics.choose(key, generation, &self.chosen_by[begin..]);
+        }
+        if topics.len() > 1 {
+            self.chosen_by.sort_unstable();
+            self.chosen_by.dedup();
+        }
+    }
+
+    /// Audiences that select one of the patterns which [`choose`](Self::choose) found.
+    pub(crate) fn audiences_by_pattern(&self) -> impl Iterator<Item = &u32> {
+        self.chosen_by.iter().flat_map(|&key| &self.patterns[key].audiences)
+    }
+
+    /// The key of a pattern that someone reads from now on.
+    pub(crate) fn intern_pattern(&mut self, selector: &Selector) -> PatternKey {
+        self.patterns.intern(selector, Floor { index: self.end, seq: self.applied })
+    }
+
+    /// The table of patterns.
+    pub(crate) fn patterns_mut(&mut self) -> &mut Patterns {
+        &mut self.patterns
     }
 
     /// Appends a record.
@@ -254,6 +296,9 @@ impl Log {
             self.applied = record.seq;
             if let (Some(ids), Some(id)) = (&mut self.ids, &record.id) {
                 ids.insert(id, record.seq);
+            }
+            for key in self.chosen_by.drain(..) {
+                self.patterns.push(key, record.private, record.index, record.seq);
             }
             self.kept.push(record);
         }
@@ -295,32 +340,6 @@ impl Log {
         self.kept.first_from_seq(seq).filter(|record| record.seq == seq)
     }
 
-    /// The first record from `from` on that `walk` leads to.
-    pub(crate) fn next(&self, from: u64, walk: Walk<'_>) -> Option<&Record> {
-        let kept = match walk.topics {
-            None => self.kept.first_from(from),
-            Some(keys) => {
-                let first = keys.iter().filter_map(|&key| self.topics[key].first_from(from)).min();
-                first.and_then(|index| self.kept.get(index))
-            }
-        };
-        let sent = walk.direct.and_then(|key| self.topics[key].first_from(from));
-        match sent.and_then(|index| self.sent.get(index)) {
-            Some(sent) if kept.is_none_or(|kept| sent.index < kept.index) => Some(sent),
-            _ => kept,
-        }
-    }
-
-    /// Whether a reader at `from` lost a record of its `walk` to eviction.
-    pub(crate) fn missed(&self, from: u64, walk: Walk<'_>) -> bool {
-        let lost = |floors: Floors| floors.of(walk.private).index > from;
-        let kept = match walk.topics {
-            None => lost(self.floors),
-            Some(keys) => keys.iter().any(|&key| lost(self.topics[key].floors)),
-        };
-        kept || walk.direct.is_some_and(|key| lost(self.topics[key].floors))
-    }
-
     /// Whether a reader at `from` has read an order that was replaced since.
     pub(crate) fn was_replaced(&self, from: u64) -> bool {
         from < self.replaced
@@ -329,19 +348,6 @@ impl Log {
     /// The index from which the order stands that replaced the last one.
     pub(crate) fn replaced(&self) -> u64 {
         self.replaced
-    }
-
-    /// The index from which a reader that has everything up to `seq` reads on, or `None` if
-    /// something of its walk after `seq` was evicted.
-    pub(crate) fn seek(&self, seq: u64, walk: Walk<'_>) -> Option<u64> {
-        let complete = |floors: Floors| floors.of(walk.private).seq <= seq;
-        let complete = seq >= self.floor_seq
-            || match walk.topics {
-                None => complete(self.floors),
-                Some(keys) => keys.iter().all(|&key| complete(self.topics[key].floors)),
-            };
-        let next = self.kept.first_from_seq(seq.saturating_add(1));
-        complete.then(|| next.map_or(self.end, |record| record.index))
     }
 
     /// The sequence number that an id from a reader stands for.
@@ -391,21 +397,6 @@ impl Log {
         self.floor_seq
     }
 
-    /// Bytes of what was kept from `from` to the end, whoever it is for.
-    pub(crate) fn bytes_from(&self, from: u64, walk: Walk<'_>) -> u64 {
-        let sent = walk.direct.and_then(|key| self.topics[key].first_from(from));
-        let sent = sent.and_then(|index| self.sent.get(index));
-        let first = [self.kept.first_from(from), sent].into_iter().flatten();
-        first.map(|record| self.appended_bytes - record.offset).max().unwrap_or(0)
-    }
-
-    /// When the oldest of what waits from `from` on was applied, whoever it is for.
-    pub(crate) fn oldest_from(&self, from: u64, walk: Walk<'_>) -> Option<u64> {
-        let sent = walk.direct.and_then(|key| self.topics[key].first_from(from));
-        let sent = sent.and_then(|index| self.sent.get(index));
-        [self.kept.first_from(from), sent].into_iter().flatten().map(|record| record.at).min()
-    }
-
     /// Bytes the log holds, bookkeeping included.
     pub(crate) fn bytes(&self) -> usize {
         self.kept.bytes() + self.sent.bytes() + self.topics.bytes()
@@ -429,20 +420,6 @@ impl Log {
     /// Names of a record's topics.
     pub(crate) fn names<'a>(&'a self, record: &'a Record) -> impl Iterator<Item = &'a Topic> {
         record.topics.iter().filter_map(|&key| self.topics[key].name.as_ref())
-    }
-
-    /// Whether `key` has a record after `index` and before `until` that `readable` accepts.
-    pub(crate) fn has_newer(
-        &self,
-        key: TopicKey,
-        index: u64,
-        until: u64,
-        readable: impl Fn(&Record) -> bool,
-    ) -> bool {
-        let at = &self.topics[key].at;
-        let begin = at.partition_point(|&other| other <= index);
-        let end = at.partition_point(|&other| other < until);
-        at.range(begin..end.max(begin)).any(|&other| self.kept.get(other).is_some_and(&readable))
     }
 
     fn evicted(&mut self, record: &Record) {

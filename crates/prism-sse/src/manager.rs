@@ -7,6 +7,7 @@ mod audiences;
 mod builder;
 mod driver;
 mod hooks;
+mod keys;
 mod shared;
 mod state;
 mod timers;
@@ -89,7 +90,7 @@ impl Manager {
     /// [`PublishError`] if the event was not taken.
     pub fn append(&self, publication: Publication) -> Result<Receipt, PublishError> {
         self.check(publication.event())?;
-        Ok(self.shared.append(publication)?)
+        self.shared.append(publication)
     }
 
     /// Hands an event to one connection, in its place among what is broadcast.
@@ -111,7 +112,7 @@ impl Manager {
             return Err(SendError::NoSuchConnection { id: to });
         }
         let publication = Publication::to(Target::Connection(to), event);
-        self.shared.append(publication).map_err(|error| SendError::Publish(error.into()))
+        self.shared.append(publication).map_err(SendError::Publish)
     }
 
     /// Ends a connection after what is due for it. `false` if there is no such connection.
@@ -343,6 +344,8 @@ pub struct Stats {
 pub enum PublishError {
     /// The engine did not take it.
     Engine(EngineError),
+    /// The idempotency key was used for something else within the window.
+    KeyReused,
     /// A topic is not valid.
     Topic(InvalidTopic),
     /// The id begins with `#` or is `earliest`, and the manager keeps history.
@@ -354,6 +357,12 @@ pub enum PublishError {
         /// How many bytes it has.
         len: usize,
         /// How many it may have.
+        max: usize,
+    },
+    /// More idempotency keys were used within the window than are remembered. Trying again later
+    /// may succeed.
+    TooManyKeys {
+        /// How many are remembered.
         max: usize,
     },
 }
@@ -374,6 +383,9 @@ impl fmt::Display for PublishError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Engine(error) => error.fmt(f),
+            Self::KeyReused => {
+                f.write_str("the idempotency key was used for another event a short time ago")
+            }
             Self::Topic(error) => error.fmt(f),
             Self::ReservedId => {
                 f.write_str("an event's id must not begin with `#` and must not be `earliest`")
@@ -383,6 +395,9 @@ impl fmt::Display for PublishError {
             }
             Self::TooLarge { len, max } => {
                 write!(f, "an event has {len} bytes of text; at most {max} are allowed")
+            }
+            Self::TooManyKeys { max } => {
+                write!(f, "{max} idempotency keys are remembered; no more are for the moment")
             }
         }
     }

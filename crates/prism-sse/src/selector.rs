@@ -1,13 +1,26 @@
 //! Topics, and the selectors that choose among them.
 //!
-//! A selector names one topic, or with `*` all of them. It is compared with topics byte for byte:
-//! no case folding, no percent decoding, no Unicode normalisation.
+//! A selector names one topic, or with `*` all of them, or those that a pattern matches. A name is
+//! compared with topics byte for byte: no case folding, no percent decoding, no Unicode
+//! normalisation. Matching a pattern takes time linear in the topic.
+
+mod index;
+mod invalid;
+mod positions;
+mod template;
+#[cfg(feature = "patterns")]
+mod url_pattern;
 
 use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
 use crate::limits;
+pub(crate) use index::PatternIndex;
+pub use invalid::{InvalidSelector, InvalidTopic};
+pub use template::UriTemplate;
+#[cfg(feature = "patterns")]
+pub use url_pattern::UrlPattern;
 
 /// What an event is about: 1 to 1,024 bytes without control characters, and not `*`.
 ///
@@ -61,7 +74,20 @@ impl fmt::Display for Topic {
     }
 }
 
-/// Chooses topics: a topic chooses itself, `*` chooses every topic.
+/// Chooses topics: a topic chooses itself, `*` chooses every topic, a pattern what it matches.
+///
+/// Text becomes `*` or a topic, never a pattern: patterns are asked for by name.
+///
+/// ```
+/// use prism_sse::{Audience, Selector, Topic};
+///
+/// let orders = Selector::template("https://shop.example/orders/{id}{?verbose}")?;
+/// assert!(orders.matches(&Topic::try_from("https://shop.example/orders/7")?));
+/// assert!(!orders.matches(&Topic::try_from("https://shop.example/orders/7/items")?));
+///
+/// let audience = Audience::select([orders, Selector::try_from("news")?])?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Selector {
@@ -69,18 +95,121 @@ pub enum Selector {
     Any,
     /// This topic alone.
     Exact(Topic),
+    /// The topics that a URI Template expands to, and the one that is written like it.
+    Template(UriTemplate),
+    /// The topics that are URLs which a URL Pattern matches. With the feature `patterns`.
+    #[cfg(feature = "patterns")]
+    UrlPattern(UrlPattern),
 }
 
 const ANY: &str = "*";
 
 impl Selector {
+    /// Chooses the topics that an RFC 6570 URI Template expands to, and the topic that is written
+    /// like the template itself. Text without an expression is a topic, or `*`.
+    ///
+    /// A topic is an expansion if some values give it, character for character: values have
+    /// unreserved characters and triplets where the operator demands it, at most as many as a
+    /// prefix says, and separators only where a list has them. Each expression is looked at by
+    /// itself, so that `{x}/{x}` chooses `a/b` too.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidSelector`] for text that is no template, and for one above the limits
+    /// [`SELECTOR_BYTES_MAX`](limits::SELECTOR_BYTES_MAX) and
+    /// [`TEMPLATE_VARIABLES_MAX`](limits::TEMPLATE_VARIABLES_MAX).
+    pub fn template(text: &str) -> Result<Self, InvalidSelector> {
+        if !text.contains('{') {
+            return Self::try_from(text).map_err(InvalidSelector::Topic);
+        }
+        check(text)?;
+        UriTemplate::parse(text).map(Self::Template)
+    }
+
+    /// Chooses the topics that are URLs which a WHATWG URL Pattern matches; `*` is every topic.
+    ///
+    /// A relative pattern and relative topics are resolved against `base`. A topic that is no URL
+    /// is never chosen. Paths are compared with regard to case. Regular expressions in the pattern
+    /// are those of the crate regex, which matches in linear time: they know no look-around and no
+    /// references.
+    ///
+    /// ```
+    /// use prism_sse::{Selector, Topic};
+    ///
+    /// let hub = Some("https://hub.example/.well-known/mercure");
+    /// let books = Selector::url_pattern("/books/:id", hub)?;
+    /// assert!(books.matches(&Topic::try_from("https://hub.example/books/1")?));
+    /// assert!(books.matches(&Topic::try_from("/books/1")?));
+    /// assert!(!books.matches(&Topic::try_from("https://other.example/books/1")?));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidSelector`] for text that is no URL Pattern, for a base that is no URL, and for a
+    /// pattern above the limits [`SELECTOR_BYTES_MAX`](limits::SELECTOR_BYTES_MAX),
+    /// [`PATTERN_BYTES_MAX`](limits::PATTERN_BYTES_MAX) and
+    /// [`PATTERN_DEPTH_MAX`](limits::PATTERN_DEPTH_MAX).
+    #[cfg(feature = "patterns")]
+    pub fn url_pattern(text: &str, base: Option<&str>) -> Result<Self, InvalidSelector> {
+        check(text)?;
+        if text == ANY {
+            return Ok(Self::Any);
+        }
+        UrlPattern::parse(text, base).map(Self::UrlPattern)
+    }
+
     /// Whether the selector chooses this topic.
     pub fn matches(&self, topic: &Topic) -> bool {
         match self {
             Self::Any => true,
             Self::Exact(exact) => exact == topic,
+            Self::Template(template) => template.matches(topic.as_str()),
+            #[cfg(feature = "patterns")]
+            Self::UrlPattern(pattern) => pattern.matches(topic.as_str()),
         }
     }
+
+    /// The selector as text: `*`, the topic, or the pattern as it was given.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Any => ANY,
+            Self::Exact(topic) => topic.as_str(),
+            Self::Template(template) => template.as_str(),
+            #[cfg(feature = "patterns")]
+            Self::UrlPattern(pattern) => pattern.as_str(),
+        }
+    }
+
+    /// What kind of selector it is, as a word: `any`, `exact`, `template` or `urlpattern`.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Any => "any",
+            Self::Exact(_) => "exact",
+            Self::Template(_) => "template",
+            #[cfg(feature = "patterns")]
+            Self::UrlPattern(_) => "urlpattern",
+        }
+    }
+
+    /// Whether the topics it chooses are not known beforehand.
+    pub(crate) fn is_pattern(&self) -> bool {
+        !matches!(self, Self::Any | Self::Exact(_))
+    }
+}
+
+/// Whether text may be a pattern at all.
+fn check(text: &str) -> Result<(), InvalidSelector> {
+    if text.is_empty() {
+        return Err(InvalidSelector::Topic(InvalidTopic::Empty));
+    }
+    if text.len() > limits::SELECTOR_BYTES_MAX {
+        return Err(InvalidSelector::TooLong { len: text.len() });
+    }
+    if text.chars().any(char::is_control) {
+        return Err(InvalidSelector::Topic(InvalidTopic::Control));
+    }
+    Ok(())
 }
 
 impl TryFrom<&str> for Selector {
@@ -99,56 +228,9 @@ impl From<Topic> for Selector {
 
 impl fmt::Display for Selector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Any => f.write_str(ANY),
-            Self::Exact(topic) => topic.fmt(f),
-        }
+        f.write_str(self.as_str())
     }
 }
-
-/// Why a topic or a selector was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum InvalidTopic {
-    /// A control character, a line break for instance.
-    Control,
-    /// No characters at all.
-    Empty,
-    /// More bytes than a topic may have.
-    TooLong {
-        /// How many bytes it has.
-        len: usize,
-    },
-    /// More topics or selectors than one call may name.
-    TooMany {
-        /// How many were named.
-        count: usize,
-        /// How many may be named.
-        max: usize,
-    },
-    /// `*`, which selects topics and is none.
-    Wildcard,
-}
-
-impl fmt::Display for InvalidTopic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Control => f.write_str("a topic must not contain control characters"),
-            Self::Empty => f.write_str("a topic must not be empty"),
-            Self::TooLong { len } => write!(
-                f,
-                "a topic has {len} bytes; at most {} are allowed",
-                limits::TOPIC_BYTES_MAX
-            ),
-            Self::TooMany { count, max } => {
-                write!(f, "{count} topics were named; at most {max} are allowed")
-            }
-            Self::Wildcard => f.write_str("`*` selects topics and cannot be one"),
-        }
-    }
-}
-
-impl std::error::Error for InvalidTopic {}
 
 /// One topic or selector, or several: text, arrays, slices and vectors of them.
 ///

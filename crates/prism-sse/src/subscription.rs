@@ -108,12 +108,14 @@ impl Subscription {
             return Read::Gap(if expired { Gap::Expired } else { Gap::Lag });
         }
         while *budget > 0 {
-            *budget -= 1;
             let found = log.next(self.next, reader.walk).filter(|record| record.index < until);
             let Some(record) = found else {
                 self.next = self.next.max(until);
+                *budget -= 1;
                 return Read::AtEnd;
             };
+            let is_old = self.newest_only && record.index < self.since;
+            *budget = budget.saturating_sub(reader.work(log, record, is_old));
             self.next = record.index + 1;
             if reader.reads(log, record) && !self.is_outdated(log, reader, record) {
                 if record.tells_place {
@@ -154,16 +156,14 @@ impl Subscription {
             (self.counted, self.waiting) = (from, 0);
         }
         let mut first = log.next(from, reader.walk);
-        for _ in 0..limits::READ_BUDGET {
-            match first {
-                Some(record) if !reader.reads(log, record) => {
-                    first = log.next(record.index + 1, reader.walk);
-                }
-                _ => break,
-            }
+        let mut budget = limits::READ_BUDGET;
+        while let Some(record) = first.filter(|record| budget > 0 && !reader.reads(log, record)) {
+            budget = budget.saturating_sub(reader.work(log, record, false));
+            first = log.next(record.index + 1, reader.walk);
         }
-        for _ in 0..limits::READ_BUDGET {
-            let Some(record) = log.next(self.counted, reader.walk) else { break };
+        let mut budget = limits::READ_BUDGET;
+        while let Some(record) = log.next(self.counted, reader.walk).filter(|_| budget > 0) {
+            budget = budget.saturating_sub(reader.work(log, record, false));
             self.counted = record.index + 1;
             if reader.reads(log, record) {
                 self.waiting = self.waiting.saturating_add(size_of(record));
@@ -220,9 +220,9 @@ impl Subscription {
         if !self.newest_only || record.index >= until || record.ephemeral {
             return false;
         }
-        let selected = |key: &TopicKey| reader.walk.topics.is_none_or(|keys| keys.contains(key));
-        let readable = |record: &Record| reader.reads(log, record);
-        let mut keys = record.topics.iter().filter(|key| selected(key));
+        // A newer record about a topic that the reader selects is one that it selects.
+        let readable = |record: &Record| reader.may_read(log, record);
+        let mut keys = record.topics.iter().filter(|&&key| reader.selects(log, key));
         keys.all(|&key| log.has_newer(key, record.index, until, readable))
     }
 }
@@ -233,15 +233,34 @@ fn size_of(record: &Record) -> u32 {
 }
 
 impl Reader<'_> {
-    /// Whether the reader may read a record that its walk leads to.
+    /// Whether a record that its walk leads to is for the reader.
     fn reads(&self, log: &Log, record: &Record) -> bool {
-        if record.ephemeral {
-            // The walk leads to this reader's own alone.
-            return true;
-        }
+        let is_indexed = record.index >= log.indexed_from(self.walk);
+        let selects = |key: &TopicKey| self.selects(log, *key);
+        // The walk leads to this reader's own ephemeral records alone.
+        record.ephemeral
+            || ((is_indexed || record.topics.iter().any(selects)) && self.may_read(log, record))
+    }
+
+    fn selects(&self, log: &Log, topic: TopicKey) -> bool {
+        self.walk.topics.is_none_or(|keys| keys.contains(&topic))
+            || log.is_chosen(topic, self.walk.patterns)
+    }
+
+    /// Whether the reader may read a record that it selects.
+    fn may_read(&self, log: &Log, record: &Record) -> bool {
         if *record.topics == [EVERYONE] && !self.audience.wants_broadcasts() {
             return false;
         }
         !record.private || self.audience.is_granted(log.names(record))
+    }
+
+    /// What looking at a record takes, in looks: patterns may be held against each topic.
+    fn work(&self, log: &Log, record: &Record, is_old: bool) -> usize {
+        let patterns = self.walk.patterns.len();
+        if patterns == 0 || !(is_old || record.index < log.indexed_from(self.walk)) {
+            return 1;
+        }
+        1 + patterns * record.topics.len()
     }
 }

@@ -74,8 +74,7 @@ impl Wakes {
     /// Wakes whoever is due. Call it with no lock held.
     pub fn wake(self) {
         for (answer, result) in self.answers {
-            // A publisher that dropped its receipt does not want to know.
-            answer.send(result).ok();
+            answer.send(result);
         }
         if let Some(apply) = self.readers_of {
             apply.wake_readers();

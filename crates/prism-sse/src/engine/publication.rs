@@ -21,10 +21,11 @@ pub struct Publication {
     target: Target,
     private: bool,
     publisher: Option<String>,
+    idempotency_key: Option<String>,
     event: Event,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Target {
     Everyone,
     Topics(Box<[Topic]>),
@@ -52,7 +53,7 @@ impl Publication {
     }
 
     pub(crate) fn to(target: Target, event: impl Into<Event>) -> Self {
-        Self { target, private: false, publisher: None, event: event.into() }
+        Self { target, private: false, publisher: None, idempotency_key: None, event: event.into() }
     }
 
     /// Keeps the event from audiences that are not granted one of its topics.
@@ -73,6 +74,39 @@ impl Publication {
             return Err(InvalidPublisher { len: publisher.len() });
         }
         self.publisher = Some(publisher);
+        Ok(self)
+    }
+
+    /// Names the publication, so that it can be handed over again without being published again.
+    ///
+    /// Within the manager's [window](crate::ManagerBuilder::idempotency_window) the same key with
+    /// the same content gets the first acknowledgement again, and with other content it is refused.
+    /// Keys of different publishers, and those without a publisher, are apart.
+    ///
+    /// ```
+    /// use prism_sse::{Event, Manager, Publication};
+    ///
+    /// let sse = Manager::new();
+    /// let order = Publication::new("orders", Event::new("one"))?.idempotency_key("order-1")?;
+    /// let first = sse.append(order.clone())?.try_ack();
+    /// assert_eq!(sse.append(order)?.try_ack(), first);
+    /// assert_eq!(sse.stats().published, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidIdempotencyKey`] if the key is empty or has more than
+    /// [`limits::IDEMPOTENCY_KEY_BYTES_MAX`] bytes.
+    pub fn idempotency_key(
+        mut self,
+        key: impl Into<String>,
+    ) -> Result<Self, InvalidIdempotencyKey> {
+        let key = key.into();
+        if key.is_empty() || key.len() > limits::IDEMPOTENCY_KEY_BYTES_MAX {
+            return Err(InvalidIdempotencyKey { len: key.len() });
+        }
+        self.idempotency_key = Some(key);
         Ok(self)
     }
 
@@ -99,15 +133,41 @@ impl Publication {
         self.publisher.as_deref()
     }
 
+    /// The key under which it was handed over, if it has one. An engine that spreads publications
+    /// over several managers hands it on with them.
+    pub fn key(&self) -> Option<&str> {
+        self.idempotency_key.as_deref()
+    }
+
     /// Whether it is for one connection and is not kept.
     pub fn is_ephemeral(&self) -> bool {
         matches!(self.target, Target::Connection(_))
+    }
+
+    /// What is published, without who says so and under which key.
+    pub(crate) fn content(&self) -> impl std::hash::Hash {
+        (&self.target, self.private, &self.event)
     }
 
     pub(crate) fn target(&self) -> &Target {
         &self.target
     }
 }
+
+/// An idempotency key is empty or too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidIdempotencyKey {
+    len: usize,
+}
+
+impl fmt::Display for InvalidIdempotencyKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let max = limits::IDEMPOTENCY_KEY_BYTES_MAX;
+        write!(f, "an idempotency key has {} bytes; 1 to {max} are allowed", self.len)
+    }
+}
+
+impl std::error::Error for InvalidIdempotencyKey {}
 
 /// The name of a publisher is too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

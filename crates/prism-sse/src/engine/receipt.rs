@@ -3,12 +3,14 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Weak;
-use std::task::{Context, Poll};
+use std::sync::{Arc, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
 
+use slab::Slab;
 use tokio::sync::oneshot;
 
 use super::{Apply, Durability, Wakes};
+use crate::sync::{Mutex, MutexGuard};
 use crate::wire::Position;
 
 /// An accepted event: its place, what it survives, and how many it was for.
@@ -45,7 +47,110 @@ impl fmt::Display for AckError {
 
 impl std::error::Error for AckError {}
 
-pub(crate) type Answer = oneshot::Sender<Result<Ack, AckError>>;
+/// Where what became of a publication is told.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// To the one receipt there is.
+    One(oneshot::Sender<Result<Ack, AckError>>),
+    /// To whoever handed it over under the same key.
+    Several(Teller),
+}
+
+impl Answer {
+    pub(super) fn send(self, result: Result<Ack, AckError>) {
+        match self {
+            // A publisher that dropped its receipt does not want to know.
+            Self::One(sender) => drop(sender.send(result)),
+            Self::Several(teller) => teller.0.tell(result),
+        }
+    }
+}
+
+/// What became of a publication that several receipts tell of.
+#[derive(Debug)]
+pub(crate) struct Outcome(Mutex<Told>);
+
+#[derive(Debug, Default)]
+struct Told {
+    result: Option<Result<Ack, AckError>>,
+    waiting: Slab<Waker>,
+}
+
+impl Outcome {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Told::default())))
+    }
+
+    /// Tells it, if it was not told before.
+    pub(crate) fn tell(&self, result: Result<Ack, AckError>) {
+        let waiting = {
+            let mut told = self.lock();
+            told.result.get_or_insert(result);
+            std::mem::take(&mut told.waiting)
+        };
+        waiting.into_iter().for_each(|(_, waker)| waker.wake());
+    }
+
+    /// What was told.
+    pub(crate) fn told(&self) -> Option<Result<Ack, AckError>> {
+        self.lock().result
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Told> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The engine's end of an [`Outcome`]. Dropping it says that the outcome is unknown.
+#[derive(Debug)]
+pub(crate) struct Teller(Arc<Outcome>);
+
+impl Drop for Teller {
+    fn drop(&mut self) {
+        self.0.tell(Err(AckError::Unknown));
+    }
+}
+
+/// A receipt's end of an [`Outcome`].
+#[derive(Debug)]
+struct Listener {
+    outcome: Arc<Outcome>,
+    /// Its place among those who wait.
+    place: Option<usize>,
+}
+
+impl Listener {
+    fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<Ack, AckError>> {
+        let mut told = self.outcome.lock();
+        if let Some(result) = told.result {
+            // Whoever waited was taken out.
+            self.place = None;
+            return Poll::Ready(result);
+        }
+        let waker = cx.waker().clone();
+        let replaced = match self.place {
+            Some(place) => Some(std::mem::replace(&mut told.waiting[place], waker)),
+            None => {
+                self.place = Some(told.waiting.insert(waker));
+                None
+            }
+        };
+        // Dropping a waker may run foreign code.
+        drop(told);
+        drop(replaced);
+        Poll::Pending
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        let Some(place) = self.place else { return };
+        let mut told = self.outcome.lock();
+        let left = told.waiting.try_remove(place);
+        drop(told);
+        drop(left);
+    }
+}
 
 /// Tells what became of a publication. It may be dropped; the publication goes its way.
 ///
@@ -61,18 +166,33 @@ pub(crate) type Answer = oneshot::Sender<Result<Ack, AckError>>;
 /// ```
 #[derive(Debug)]
 pub struct Receipt {
-    answer: oneshot::Receiver<Result<Ack, AckError>>,
+    source: Source,
     answered: Option<Result<Ack, AckError>>,
 }
 
+#[derive(Debug)]
+enum Source {
+    One(oneshot::Receiver<Result<Ack, AckError>>),
+    Several(Listener),
+}
+
 impl Receipt {
+    /// One more receipt of a publication that was handed over before.
+    pub(crate) fn joining(outcome: Arc<Outcome>) -> Self {
+        let source = Source::Several(Listener { outcome, place: None });
+        Self { source, answered: None }
+    }
+
     /// The answer, if there is one yet.
     pub fn try_ack(&mut self) -> Option<Result<Ack, AckError>> {
         if self.answered.is_none() {
-            self.answered = match self.answer.try_recv() {
-                Ok(answer) => Some(answer),
-                Err(oneshot::error::TryRecvError::Closed) => Some(Err(AckError::Unknown)),
-                Err(oneshot::error::TryRecvError::Empty) => None,
+            self.answered = match &mut self.source {
+                Source::Several(listener) => listener.outcome.told(),
+                Source::One(receiver) => match receiver.try_recv() {
+                    Ok(answer) => Some(answer),
+                    Err(oneshot::error::TryRecvError::Closed) => Some(Err(AckError::Unknown)),
+                    Err(oneshot::error::TryRecvError::Empty) => None,
+                },
             };
         }
         self.answered
@@ -86,11 +206,17 @@ impl Future for Receipt {
         if let Some(answer) = self.answered {
             return Poll::Ready(answer);
         }
-        Pin::new(&mut self.answer).poll(cx).map(|sent| {
-            let answer = sent.unwrap_or(Err(AckError::Unknown));
+        let polled = match &mut self.source {
+            Source::Several(listener) => listener.poll(cx),
+            Source::One(receiver) => {
+                let sent = Pin::new(receiver).poll(cx);
+                sent.map(|sent| sent.unwrap_or(Err(AckError::Unknown)))
+            }
+        };
+        if let Poll::Ready(answer) = polled {
             self.answered = Some(answer);
-            answer
-        })
+        }
+        polled
     }
 }
 
@@ -125,5 +251,15 @@ impl Completion {
 /// Both ends of the answer to one publication.
 pub(crate) fn receipt(apply: Weak<dyn Apply>) -> (Completion, Receipt) {
     let (sender, receiver) = oneshot::channel();
-    (Completion { apply, answer: sender }, Receipt { answer: receiver, answered: None })
+    let receipt = Receipt { source: Source::One(receiver), answered: None };
+    (Completion { apply, answer: Answer::One(sender) }, receipt)
+}
+
+/// Both ends of the answer to a publication that may be handed over again.
+pub(crate) fn joint_receipt(
+    apply: Weak<dyn Apply>,
+    outcome: Arc<Outcome>,
+) -> (Completion, Receipt) {
+    let answer = Answer::Several(Teller(Arc::clone(&outcome)));
+    (Completion { apply, answer }, Receipt::joining(outcome))
 }

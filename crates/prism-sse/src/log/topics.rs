@@ -6,6 +6,7 @@ use std::ops::{Index, IndexMut};
 
 use slab::Slab;
 
+use super::patterns::PatternKey;
 use crate::limits;
 use crate::selector::Topic;
 
@@ -65,8 +66,17 @@ pub(crate) struct TopicIndex {
     pub(crate) floors: Floors,
     /// Audiences that name the topic, sorted. The table keeps the list for the manager.
     pub(crate) audiences: Vec<u32>,
+    /// The patterns that chose the topic when that was last asked, unless they were many.
+    chosen_by: Option<Box<Choosers>>,
     /// Kept without records and audiences: someone holds the key.
     held: bool,
+}
+
+/// The patterns that choose a topic, and when they did.
+#[derive(Debug)]
+struct Choosers {
+    generation: u64,
+    patterns: Box<[PatternKey]>,
 }
 
 impl TopicIndex {
@@ -78,6 +88,12 @@ impl TopicIndex {
         }
         let before = self.at.partition_point(|&index| index < from);
         self.at.get(before).copied()
+    }
+
+    /// The patterns that choose the topic, if that is known of this generation.
+    pub(super) fn chosen_by(&self, generation: u64) -> Option<&[PatternKey]> {
+        let choosers = self.chosen_by.as_deref()?;
+        (choosers.generation == generation).then_some(&*choosers.patterns)
     }
 
     fn is_unused(&self) -> bool {
@@ -167,6 +183,18 @@ impl Topics {
         }
     }
 
+    /// Remembers which patterns choose a topic, if they are not too many to be kept.
+    pub(super) fn choose(&mut self, key: TopicKey, generation: u64, patterns: &[PatternKey]) {
+        let is_few = patterns.len() <= limits::TOPIC_PATTERNS;
+        let choosers = is_few.then(|| Box::new(Choosers { generation, patterns: patterns.into() }));
+        let topic = &mut self[key];
+        let before = topic.cost();
+        topic.chosen_by = choosers;
+        if !topic.at.is_empty() {
+            self.bytes = self.bytes + self[key].cost() - before;
+        }
+    }
+
     pub(super) fn evict(&mut self, key: TopicKey, private: bool, floor: Floor) {
         let topic = &mut self[key];
         topic.at.pop_front();
@@ -220,12 +248,17 @@ impl Topics {
 
 impl TopicIndex {
     fn new(name: Option<Topic>, floors: Floors, held: bool) -> Self {
-        Self { name, at: VecDeque::new(), floors, audiences: Vec::new(), held }
+        Self { name, at: VecDeque::new(), floors, audiences: Vec::new(), chosen_by: None, held }
     }
 
     /// What a named topic holds beside its entries in the index.
     fn cost(&self) -> usize {
-        self.name.as_ref().map_or(0, |name| name.as_str().len() + limits::TOPIC_OVERHEAD_BYTES)
+        let Some(name) = &self.name else { return 0 };
+        let kept = |choosers: &Choosers| {
+            size_of_val(choosers) + size_of_val(&*choosers.patterns) + limits::INDEX_ENTRY_BYTES
+        };
+        let choosers = self.chosen_by.as_deref().map_or(0, kept);
+        name.as_str().len() + limits::TOPIC_OVERHEAD_BYTES + choosers
     }
 }
 

@@ -8,7 +8,7 @@ use std::task::Waker;
 use slab::Slab;
 
 use crate::audience::Audience;
-use crate::log::{EVERYONE, Log, Record, TopicKey, Walk};
+use crate::log::{EVERYONE, Log, PatternKey, Record, TopicKey, Walk};
 use crate::selector::Selector;
 
 /// An audience's place in the table, good for as long as it has a member.
@@ -26,8 +26,9 @@ pub(crate) struct Audiences {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) audience: Arc<Audience>,
-    /// The topics to walk; unused by an audience that chooses every topic.
+    /// The topics to walk; unused by an audience that chooses every topic, as the patterns.
     keys: Box<[TopicKey]>,
+    patterns: Box<[PatternKey]>,
     pub(crate) members: Vec<Member>,
     /// Members that are not closing.
     pub(crate) open: usize,
@@ -71,7 +72,8 @@ impl Shared {
     /// What a member walks, whose nameless topic is `direct`.
     pub(crate) fn walk(&self, direct: Option<TopicKey>) -> Walk<'_> {
         let topics = if self.audience.selects_any() { None } else { Some(&*self.keys) };
-        Walk { topics, private: !self.audience.grants().is_empty(), direct }
+        let private = !self.audience.grants().is_empty();
+        Walk { topics, patterns: &self.patterns, private, direct }
     }
 
     /// Says that something came for all members. `true` if a pass begins with it.
@@ -106,11 +108,11 @@ impl Audiences {
             return key;
         }
         let key = self.slots.vacant_key() as AudienceKey;
-        let keys = if audience.selects_any() {
+        let (keys, patterns) = if audience.selects_any() {
             self.any.insert(key);
-            Box::default()
+            Default::default()
         } else {
-            add_to_topics(&audience, key, log)
+            (add_to_topics(&audience, key, log), add_to_patterns(&audience, key, log))
         };
         let audience = Arc::new(audience);
         self.by_value.insert(Arc::clone(&audience), key);
@@ -118,6 +120,7 @@ impl Audiences {
         self.slots.insert(Shared {
             audience,
             keys,
+            patterns,
             members,
             open: 0,
             due: 0,
@@ -156,7 +159,8 @@ impl Audiences {
         (moved, left.waker)
     }
 
-    /// Calls `found` for each audience that `record`, appended at `index`, is for.
+    /// Calls `found` for each audience that `record`, appended at `index`, is for. The log knows
+    /// the patterns that choose it.
     pub(crate) fn matching(
         &mut self,
         index: u64,
@@ -165,7 +169,7 @@ impl Audiences {
         mut found: impl FnMut(AudienceKey, &mut Shared),
     ) {
         let named = record.topics.iter().flat_map(|&key| &log.topics()[key].audiences);
-        for &key in self.any.iter().chain(named) {
+        for &key in self.any.iter().chain(named).chain(log.audiences_by_pattern()) {
             let shared = &mut self.slots[key as usize];
             if std::mem::replace(&mut shared.matched, index) == index {
                 continue;
@@ -198,6 +202,9 @@ impl Audiences {
         for &topic in &shared.keys {
             log.topics_mut().remove_audience(topic, key);
         }
+        for &pattern in &shared.patterns {
+            log.patterns_mut().remove_audience(pattern, key);
+        }
     }
 }
 
@@ -208,7 +215,7 @@ fn add_to_topics(audience: &Audience, key: AudienceKey, log: &mut Log) -> Box<[T
         .iter()
         .filter_map(|selector| match selector {
             Selector::Exact(topic) => Some(topics.intern(topic)),
-            Selector::Any => None,
+            _ => None,
         })
         .collect();
     if audience.wants_broadcasts() {
@@ -218,6 +225,17 @@ fn add_to_topics(audience: &Audience, key: AudienceKey, log: &mut Log) -> Box<[T
         topics.add_audience(topic, key);
     }
     keys.into()
+}
+
+fn add_to_patterns(audience: &Audience, key: AudienceKey, log: &mut Log) -> Box<[PatternKey]> {
+    let patterns = audience.selectors().iter().filter(|selector| selector.is_pattern());
+    patterns
+        .map(|selector| {
+            let pattern = log.intern_pattern(selector);
+            log.patterns_mut().add_audience(pattern, key);
+            pattern
+        })
+        .collect()
 }
 
 impl std::ops::Index<AudienceKey> for Audiences {

@@ -59,6 +59,7 @@ pub(crate) struct Settings {
     on_lag: Option<OnLag>,
     pub(crate) lag_bytes: usize,
     lag_age: Duration,
+    idempotency_window: Duration,
     pub(crate) hooks: Hooks,
 }
 
@@ -75,6 +76,7 @@ impl ManagerBuilder {
             on_lag: None,
             lag_bytes: limits::LAG_BYTES,
             lag_age: limits::LAG_AGE,
+            idempotency_window: limits::IDEMPOTENCY_WINDOW,
             hooks: Hooks::default(),
         };
         Self { settings, engine: None }
@@ -171,6 +173,14 @@ impl ManagerBuilder {
         self
     }
 
+    /// How long an [idempotency key](crate::Publication::idempotency_key) is remembered: 2 min
+    /// unless said, at least 1 s.
+    #[must_use]
+    pub fn idempotency_window(mut self, window: Duration) -> Self {
+        self.settings.idempotency_window = window;
+        self
+    }
+
     /// Calls `hook` for each connection that begins.
     ///
     /// Hooks run outside all locks and must not block. A hook that panics ends early; nothing else
@@ -248,6 +258,10 @@ impl Settings {
         millis(self.lag_age)
     }
 
+    pub(super) fn idempotency_window_ms(&self) -> u64 {
+        millis(self.idempotency_window)
+    }
+
     /// The reconnection time that this connection is told.
     pub(crate) fn retry_ms(&self, jitter: u32) -> u32 {
         let base = u32::try_from(self.retry.as_millis()).unwrap_or(limits::RETRY_MS_MAX);
@@ -292,6 +306,9 @@ impl Settings {
         }
         if self.lag_age < Duration::from_millis(1) {
             return refuse("lag_age", "at least 1 ms");
+        }
+        if self.idempotency_window < Duration::from_secs(1) {
+            return refuse("idempotency_window", "at least 1 s");
         }
         if self.on_lag == Some(OnLag::Disconnect) && self.history.is_none() {
             return refuse("on_lag", "`Disconnect` with history alone; a reader could not resume");

@@ -5,13 +5,14 @@ use std::sync::{Arc, PoisonError, Weak};
 
 use tokio::time::Instant;
 
-use super::Manager;
 use super::builder::Settings;
 use super::driver::Driver;
+use super::keys::{Begun, Digests};
 use super::state::State;
+use super::{Manager, PublishError};
 use crate::engine::{
-    Answer, Apply, Completion, Durability, Engine, EngineError, Publication, Receipt, Target,
-    Wakes, receipt,
+    Answer, Apply, Completion, Durability, Engine, Publication, Receipt, Target, Wakes,
+    joint_receipt, receipt,
 };
 use crate::sync::{AtomicU64, Mutex, MutexGuard};
 use crate::wire::{Epoch, Framed, Position};
@@ -21,6 +22,7 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(super) driver: Driver,
     engine: Box<dyn Engine>,
+    digests: Digests,
     state: Mutex<State>,
     changes: Arc<AtomicU64>,
     began: Instant,
@@ -36,6 +38,7 @@ impl Shared {
             settings,
             driver: Driver::default(),
             engine,
+            digests: Digests::default(),
             began: Instant::now(),
             this: Weak::clone(this),
         });
@@ -78,11 +81,25 @@ impl Shared {
         Weak::clone(&self.this)
     }
 
-    /// Hands a publication to the engine.
-    pub(super) fn append(&self, publication: Publication) -> Result<Receipt, EngineError> {
+    /// Hands a publication to the engine, unless the same was handed over before.
+    pub(super) fn append(&self, publication: Publication) -> Result<Receipt, PublishError> {
         let apply: Weak<dyn Apply> = Weak::<Self>::clone(&self.this);
-        let (completion, receipt): (Completion, Receipt) = receipt(apply);
-        self.engine.append(publication, completion)?;
+        let Some(keyed) = self.digests.of(&publication) else {
+            let (completion, receipt): (Completion, Receipt) = receipt(apply);
+            self.engine.append(publication, completion)?;
+            return Ok(receipt);
+        };
+        let (now, window) = (self.now(), self.settings.idempotency_window_ms());
+        let begun = self.lock().begin_keyed(keyed, now, window, self.engine.durability())?;
+        let outcome = match begun {
+            Begun::Before(receipt) => return Ok(receipt),
+            Begun::First(outcome) => outcome,
+        };
+        let (completion, receipt) = joint_receipt(apply, Arc::clone(&outcome));
+        if let Err(error) = self.engine.append(publication, completion) {
+            self.lock().keys.refused(keyed, &outcome);
+            return Err(error.into());
+        }
         Ok(receipt)
     }
 
@@ -102,8 +119,13 @@ impl Apply for Shared {
         // Only the follower applies, so that the epoch does not change before the second look.
         let Some(position) = self.lock().log.next_position(seq) else { return Wakes::default() };
         let framed = self.encode(&publication, Some(position));
+        let keyed = self.digests.of(&publication);
         let now = self.now();
-        self.lock().apply(seq, now, &publication, framed)
+        let mut state = self.lock();
+        if let Some(keyed) = keyed {
+            state.keys.applied(keyed, seq, now, self.settings.idempotency_window_ms());
+        }
+        state.apply(seq, now, &publication, framed)
     }
 
     fn apply_ephemeral(&self, publication: Publication, answer: Answer) -> Wakes {

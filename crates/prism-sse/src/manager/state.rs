@@ -11,10 +11,11 @@ use std::task::Waker;
 
 use slab::Slab;
 
-use super::CloseReason;
 use super::audiences::{AudienceKey, Audiences};
 use super::builder::Settings;
+use super::keys::{Begun, Keyed, Keys};
 use super::timers::Timers;
+use super::{CloseReason, PublishError};
 use crate::audience::Audience;
 use crate::engine::{Ack, AckError, Answer, Durability, Publication, Target, Wakes};
 use crate::log::{EVERYONE, Log, Record, TopicKey};
@@ -36,6 +37,7 @@ pub(crate) struct State {
     /// Counts what may concern a reader, so that one can tell without the lock that nothing did.
     changes: Arc<AtomicU64>,
     pub(crate) counts: Counts,
+    pub(super) keys: Keys,
 }
 
 /// What happened so far.
@@ -112,6 +114,7 @@ impl State {
             closed: false,
             changes: Arc::default(),
             counts: Counts::default(),
+            keys: Keys::default(),
         }
     }
 
@@ -148,6 +151,7 @@ impl State {
             receivers: 0,
             offset: 0,
         };
+        self.log.choose(&record.topics);
         let due = &mut self.due;
         let mut receivers = 0;
         self.audiences.matching(self.log.end(), &record, &self.log, |key, shared| {
@@ -206,8 +210,7 @@ impl State {
             self.unapplied.entry(seq).or_default().push((answer, durability));
             return Wakes::default();
         }
-        let receivers = self.log.find(seq).map_or(0, |record| record.receivers as usize);
-        Wakes::answer(answer, self.ack(seq, durability, receivers))
+        Wakes::answer(answer, self.ack_of(seq, durability))
     }
 
     /// Begins an epoch. If the order before it is gone, every reader is due for a gap.
@@ -220,6 +223,25 @@ impl State {
             self.make_everyone_due();
         }
         wakes
+    }
+
+    /// Looks up a publication with a key that is about to be handed over.
+    pub(super) fn begin_keyed(
+        &mut self,
+        keyed: Keyed,
+        now: u64,
+        window: u64,
+        durability: Durability,
+    ) -> Result<Begun, PublishError> {
+        let mut keys = std::mem::take(&mut self.keys);
+        let begun = keys.begin(keyed, now, window, |seq| self.ack_of(seq, durability));
+        self.keys = keys;
+        begun
+    }
+
+    fn ack_of(&self, seq: u64, durability: Durability) -> Result<Ack, AckError> {
+        let receivers = self.log.find(seq).map_or(0, |record| record.receivers as usize);
+        self.ack(seq, durability, receivers)
     }
 
     fn answer_up_to(&mut self, seq: u64, wakes: &mut Wakes) {

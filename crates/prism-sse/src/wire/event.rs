@@ -40,7 +40,7 @@ use crate::limits;
 /// let error = Event::new("x").event("a\nb").unwrap_err();
 /// assert_eq!(error.to_string(), "an event's name must not contain a line break");
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Event {
     id: Option<EventId>,
     name: Option<EventName>,
@@ -49,7 +49,7 @@ pub struct Event {
 }
 
 /// An event says something to the page, or only something to whoever reads the raw stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Body {
     Data(String),
     Comment(String),

@@ -5,6 +5,8 @@
 //! - `attacks`: faults that were found by attacking the library
 //! - `races`: the same, of what happens between two steps
 //! - `audience`: topics, grants, private events, broadcasts
+//! - `patterns`: patterns as selectors and as grants
+//! - `keys`: idempotency keys
 //! - `slow`: readers that do not keep up
 //! - `ends`: how connections end, and that nothing stays behind
 //! - `time`: heartbeats, marks, maximum age, all in virtual time
@@ -21,8 +23,10 @@ mod audience;
 mod ends;
 mod engines;
 mod http;
+mod keys;
 mod model;
 mod page;
+mod patterns;
 mod races;
 mod resume;
 mod schedules;

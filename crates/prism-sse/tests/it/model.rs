@@ -7,7 +7,7 @@ use futures_util::{FutureExt, StreamExt};
 use prism_sse::test::Oracle;
 use prism_sse::wire::{Parsed, Parser};
 use prism_sse::{
-    Audience, Connection, Event, Manager, OnLag, Publication, Retention, Start, Topic,
+    Audience, Connection, Event, Manager, OnLag, Publication, Retention, Selector, Start, Topic,
 };
 use proptest::prelude::*;
 
@@ -29,7 +29,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (prop::collection::vec(0..4_u8, 1..3), any::<bool>())
             .prop_map(|(topics, private)| Step::Publish { topics, private }),
         2 => reader.clone().prop_map(|to| Step::Send { to }),
-        1 => (0..6_u8, any::<bool>())
+        1 => (0..11_u8, any::<bool>())
             .prop_map(|(audience, oldest)| Step::Subscribe { audience, oldest }),
         5 => (reader.clone(), 1..4_usize)
             .prop_map(|(reader, frames)| Step::Read { reader, frames }),
@@ -40,12 +40,25 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn audience(number: u8) -> Audience {
     let select = |topics: &[&str]| Audience::select(topics).unwrap();
+    let template = |text| Selector::template(text).unwrap();
     match number {
         0 => Audience::everything(),
         1 => select(&["t0"]),
         2 => select(&["t0", "t2"]).grant("t1").unwrap(),
         3 => select(&["t1", "t2", "t3"]).grant("*").unwrap(),
         4 => Audience::everything().grant("t3").unwrap(),
+        5 => Audience::select(template("t{n}")).unwrap(),
+        6 => Audience::select(template("{+x}2")).unwrap().grant("t1").unwrap(),
+        7 => Audience::select([
+            template("{x:1}1"),
+            template("{x}3"),
+            Topic::try_from("t0").unwrap().into(),
+        ])
+        .unwrap()
+        .grant(template("t{n}"))
+        .unwrap(),
+        8 => Audience::select(template("{x}1")).unwrap().broadcasts(false),
+        9 => Audience::select([template("t{n}"), template("{x}0")]).unwrap(),
         _ => select(&["t2"]).broadcasts(false),
     }
 }

@@ -1,0 +1,158 @@
+//! Idempotency keys: what was handed over under a name within the window, and what became of it.
+//!
+//! Names and contents are kept as hashes of 128 bits, under keys that are random in each process,
+//! so that an entry has one size and nobody can make two of them meet.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::Arc;
+
+use super::PublishError;
+use crate::engine::{Ack, AckError, Outcome, Publication, Receipt};
+use crate::limits;
+
+type Digest = [u64; 2];
+
+/// Makes entries of publications. It stands outside the lock, because hashing looks at all of an
+/// event.
+#[derive(Debug, Default)]
+pub(super) struct Digests([RandomState; 2]);
+
+/// A publication with a key, in short.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Keyed {
+    name: Digest,
+    content: Digest,
+}
+
+impl Digests {
+    /// `None` for a publication without a key.
+    pub(super) fn of(&self, publication: &Publication) -> Option<Keyed> {
+        let name = (publication.key()?, publication.published_by());
+        Some(Keyed { name: self.hash(name), content: self.hash(publication.content()) })
+    }
+
+    fn hash(&self, value: impl Hash) -> Digest {
+        self.0.each_ref().map(|hasher| hasher.hash_one(&value))
+    }
+}
+
+/// What was handed over within the window.
+#[derive(Debug, Default)]
+pub(crate) struct Keys {
+    entries: HashMap<Digest, Entry>,
+    /// When each entry began, in order.
+    began: VecDeque<(u64, Digest)>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    content: Digest,
+    began: u64,
+    /// What the engine said, if this manager handed it over.
+    outcome: Option<Arc<Outcome>>,
+    /// The place at which it was applied here, whoever handed it over.
+    applied: Option<u64>,
+}
+
+/// What to do with a publication that has a key.
+#[derive(Debug)]
+pub(super) enum Begun {
+    /// It was handed over before: this is its receipt.
+    Before(Receipt),
+    /// It is to be handed over, and the outcome told.
+    First(Arc<Outcome>),
+}
+
+impl Keys {
+    /// Looks a publication up that is about to be handed over. `ack` tells of what was applied here
+    /// although the engine did not answer.
+    pub(super) fn begin(
+        &mut self,
+        keyed: Keyed,
+        now: u64,
+        window: u64,
+        ack: impl FnOnce(u64) -> Result<Ack, AckError>,
+    ) -> Result<Begun, PublishError> {
+        self.forget(now, window);
+        if let Some(entry) = self.entries.get_mut(&keyed.name) {
+            if entry.content != keyed.content {
+                return Err(PublishError::KeyReused);
+            }
+            let known = entry.outcome.as_ref().map(|outcome| (outcome.told(), outcome));
+            match (known, entry.applied) {
+                (Some((None | Some(Ok(_)), outcome)), _) => {
+                    return Ok(Begun::Before(Receipt::joining(Arc::clone(outcome))));
+                }
+                (_, Some(seq)) => {
+                    let outcome = Outcome::new();
+                    outcome.tell(ack(seq));
+                    entry.outcome = Some(Arc::clone(&outcome));
+                    return Ok(Begun::Before(Receipt::joining(outcome)));
+                }
+                // It failed, or nobody knows: the engine is asked again.
+                (_, None) => {
+                    let outcome = Outcome::new();
+                    entry.outcome = Some(Arc::clone(&outcome));
+                    return Ok(Begun::First(outcome));
+                }
+            }
+        }
+        if self.entries.len() >= limits::IDEMPOTENCY_KEYS_MAX {
+            return Err(PublishError::TooManyKeys { max: limits::IDEMPOTENCY_KEYS_MAX });
+        }
+        let outcome = Outcome::new();
+        self.insert(keyed, now, Some(Arc::clone(&outcome)), None);
+        Ok(Begun::First(outcome))
+    }
+
+    /// Says that the engine did not take it.
+    pub(super) fn refused(&mut self, keyed: Keyed, outcome: &Arc<Outcome>) {
+        let own = |entry: &Entry| {
+            let is_own = entry.outcome.as_ref().is_some_and(|own| Arc::ptr_eq(own, outcome));
+            is_own && entry.applied.is_none()
+        };
+        if self.entries.get(&keyed.name).is_some_and(own) {
+            self.entries.remove(&keyed.name);
+        }
+    }
+
+    /// Says that it was applied here at this place, whoever handed it over.
+    pub(super) fn applied(&mut self, keyed: Keyed, seq: u64, now: u64, window: u64) {
+        self.forget(now, window);
+        if let Some(entry) = self.entries.get_mut(&keyed.name) {
+            // What was accepted elsewhere under the same name at the same time cannot be refused.
+            if entry.content == keyed.content {
+                entry.applied = Some(seq);
+            }
+        } else if self.entries.len() < limits::IDEMPOTENCY_KEYS_MAX {
+            self.insert(keyed, now, None, Some(seq));
+        }
+    }
+
+    fn insert(
+        &mut self,
+        keyed: Keyed,
+        now: u64,
+        outcome: Option<Arc<Outcome>>,
+        applied: Option<u64>,
+    ) {
+        let entry = Entry { content: keyed.content, began: now, outcome, applied };
+        self.entries.insert(keyed.name, entry);
+        self.began.push_back((now, keyed.name));
+    }
+
+    fn forget(&mut self, now: u64, window: u64) {
+        while let Some(&(began, name)) = self.began.front() {
+            // An entry that was refused and came again has a later beginning.
+            let is_gone = self.entries.get(&name).is_none_or(|entry| entry.began != began);
+            if !is_gone && began.saturating_add(window) > now {
+                break;
+            }
+            self.began.pop_front();
+            if !is_gone {
+                self.entries.remove(&name);
+            }
+        }
+    }
+}
