@@ -11,6 +11,8 @@
 //! [`OnLag`](crate::OnLag).
 
 mod control;
+pub(crate) mod offer;
+pub(crate) mod reading;
 
 use std::any::Any;
 use std::convert::Infallible;
@@ -24,15 +26,15 @@ use futures_core::Stream;
 use http_body::{Body, Frame};
 
 use crate::audience::Audience;
-use crate::limits;
-use crate::log::{Gap, Log};
+use crate::log::Gap;
 use crate::manager::{
-    CloseReason, Closing, ConnectionRef, Ended, Manager, OnLag, Shared, State, connected,
-    disconnected,
+    CloseReason, ConnectionRef, Ended, Manager, Shared, State, connected, disconnected,
 };
 use crate::random;
-use crate::subscription::{Read, Reader, Start, Subscription};
+use crate::subscription::{Start, Subscription};
 use crate::wire::{ConnectionId, HEARTBEAT};
+use offer::Offered;
+use reading::{Form, Reading, reader};
 
 /// Someone who listens. Dropping it ends the connection and frees everything it held.
 ///
@@ -59,15 +61,13 @@ use crate::wire::{ConnectionId, HEARTBEAT};
 pub struct Connection {
     shared: Arc<Shared>,
     slot: u32,
-    subscription: Subscription,
+    reading: Reading,
     opening: Option<Box<Opening>>,
     gap: Option<Gap>,
     /// The waker that was left with the manager when the last bytes were handed out, because
     /// nothing else was due, and the count of changes then. Servers poll once more after each
     /// frame, to hear just that.
     parked: Option<(WakerKey, u64)>,
-    /// The last mark was sent; what follows is the end.
-    said_goodbye: bool,
     ended: bool,
 }
 
@@ -166,7 +166,8 @@ impl Connection {
         let (subscription, gap) = Subscription::open(&state.log, reader(state, slot), &start);
         state.counts.gaps += u64::from(gap.is_some());
         let told = subscription.told();
-        let opening = control::opening(&shared.settings, &state.log, id, told, gap, &start);
+        let talks = reading::talks(state, &shared.settings, slot);
+        let opening = control::opening(&shared.settings, &state.log, id, told, gap, &start, talks);
         let handle = ConnectionRef::new(Arc::downgrade(&shared), id, state.attached(slot));
         let closed = state.is_closed();
         if closed {
@@ -179,11 +180,10 @@ impl Connection {
         let connection = Self {
             shared,
             slot,
-            subscription,
+            reading: Reading::new(subscription, closed),
             opening: Some(Box::new(Opening(opening))),
             gap,
             parked: None,
-            said_goodbye: closed,
             ended: closed,
         };
         connection.greet(&handle, wish.last_event_id.as_deref());
@@ -267,28 +267,34 @@ impl Connection {
 
     fn step(&mut self, state: &mut State, now: u64, ended: &mut Option<Ended>) -> Step {
         if let Some(opening) = self.opening.take() {
+            let bytes = Bytes::from(opening.0);
+            offer::make(|| self.offered(&bytes));
             state.progress(self.slot, now);
-            return Step::Bytes(opening.0.into());
+            return Step::Bytes(bytes);
         }
-        let closing = state.entry(self.slot).closing();
-        let until = match closing {
-            Some(closing) if closing.reason.is_planned() => closing.end,
-            Some(_) => return Step::End,
-            None if self.lags(state, now) => return self.tell_gap(state, Gap::Lag, now, ended),
-            None => state.log.end(),
-        };
-        match self.gather(state, until) {
-            Gathered::Events(bytes, events) => {
-                state.counts.delivered += events;
-                state.progress(self.slot, now);
-                Step::Bytes(bytes)
+        let settings = &self.shared.settings;
+        let step = self.reading.step(state, settings, self.slot, now, Form::Block, ended);
+        let bytes = match step {
+            reading::Step::Events(batch) => {
+                self.shared.count_delivered(u64::from(batch.events));
+                batch.bytes
             }
-            Gathered::Budget => Step::Again,
-            Gathered::Gap(gap) => self.tell_gap(state, gap, now, ended),
-            Gathered::Nothing => match closing {
-                Some(closing) => self.say_goodbye(state, closing),
-                None => self.keep_alive(state, now),
-            },
+            reading::Step::Control(bytes) => bytes.into(),
+            reading::Step::Again => return Step::Again,
+            reading::Step::End => return Step::End,
+            reading::Step::Wait => return self.keep_alive(state, now),
+        };
+        state.progress(self.slot, now);
+        Step::Bytes(bytes)
+    }
+
+    /// What a server needs to know that wants to write to the socket itself.
+    fn offered(&self, opening: &Bytes) -> Offered {
+        Offered {
+            shared: Arc::clone(&self.shared),
+            slot: self.slot,
+            reading: self.reading,
+            opening: opening.clone(),
         }
     }
 
@@ -296,105 +302,25 @@ impl Connection {
     fn has_all(&self, state: &State) -> bool {
         let entry = state.entry(self.slot);
         let called = entry.wants_mark || entry.wants_heartbeat || entry.closing().is_some();
-        !called && self.subscription.is_at(state.log.end())
-    }
-
-    fn lags(&mut self, state: &State, now: u64) -> bool {
-        let settings = &self.shared.settings;
-        let (bytes, age) = (settings.lag_bytes, settings.lag_age_ms());
-        self.subscription.lags(&state.log, reader(state, self.slot), now, bytes, age)
-    }
-
-    /// Takes what is due: one event as it stands in the log, or several small ones joined.
-    fn gather(&mut self, state: &State, until: u64) -> Gathered {
-        let (log, reader) = (&state.log, reader(state, self.slot));
-        let mut budget = limits::READ_BUDGET;
-        let first = match self.subscription.read(log, reader, until, &mut budget) {
-            Read::Record(record) => &record.framed,
-            Read::AtEnd => return Gathered::Nothing,
-            Read::Budget => return Gathered::Budget,
-            Read::Gap(gap) => return Gathered::Gap(gap),
-        };
-        let mut events = 1;
-        let mut joined = Vec::new();
-        loop {
-            let before = self.subscription;
-            let read = self.subscription.read(log, reader, until, &mut budget);
-            let Read::Record(record) = read else { break };
-            let so_far = if events == 1 { first.as_block().len() } else { joined.len() };
-            let block = record.framed.as_block();
-            if so_far + block.len() > limits::FRAME_BYTES {
-                self.subscription = before;
-                break;
-            }
-            if events == 1 {
-                joined.extend_from_slice(first.as_block());
-            }
-            joined.extend_from_slice(block);
-            events += 1;
-        }
-        let bytes = if events == 1 { first.block() } else { joined.into() };
-        Gathered::Events(bytes, events)
-    }
-
-    fn tell_gap(
-        &mut self,
-        state: &mut State,
-        gap: Gap,
-        now: u64,
-        ended: &mut Option<Ended>,
-    ) -> Step {
-        let settings = &self.shared.settings;
-        let log = &state.log;
-        let told = self.subscription.told();
-        // What cannot be told in the stream is told at the next connect.
-        let disconnects = gap == Gap::Lag && settings.on_lag() == OnLag::Disconnect;
-        if disconnects || !settings.tells_gaps() {
-            *ended = state.close(self.slot, CloseReason::Lagged);
-            return Step::End;
-        }
-        match (gap, settings.on_lag()) {
-            (Gap::Lag, OnLag::LatestPerTopic) => self.subscription.skip_to_newest(log),
-            (Gap::Lag, _) => self.subscription.skip_to_end(log),
-            _ => self.subscription.skip_to_oldest(log, reader(state, self.slot).walk),
-        }
-        // A place in an order that was replaced has no name any more.
-        let after = (gap != Gap::Epoch).then(|| log.position(told)).flatten();
-        let resumed_at = log.position(self.subscription.told());
-        let bytes = control::gap(settings, gap, after, resumed_at);
-        state.counts.gaps += 1;
-        state.progress(self.slot, now);
-        Step::Bytes(bytes.into())
-    }
-
-    fn say_goodbye(&mut self, state: &State, closing: Closing) -> Step {
-        // A place of an order that was replaced meanwhile must not be told as one of the new order.
-        let replaced = state.log.was_replaced(closing.end);
-        if self.said_goodbye || replaced || !self.shared.settings.has_control_events() {
-            return Step::End;
-        }
-        self.said_goodbye = true;
-        self.mark(&state.log, closing.applied.max(self.subscription.told()))
+        !called && self.reading.subscription.is_at(state.log.end())
     }
 
     fn keep_alive(&mut self, state: &mut State, now: u64) -> Step {
         let applied = state.log.applied();
+        let talks = reading::talks(state, &self.shared.settings, self.slot);
         let entry = state.entry_mut(self.slot);
         let heartbeat = std::mem::take(&mut entry.wants_heartbeat);
-        let mark = std::mem::take(&mut entry.wants_mark) && self.subscription.told() < applied;
+        let mark = std::mem::take(&mut entry.wants_mark)
+            && talks
+            && self.reading.subscription.told() < applied;
         if mark || heartbeat {
             state.progress(self.slot, now);
         }
         match (mark, heartbeat) {
-            (true, _) => self.mark(&state.log, applied),
+            (true, _) => Step::Bytes(self.reading.subscription.mark(&state.log, applied).into()),
             (false, true) => Step::Bytes(Bytes::from_static(HEARTBEAT)),
             (false, false) => Step::Wait,
         }
-    }
-
-    fn mark(&mut self, log: &Log, applied: u64) -> Step {
-        self.subscription.tell(applied);
-        Step::Bytes(control::mark(log.position(applied)).into())
     }
 }
 
@@ -403,19 +329,6 @@ type WakerKey = (usize, usize);
 
 fn waker_key(waker: &Waker) -> WakerKey {
     (waker.data().addr(), std::ptr::from_ref(waker.vtable()).addr())
-}
-
-enum Gathered {
-    Events(Bytes, u64),
-    Budget,
-    Gap(Gap),
-    Nothing,
-}
-
-fn reader(state: &State, slot: u32) -> Reader<'_> {
-    let entry = state.entry(slot);
-    let shared = &state.audiences[entry.audience()];
-    Reader { audience: &shared.audience, walk: shared.walk(entry.direct()) }
 }
 
 impl Stream for Connection {

@@ -46,8 +46,18 @@
 //! - `json` (default): [`Event::json`].
 //! - `axum`: [`SseRequest`] as an extractor.
 //! - `patterns`: [`Selector::url_pattern`](Selector), which needs some thirty crates more.
+//! - `serve`: [`serve`](serve()), a server that writes events to sockets itself.
 //! - `test-util`: the module `test`, with a client on any tower service, an engine that misbehaves
 //!   on demand, and the conformance suite of engines.
+
+#![cfg_attr(
+    not(feature = "serve"),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "what only shards use is little, and always compiled"
+    )
+)]
 
 pub mod limits;
 pub mod wire;
@@ -60,6 +70,8 @@ mod log;
 mod manager;
 mod random;
 mod selector;
+#[cfg(feature = "serve")]
+mod serve;
 mod subscription;
 mod sync;
 #[cfg(feature = "test-util")]
@@ -86,6 +98,8 @@ pub use manager::{
 #[cfg(feature = "patterns")]
 pub use selector::UrlPattern;
 pub use selector::{InvalidSelector, InvalidTopic, OneOrMany, Selector, Topic, UriTemplate};
+#[cfg(feature = "serve")]
+pub use serve::{App, Capacity, Serve, bind_shared, serve};
 pub use subscription::Start;
 pub use wire::{
     ConnectionId, Epoch, Event, EventId, EventName, Field, InvalidConnectionId, InvalidEvent,

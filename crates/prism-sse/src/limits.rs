@@ -152,5 +152,84 @@ pub(crate) const FRAME_BYTES: usize = 16 * 1024;
 /// Records a reader looks at before it lets others go on.
 pub(crate) const READ_BUDGET: usize = 1024;
 
+/// Bytes a connection that is handed to a delivery shard may send before it is closed. Nobody reads
+/// them; a reader of an event stream has nothing to say.
+pub(crate) const IGNORED_INPUT_BYTES: u32 = 16 * 1024;
+
+/// Members of a group that a shard writes to before it looks at its sockets again.
+pub(crate) const PASS_SLICE: usize = 256;
+
+/// Connections, groups and timers of each kind that a shard looks at before its sockets.
+pub(crate) const SHARD_TURN: usize = 64;
+
+/// Writes to one connection on its own way before others have their turn.
+pub(crate) const STEPS_PER_TURN: usize = 4;
+
+/// Bytes of half-written events that all shards together keep for readers that stopped reading.
+/// Beyond it the reader that took nothing for the longest time is closed.
+/// Setting: [`Serve::pinned_bytes`](crate::Serve::pinned_bytes).
+#[cfg(feature = "serve")]
+pub const PINNED_BYTES: usize = 64 * 1024 * 1024;
+
+/// Bytes the system may hold for a connection that was handed over, as it counts them: it doubles
+/// this for its own bookkeeping.
+#[cfg(feature = "serve")]
+pub const SEND_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Bytes the system takes that it cannot send at once.
+#[cfg(feature = "serve")]
+pub const UNSENT_BYTES: usize = 16 * 1024;
+
+/// Time after which the system gives up a reader that acknowledges nothing.
+#[cfg(feature = "serve")]
+pub const USER_TIMEOUT: Duration = Duration::from_secs(25);
+
+/// Longest head of a request, in bytes.
+/// Setting: [`Serve::max_head_bytes`](crate::Serve::max_head_bytes).
+#[cfg(feature = "serve")]
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// Time for a request's head to arrive.
+/// Setting: [`Serve::header_timeout`](crate::Serve::header_timeout).
+#[cfg(feature = "serve")]
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Time over which streams are ended at a graceful shutdown.
+/// Setting: [`Serve::drain`](crate::Serve::drain).
+#[cfg(feature = "serve")]
+pub const DRAIN: Duration = Duration::from_secs(5);
+
+/// Connections that wait to be accepted, as far as the system allows.
+#[cfg(feature = "serve")]
+pub(crate) const BACKLOG: i32 = 4096;
+
+/// Events of sockets that a shard takes from the system at once.
+#[cfg(feature = "serve")]
+pub(crate) const SHARD_EVENTS: usize = 1024;
+
+/// Bytes of a connection's first read, in which most heads fit.
+#[cfg(feature = "serve")]
+pub(crate) const FIRST_READ_BYTES: usize = 2048;
+
+/// Requests at once on one connection of HTTP/2.
+#[cfg(feature = "serve")]
+pub(crate) const HTTP2_STREAMS: u32 = 200;
+
+/// Time after the drain's window in which the last connections may end by themselves.
+#[cfg(feature = "serve")]
+pub(crate) const DRAIN_GRACE: Duration = Duration::from_secs(1);
+
+/// Bytes of our own that a reader costs that stopped reading, its log and its event not included.
+#[cfg(feature = "serve")]
+pub(crate) const STALLED_READER_BYTES: usize = 1024;
+
+/// Open files left for others when the number of connections is not set.
+#[cfg(feature = "serve")]
+pub(crate) const RESERVED_FILES: u64 = 64;
+
+/// Pause of the accept loop when the system has no more files, or all connections are taken.
+#[cfg(feature = "serve")]
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
 /// Readers woken between two looks at the lock.
 pub(crate) const WAKE_BATCH: usize = 256;

@@ -8,6 +8,7 @@ mod builder;
 mod driver;
 mod hooks;
 mod keys;
+mod shards;
 mod shared;
 mod state;
 mod timers;
@@ -16,16 +17,20 @@ use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use crate::engine::{EngineError, Publication, Receipt, Target};
 use crate::selector::{InvalidTopic, OneOrMany, Topic};
-use crate::wire::{ConnectionId, Event};
+use crate::wire::{ConnectionId, Event, Position};
 
+pub(crate) use audiences::AudienceKey;
 pub(crate) use builder::Settings;
 pub use builder::{InvalidSetting, ManagerBuilder, OnLag};
 pub(crate) use hooks::{connected, disconnected};
+pub(crate) use shards::{Calls, ShardKey};
 pub(crate) use shared::Shared;
 pub(crate) use state::{Closing, Ended, State};
+pub(crate) use timers::Timers;
 
 /// Tracks connections and hands events to them.
 ///
@@ -117,10 +122,14 @@ impl Manager {
 
     /// Ends a connection after what is due for it. `false` if there is no such connection.
     pub fn remove_connection(&self, id: ConnectionId) -> bool {
+        self.end(id, CloseReason::Removed)
+    }
+
+    fn end(&self, id: ConnectionId, reason: CloseReason) -> bool {
         let ended = {
             let mut state = self.shared.lock();
             let slot = state.find(id);
-            slot.and_then(|slot| state.close(slot, CloseReason::Removed))
+            slot.and_then(|slot| state.close(slot, reason))
         };
         let removed = ended.is_some();
         self.shared.wake();
@@ -186,11 +195,23 @@ impl Manager {
             topics: state.log.topics().len(),
             records: state.log.len(),
             bytes: state.log.bytes(),
+            oldest: state
+                .log
+                .oldest_at()
+                .map(|at| Duration::from_millis(self.shared.now().saturating_sub(at))),
             connected: state.counts.connected,
             published: state.counts.published,
-            delivered: state.counts.delivered,
+            delivered: self.shared.delivered(),
             gaps: state.counts.gaps,
         }
+    }
+
+    /// The place up to which the order is known here; `None` while there is no order, or nothing in
+    /// it.
+    pub fn position(&self) -> Option<Position> {
+        let state = self.shared.lock();
+        let applied = state.log.applied();
+        state.log.position(applied).filter(|_| applied > 0)
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -267,7 +288,14 @@ impl ConnectionRef {
     /// Ends the connection; see [`Manager::remove_connection`].
     pub fn remove(&self) -> bool {
         let shared = self.shared.upgrade();
-        shared.is_some_and(|shared| Manager::from_shared(shared).remove_connection(self.id))
+        shared.is_some_and(|shared| Manager::from_shared(shared).end(self.id, CloseReason::Removed))
+    }
+
+    /// Ends the connection because its server ends.
+    pub(crate) fn shut_down(&self) {
+        if let Some(shared) = self.shared.upgrade() {
+            Manager::from_shared(shared).end(self.id, CloseReason::Shutdown);
+        }
     }
 }
 
@@ -328,6 +356,8 @@ pub struct Stats {
     pub records: usize,
     /// Bytes the log holds, bookkeeping included.
     pub bytes: usize,
+    /// Age of the oldest record.
+    pub oldest: Option<Duration>,
     /// Connections that began.
     pub connected: u64,
     /// Events that got a place in the order.

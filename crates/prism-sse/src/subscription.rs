@@ -8,6 +8,7 @@
 use crate::audience::Audience;
 use crate::limits;
 use crate::log::{EVERYONE, Gap, Log, Record, TopicKey, Walk};
+use crate::wire::EARLIEST;
 
 /// Where a subscription begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -76,12 +77,20 @@ impl Subscription {
             Start::Latest => (Self { newest_only: true, ..oldest }, None),
             Start::After(id) => {
                 let found = log.resolve(id).and_then(|seq| {
+                    if !reader.may_know(log, id, seq) {
+                        return Err(Gap::Unknown);
+                    }
                     let next = log.seek(seq, reader.walk).ok_or(Gap::Expired)?;
                     Ok(Self { next, told: seq, ..now })
                 });
                 found.map_or_else(|gap| (oldest, Some(gap)), |resumed| (resumed, None))
             }
         }
+    }
+
+    /// A subscription that was told everything up to `told` and reads on from index `next`.
+    pub(crate) fn standing(next: u64, told: u64) -> Self {
+        Self { next, told, since: next, counted: 0, waiting: 0, newest_only: false }
     }
 
     /// Reads one record before index `until`, looking at no more records than `budget` has.
@@ -205,6 +214,16 @@ impl Subscription {
         self.next >= end
     }
 
+    /// Goes to index `next`, before which there is nothing for the reader.
+    pub(crate) fn go_to(&mut self, next: u64) {
+        self.next = next;
+    }
+
+    /// Index of the record it looks at next.
+    pub(crate) fn next(&self) -> u64 {
+        self.next
+    }
+
     /// Sequence number of the last place the reader was told.
     pub(crate) fn told(&self) -> u64 {
         self.told
@@ -245,6 +264,15 @@ impl Reader<'_> {
     fn selects(&self, log: &Log, topic: TopicKey) -> bool {
         self.walk.topics.is_none_or(|keys| keys.contains(&topic))
             || log.is_chosen(topic, self.walk.patterns)
+    }
+
+    /// Whether the reader may be told that there is an event with this id. An id of ours says
+    /// nothing about the event; one that its publisher chose might.
+    fn may_know(&self, log: &Log, id: &str, seq: u64) -> bool {
+        let is_ours = id.starts_with('#') || id == EARLIEST;
+        let is_open =
+            |record: &Record| !record.private || self.audience.is_granted(log.names(record));
+        is_ours || log.find(seq).is_none_or(is_open)
     }
 
     /// Whether the reader may read a record that it selects.

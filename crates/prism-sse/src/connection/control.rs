@@ -17,6 +17,7 @@ const MARK: EventName = EventName::from_static("prism.mark");
 const GAP: EventName = EventName::from_static("prism.gap");
 
 /// The first bytes of a stream. There are always some, so that the response is seen to begin.
+/// `talks` says whether they are an event.
 pub(super) fn opening(
     settings: &Settings,
     log: &Log,
@@ -24,10 +25,11 @@ pub(super) fn opening(
     told: u64,
     gap: Option<Gap>,
     start: &Start,
+    talks: bool,
 ) -> Vec<u8> {
     let mut bytes = Vec::new();
     let retry_ms = settings.retry_ms(id.jitter());
-    if !settings.has_control_events() {
+    if !talks {
         retry_line(retry_ms, &mut bytes);
         return bytes;
     }
@@ -62,10 +64,17 @@ pub(super) fn gap(
     bytes
 }
 
-/// Says that nothing is missing up to `position`.
-pub(super) fn mark(position: Option<Position>) -> Vec<u8> {
+/// Says that nothing is missing up to `position`, and perhaps when to come back.
+pub(super) fn mark(position: Option<Position>, retry_ms: Option<u32>) -> Vec<u8> {
     let mut bytes = Vec::new();
-    block(&Event::control(MARK, None, String::new()), position, &mut bytes);
+    block(&Event::control(MARK, retry_ms, String::new()), position, &mut bytes);
+    bytes
+}
+
+/// Says when to come back, in a stream that has no marks.
+pub(super) fn retry(retry_ms: u32) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    retry_line(retry_ms, &mut bytes);
     bytes
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Weak};
+use std::task::Waker;
 
 use super::{Ack, AckError, Answer, Completion, Durability, Publication};
 use crate::wire::Epoch;
@@ -57,7 +58,7 @@ impl Follower {
     fn with(&self, act: impl FnOnce(&dyn Apply) -> Wakes) -> Wakes {
         let Some(apply) = self.apply.upgrade() else { return Wakes::default() };
         let mut wakes = act(&*apply);
-        wakes.readers_of = Some(apply);
+        wakes.readers_of = wakes.bodies.then_some(apply);
         wakes
     }
 }
@@ -67,6 +68,10 @@ impl Follower {
 #[must_use = "readers wait until `wake` is called"]
 pub struct Wakes {
     readers_of: Option<Arc<dyn Apply>>,
+    /// Readers that are polled have something to do.
+    bodies: bool,
+    /// Shards that have something to do.
+    shards: Vec<Waker>,
     answers: Vec<(Answer, Result<Ack, AckError>)>,
 }
 
@@ -76,6 +81,7 @@ impl Wakes {
         for (answer, result) in self.answers {
             answer.send(result);
         }
+        self.shards.into_iter().for_each(Waker::wake);
         if let Some(apply) = self.readers_of {
             apply.wake_readers();
         }
@@ -84,12 +90,20 @@ impl Wakes {
     /// Both at once, so that a batch wakes its readers a single time.
     pub fn and(mut self, other: Self) -> Self {
         self.answers.extend(other.answers);
+        self.shards.extend(other.shards);
+        self.bodies |= other.bodies;
         self.readers_of = other.readers_of.or(self.readers_of);
         self
     }
 
     pub(crate) fn answer(answer: Answer, result: Result<Ack, AckError>) -> Self {
-        Self { readers_of: None, answers: vec![(answer, result)] }
+        Self { answers: vec![(answer, result)], ..Self::default() }
+    }
+
+    /// Says whether readers that are polled have something to do, and which shards do.
+    pub(crate) fn readers(&mut self, bodies: bool, shards: &mut Vec<Waker>) {
+        self.bodies |= bodies;
+        self.shards.append(shards);
     }
 
     pub(crate) fn push(&mut self, answer: Answer, result: Result<Ack, AckError>) {

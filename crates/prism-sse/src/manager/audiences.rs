@@ -7,6 +7,7 @@ use std::task::Waker;
 
 use slab::Slab;
 
+use super::shards::ShardKey;
 use crate::audience::Audience;
 use crate::log::{EVERYONE, Log, PatternKey, Record, TopicKey, Walk};
 use crate::selector::Selector;
@@ -30,6 +31,8 @@ pub(crate) struct Shared {
     keys: Box<[TopicKey]>,
     patterns: Box<[PatternKey]>,
     pub(crate) members: Vec<Member>,
+    /// Shards that have members of their own.
+    posts: Vec<Post>,
     /// Members that are not closing.
     pub(crate) open: usize,
     /// Members below this place are still to be woken in the pass that is under way.
@@ -48,6 +51,15 @@ pub(crate) struct Member {
     pub(crate) connection: u32,
     /// Since when something waits for it, in milliseconds; `None` if nothing does.
     pub(crate) due_since: Option<NonZeroU64>,
+}
+
+/// The members that one shard looks after.
+#[derive(Debug)]
+struct Post {
+    shard: ShardKey,
+    members: u32,
+    /// The shard was called for them and has not taken the call yet.
+    called: bool,
 }
 
 impl Member {
@@ -76,14 +88,36 @@ impl Shared {
         Walk { topics, patterns: &self.patterns, private, direct }
     }
 
-    /// Says that something came for all members. `true` if a pass begins with it.
+    /// The shards that are to be called because something came for all members.
+    pub(crate) fn call_shards(&mut self) -> impl Iterator<Item = ShardKey> {
+        let uncalled = self.posts.iter_mut().filter(|post| !post.called);
+        uncalled.map(|post| {
+            post.called = true;
+            post.shard
+        })
+    }
+
+    /// Says that the shard took the call.
+    pub(crate) fn take_call(&mut self, shard: ShardKey) {
+        if let Some(post) = self.posts.iter_mut().find(|post| post.shard == shard) {
+            post.called = false;
+        }
+    }
+
+    /// Whether the shard is to be called, or was and has not come.
+    pub(crate) fn is_called(&self, shard: ShardKey) -> bool {
+        self.posts.iter().any(|post| post.shard == shard && post.called)
+    }
+
+    /// Says that something came for all members. `true` if a pass of those without a shard begins
+    /// with it.
     pub(crate) fn begin_pass(&mut self) -> bool {
         if self.due > 0 {
             self.again = true;
             return false;
         }
         self.due = self.members.len();
-        true
+        self.is_due()
     }
 
     /// The next members of the pass, at most `most`.
@@ -122,6 +156,7 @@ impl Audiences {
             keys,
             patterns,
             members,
+            posts: Vec::new(),
             open: 0,
             due: 0,
             again: false,
@@ -153,10 +188,29 @@ impl Audiences {
         let left = shared.members.swap_remove(place as usize);
         shared.due = shared.due.min(shared.members.len());
         let moved = shared.members.get(place as usize).map(|member| member.connection);
-        if shared.members.is_empty() {
-            self.remove(key, log);
-        }
+        self.remove_unused(key, log);
         (moved, left.waker)
+    }
+
+    /// Adds a member that the shard looks after.
+    pub(crate) fn join_shard(&mut self, key: AudienceKey, shard: ShardKey) {
+        let posts = &mut self[key].posts;
+        match posts.iter_mut().find(|post| post.shard == shard) {
+            Some(post) => post.members += 1,
+            None => posts.push(Post { shard, members: 1, called: false }),
+        }
+    }
+
+    /// Removes a member that the shard looks after. The audience is dropped with its last member.
+    pub(crate) fn leave_shard(&mut self, key: AudienceKey, shard: ShardKey, log: &mut Log) {
+        let posts = &mut self[key].posts;
+        if let Some(place) = posts.iter().position(|post| post.shard == shard) {
+            posts[place].members -= 1;
+            if posts[place].members == 0 {
+                posts.swap_remove(place);
+            }
+        }
+        self.remove_unused(key, log);
     }
 
     /// Calls `found` for each audience that `record`, appended at `index`, is for. The log knows
@@ -195,7 +249,10 @@ impl Audiences {
         self.slots.len()
     }
 
-    fn remove(&mut self, key: AudienceKey, log: &mut Log) {
+    fn remove_unused(&mut self, key: AudienceKey, log: &mut Log) {
+        if !self[key].members.is_empty() || !self[key].posts.is_empty() {
+            return;
+        }
         let shared = self.slots.remove(key as usize);
         self.by_value.remove(&shared.audience);
         self.any.remove(&key);

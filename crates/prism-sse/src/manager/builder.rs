@@ -9,7 +9,7 @@ use super::{CloseReason, ConnectionRef, Manager};
 use crate::engine::{Engine, Memory};
 use crate::limits;
 use crate::log::Retention;
-use crate::wire::{ConnectionId, whole_millis};
+use crate::wire::whole_millis;
 
 /// What happens to a reader that makes progress too slowly.
 ///
@@ -268,20 +268,20 @@ impl Settings {
         base.saturating_add(part(u64::from(base) / 2, jitter) as u32).min(limits::RETRY_MS_MAX)
     }
 
-    pub(super) fn heartbeat_at(&self, id: ConnectionId, spoke: u64) -> Option<u64> {
+    pub(crate) fn heartbeat_at(&self, jitter: u32, spoke: u64) -> Option<u64> {
         let every = millis(self.heartbeat?);
-        Some(spoke.saturating_add(every).saturating_add(part(every / 16, id.jitter())))
+        Some(spoke.saturating_add(every).saturating_add(part(every / 16, jitter)))
     }
 
-    pub(super) fn mark_at(&self, marked: u64) -> Option<u64> {
+    pub(crate) fn mark_at(&self, marked: u64) -> Option<u64> {
         let age = self.history.as_ref().filter(|_| self.control_events)?.max_age();
         let every = (age / 4).min(limits::MARK_INTERVAL_MAX).max(limits::TICK);
         Some(marked.saturating_add(millis(every)))
     }
 
-    pub(super) fn ends_at(&self, id: ConnectionId, born: u64) -> Option<u64> {
+    pub(crate) fn ends_at(&self, jitter: u32, born: u64) -> Option<u64> {
         let age = millis(self.max_age?);
-        Some(born.saturating_add(age - part(age / 10, id.jitter())))
+        Some(born.saturating_add(age - part(age / 10, jitter)))
     }
 
     fn check(&self) -> Result<(), InvalidSetting> {

@@ -116,7 +116,12 @@ impl Shared {
         let now = self.now();
         let mut wakers = Vec::new();
         let mut ended = Vec::new();
-        let turn = self.lock().turn(now, &self.settings, &mut wakers, &mut ended);
+        let turn = {
+            let mut state = self.lock();
+            let turn = state.turn(now, &self.settings, &mut wakers, &mut ended);
+            wakers.append(&mut state.take_called());
+            turn
+        };
         wakers.into_iter().for_each(Waker::wake);
         hooks::disconnected(&self.settings.hooks, self, ended);
         turn
@@ -177,8 +182,9 @@ impl State {
                 if !std::mem::take(&mut entry.queued) {
                     return 1;
                 }
-                let member = &mut self.audiences[entry.audience].members[entry.member as usize];
-                wakers.extend(member.take_due(now));
+                if let Some(member) = self.member_mut(slot) {
+                    wakers.extend(member.take_due(now));
+                }
                 1
             }
         }
@@ -197,17 +203,21 @@ impl State {
         if entry.timer != tick as u32 || entry.closing.is_some() {
             return;
         }
-        let due_since = self.audiences[entry.audience].members[entry.member as usize].due_since;
+        // A shard looks after its connections itself.
+        let Some(member) = self.member_mut(slot) else { return };
+        let due_since = member.due_since;
+        let entry = &mut self.connections[slot as usize];
         let stall = limits::STALL.as_millis() as u64;
         if due_since.is_some_and(|since| now.saturating_sub(since.get()) >= stall) {
             ended.extend(self.close(slot, CloseReason::Stalled));
             return;
         }
-        if settings.ends_at(entry.id, entry.born).is_some_and(|end| end <= now) {
+        if settings.ends_at(entry.id.jitter(), entry.born).is_some_and(|end| end <= now) {
             ended.extend(self.close(slot, CloseReason::MaxAge));
             return;
         }
-        let heartbeat = settings.heartbeat_at(entry.id, entry.spoke).is_some_and(|at| at <= now);
+        let heartbeat =
+            settings.heartbeat_at(entry.id.jitter(), entry.spoke).is_some_and(|at| at <= now);
         let mark = settings.mark_at(entry.marked).is_some_and(|at| at <= now);
         if mark {
             entry.marked = now;
@@ -224,9 +234,9 @@ impl State {
         let entry = &mut self.connections[slot as usize];
         let heartbeat = if entry.wants_heartbeat { now } else { entry.spoke };
         let next = [
-            settings.heartbeat_at(entry.id, heartbeat),
+            settings.heartbeat_at(entry.id.jitter(), heartbeat),
             settings.mark_at(entry.marked),
-            settings.ends_at(entry.id, entry.born),
+            settings.ends_at(entry.id.jitter(), entry.born),
         ];
         let look = now + limits::LOOK.as_millis() as u64;
         let next = next.into_iter().flatten().fold(look, u64::min).max(now + 1);

@@ -1,7 +1,8 @@
 //! What all handles of one manager share.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64 as Count, Ordering};
 use std::sync::{Arc, PoisonError, Weak};
+use std::task::Waker;
 
 use tokio::time::Instant;
 
@@ -25,6 +26,8 @@ pub(crate) struct Shared {
     digests: Digests,
     state: Mutex<State>,
     changes: Arc<AtomicU64>,
+    /// Events handed to connections; a mere count, which models need not know.
+    delivered: Count,
     began: Instant,
     this: Weak<Self>,
 }
@@ -37,6 +40,7 @@ impl Shared {
             state: Mutex::new(state),
             settings,
             driver: Driver::default(),
+            delivered: Count::new(0),
             engine,
             digests: Digests::default(),
             began: Instant::now(),
@@ -72,9 +76,21 @@ impl Shared {
         }
     }
 
-    /// Wakes the readers that became due.
+    /// Wakes the readers that became due, and the shards that were called.
     pub(crate) fn wake(&self) {
+        let called = self.lock().take_called();
+        called.into_iter().for_each(Waker::wake);
         self.driver.wake(self);
+    }
+
+    /// Counts events that were handed to connections.
+    pub(crate) fn count_delivered(&self, events: u64) {
+        self.delivered.fetch_add(events, Ordering::Relaxed);
+    }
+
+    /// Events that were handed to connections.
+    pub(super) fn delivered(&self) -> u64 {
+        self.delivered.load(Ordering::Relaxed)
     }
 
     pub(super) fn handle(&self) -> Weak<Self> {
@@ -140,7 +156,7 @@ impl Apply for Shared {
     }
 
     fn wake_readers(self: Arc<Self>) {
-        self.wake();
+        self.driver.wake(&self);
     }
 }
 

@@ -11,9 +11,10 @@ use std::task::Waker;
 
 use slab::Slab;
 
-use super::audiences::{AudienceKey, Audiences};
+use super::audiences::{AudienceKey, Audiences, Member};
 use super::builder::Settings;
 use super::keys::{Begun, Keyed, Keys};
+use super::shards::{Calls, ShardKey, Shards};
 use super::timers::Timers;
 use super::{CloseReason, PublishError};
 use crate::audience::Audience;
@@ -31,6 +32,7 @@ pub(crate) struct State {
     open: usize,
     pub(super) due: VecDeque<Due>,
     pub(super) timers: Timers,
+    shards: Shards,
     /// Answers to publications the engine acknowledged before they were applied here.
     unapplied: BTreeMap<u64, Vec<(Answer, Durability)>>,
     closed: bool,
@@ -45,7 +47,6 @@ pub(crate) struct State {
 pub(crate) struct Counts {
     pub(crate) connected: u64,
     pub(crate) published: u64,
-    pub(crate) delivered: u64,
     pub(crate) gaps: u64,
 }
 
@@ -54,8 +55,7 @@ pub(crate) struct Counts {
 pub(crate) struct Entry {
     pub(super) id: ConnectionId,
     pub(super) audience: AudienceKey,
-    /// Its place among the audience's members.
-    pub(super) member: u32,
+    pub(super) keeper: Keeper,
     /// The nameless topic of what is sent to it alone, once something was.
     direct: Option<TopicKey>,
     state: Option<Arc<dyn Any + Send + Sync>>,
@@ -73,6 +73,15 @@ pub(crate) struct Entry {
     pub(crate) wants_mark: bool,
     /// Boxed, because most connections are not closing.
     pub(super) closing: Option<Box<Closing>>,
+}
+
+/// Who looks after a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Keeper {
+    /// Whoever polls it: it has this place among the audience's members.
+    Body { member: u32 },
+    /// A shard, which knows it by its own key.
+    Shard { shard: ShardKey, key: u32 },
 }
 
 /// A connection that ends once it has delivered what was there when its end was decided.
@@ -110,6 +119,7 @@ impl State {
             open: 0,
             due: VecDeque::new(),
             timers: Timers::default(),
+            shards: Shards::default(),
             unapplied: BTreeMap::new(),
             closed: false,
             changes: Arc::default(),
@@ -152,19 +162,22 @@ impl State {
             offset: 0,
         };
         self.log.choose(&record.topics);
-        let due = &mut self.due;
+        let (due, shards) = (&mut self.due, &mut self.shards);
         let mut receivers = 0;
         self.audiences.matching(self.log.end(), &record, &self.log, |key, shared| {
             receivers += shared.open;
             if shared.begin_pass() {
                 due.push_back(Due::Audience(key));
             }
+            shared.call_shards().for_each(|shard| shards.call_for_audience(shard, key));
         });
         record.receivers = u32::try_from(receivers).unwrap_or(u32::MAX);
         self.counts.published += 1;
+        let nothing_aged = self.log.expires().is_none();
         self.log.append(record);
         self.changed();
         self.answer_up_to(seq, &mut wakes);
+        self.hand_out(nothing_aged, &mut wakes);
         wakes
     }
 
@@ -182,6 +195,7 @@ impl State {
         };
         let entry = &mut self.connections[slot as usize];
         let topic = *entry.direct.get_or_insert_with(|| self.log.topics_mut().unnamed());
+        let nothing_aged = self.log.expires().is_none();
         self.log.append(Record {
             index: 0,
             seq,
@@ -196,7 +210,9 @@ impl State {
             offset: 0,
         });
         self.make_due(slot);
-        Wakes::answer(answer, self.ack(seq, Durability::Memory, 1))
+        let mut wakes = Wakes::answer(answer, self.ack(seq, Durability::Memory, 1));
+        self.hand_out(nothing_aged, &mut wakes);
+        wakes
     }
 
     /// Answers a publication, or keeps the answer until this node has applied it.
@@ -221,6 +237,7 @@ impl State {
                 wakes.push(answer, Err(AckError::Unknown));
             }
             self.make_everyone_due();
+            self.hand_out(false, &mut wakes);
         }
         wakes
     }
@@ -242,6 +259,12 @@ impl State {
     fn ack_of(&self, seq: u64, durability: Durability) -> Result<Ack, AckError> {
         let receivers = self.log.find(seq).map_or(0, |record| record.receivers as usize);
         self.ack(seq, durability, receivers)
+    }
+
+    /// Says in `wakes` who has something to do: readers, or the driver because what is kept has
+    /// begun to age.
+    fn hand_out(&mut self, ages: bool, wakes: &mut Wakes) {
+        wakes.readers(ages || !self.due.is_empty(), &mut self.shards.called);
     }
 
     fn answer_up_to(&mut self, seq: u64, wakes: &mut Wakes) {
@@ -278,7 +301,7 @@ impl State {
         self.connections.insert(Entry {
             id,
             audience,
-            member,
+            keeper: Keeper::Body { member },
             direct: None,
             state,
             born: now,
@@ -307,11 +330,69 @@ impl State {
         if let Some(topic) = entry.direct {
             self.log.topics_mut().release(topic);
         }
-        let (moved, waker) = self.audiences.leave(entry.audience, entry.member, &mut self.log);
-        if let Some(moved) = moved {
-            self.connections[moved as usize].member = entry.member;
-        }
+        let waker = match entry.keeper {
+            Keeper::Body { member } => self.leave(entry.audience, member),
+            Keeper::Shard { shard, .. } => {
+                self.audiences.leave_shard(entry.audience, shard, &mut self.log);
+                None
+            }
+        };
         (ended, (waker, entry))
+    }
+
+    fn leave(&mut self, audience: AudienceKey, member: u32) -> Option<Waker> {
+        let (moved, waker) = self.audiences.leave(audience, member, &mut self.log);
+        if let Some(moved) = moved {
+            self.connections[moved as usize].keeper = Keeper::Body { member };
+        }
+        waker
+    }
+
+    /// Adds a shard that is woken through `waker`.
+    pub(crate) fn add_shard(&mut self, waker: Waker) -> ShardKey {
+        self.shards.insert(waker)
+    }
+
+    /// Forgets a shard that has no connections any more, and hands out its waker.
+    pub(crate) fn remove_shard(&mut self, shard: ShardKey) -> Option<Waker> {
+        self.shards.remove(shard)
+    }
+
+    /// Gives a connection that was polled until now to a shard, which knows it by `key`. A waker
+    /// that is not needed any more is handed out.
+    pub(crate) fn adopt(&mut self, slot: u32, shard: ShardKey, key: u32) -> Option<Waker> {
+        let entry = &mut self.connections[slot as usize];
+        let audience = entry.audience;
+        let Keeper::Body { member } = entry.keeper else { return None };
+        entry.keeper = Keeper::Shard { shard, key };
+        // Its wake-up is forgotten with its waker; a shard looks at what it adopts.
+        entry.queued = false;
+        self.audiences.join_shard(audience, shard);
+        self.leave(audience, member)
+    }
+
+    /// Takes what the shard was called for, in exchange for `empty`. Connections are named by the
+    /// shard's own keys.
+    pub(crate) fn take_calls(&mut self, shard: ShardKey, empty: &mut Calls) {
+        self.shards.take(shard, empty);
+        for &key in &empty.audiences {
+            if let Some(shared) = self.audiences.get_mut(key) {
+                shared.take_call(shard);
+            }
+        }
+        let connections = &mut self.connections;
+        empty.connections.retain_mut(|named| {
+            // The slot may be another connection's by now.
+            let Some(entry) = connections.get_mut(*named as usize) else { return false };
+            let Keeper::Shard { shard: keeper, key } = entry.keeper else { return false };
+            *named = key;
+            keeper == shard && std::mem::take(&mut entry.queued)
+        });
+    }
+
+    /// Shards to wake, now that the lock is about to be released.
+    pub(crate) fn take_called(&mut self) -> Vec<Waker> {
+        std::mem::take(&mut self.shards.called)
     }
 
     /// Ends a connection. Only the first reason counts, and only it is answered.
@@ -393,8 +474,7 @@ impl State {
     ///
     /// A waker it replaces is handed out, because dropping it may run foreign code.
     pub(crate) fn wait(&mut self, slot: u32, waker: &Waker) -> Option<Waker> {
-        let entry = &self.connections[slot as usize];
-        let member = &mut self.audiences[entry.audience].members[entry.member as usize];
+        let member = self.member_mut(slot)?;
         member.due_since = None;
         match &member.waker {
             Some(known) if known.will_wake(waker) => None,
@@ -405,7 +485,15 @@ impl State {
     /// The waker that is kept for the connection.
     pub(crate) fn waker(&self, slot: u32) -> Option<&Waker> {
         let entry = &self.connections[slot as usize];
-        self.audiences[entry.audience].members[entry.member as usize].waker.as_ref()
+        let Keeper::Body { member } = entry.keeper else { return None };
+        self.audiences[entry.audience].members[member as usize].waker.as_ref()
+    }
+
+    /// What its audience knows of a connection that no shard looks after.
+    pub(super) fn member_mut(&mut self, slot: u32) -> Option<&mut Member> {
+        let entry = &self.connections[slot as usize];
+        let Keeper::Body { member } = entry.keeper else { return None };
+        Some(&mut self.audiences[entry.audience].members[member as usize])
     }
 
     /// Says that the connection took bytes just now.
@@ -413,8 +501,9 @@ impl State {
         let entry = &mut self.connections[slot as usize];
         entry.spoke = now;
         entry.wants_heartbeat = false;
-        let member = &mut self.audiences[entry.audience].members[entry.member as usize];
-        member.progress(now);
+        if let Some(member) = self.member_mut(slot) {
+            member.progress(now);
+        }
     }
 
     /// The counter of [`changed`](Self::changed).
@@ -427,12 +516,16 @@ impl State {
         self.changes.fetch_add(1, Ordering::Release);
     }
 
-    /// Lets the driver wake this connection.
+    /// Lets the driver wake this connection, or its shard look at it.
     pub(crate) fn make_due(&mut self, slot: u32) {
         self.changed();
         let entry = self.entry_mut(slot);
-        if !std::mem::replace(&mut entry.queued, true) {
-            self.due.push_back(Due::Connection(slot));
+        if std::mem::replace(&mut entry.queued, true) {
+            return;
+        }
+        match entry.keeper {
+            Keeper::Body { .. } => self.due.push_back(Due::Connection(slot)),
+            Keeper::Shard { shard, .. } => self.shards.call_for_connection(shard, slot),
         }
     }
 
@@ -442,6 +535,8 @@ impl State {
             if shared.begin_pass() {
                 self.due.push_back(Due::Audience(key));
             }
+            let shards = &mut self.shards;
+            shared.call_shards().for_each(|shard| shards.call_for_audience(shard, key));
         }
     }
 }

@@ -14,6 +14,12 @@ use super::{Event, Position};
 /// One line, not a block: a blank line after it makes some readers see an empty event.
 pub(crate) const HEARTBEAT: &[u8] = b":\n";
 
+/// The same, as a chunk.
+pub(crate) const HEARTBEAT_CHUNK: &[u8] = b"2\r\n:\n\r\n";
+
+/// What ends a body that was sent in chunks.
+pub(crate) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
 /// Longest chunk size line: sixteen hexadecimal digits, CR and LF.
 const CHUNK_HEAD_MAX: usize = 18;
 
@@ -31,13 +37,36 @@ impl Framed {
         let mut buffer = Buffer::with_capacity(CHUNK_HEAD_MAX + encoded_len(event) + 2);
         buffer.0.extend_from_slice(&[0; CHUNK_HEAD_MAX]);
         write_block(&mut buffer, event, position);
-        let len = buffer.0.len() - CHUNK_HEAD_MAX;
-        buffer.0.extend_from_slice(b"\r\n");
+        Self::frame(buffer.0)
+    }
+
+    /// `block` as a chunk.
+    pub(crate) fn from_block(block: &[u8]) -> Self {
+        let mut buffer = Vec::with_capacity(CHUNK_HEAD_MAX + block.len() + 2);
+        buffer.extend_from_slice(&[0; CHUNK_HEAD_MAX]);
+        buffer.extend_from_slice(block);
+        Self::frame(buffer)
+    }
+
+    /// Frames what follows the room for the chunk's size.
+    fn frame(mut buffer: Vec<u8>) -> Self {
+        let len = buffer.len() - CHUNK_HEAD_MAX;
+        buffer.extend_from_slice(b"\r\n");
 
         let size_line = format!("{len:x}\r\n");
         let start = CHUNK_HEAD_MAX - size_line.len();
-        buffer.0[start..CHUNK_HEAD_MAX].copy_from_slice(size_line.as_bytes());
-        Self { chunk: Bytes::from(buffer.0).slice(start..), head: size_line.len() as u8 }
+        buffer[start..CHUNK_HEAD_MAX].copy_from_slice(size_line.as_bytes());
+        Self { chunk: Bytes::from(buffer).slice(start..), head: size_line.len() as u8 }
+    }
+
+    /// The whole chunk, sharing its memory.
+    pub(crate) fn chunk(&self) -> Bytes {
+        self.chunk.clone()
+    }
+
+    /// The whole chunk, borrowed.
+    pub(crate) fn as_chunk(&self) -> &[u8] {
+        &self.chunk
     }
 
     /// The event's block, sharing the chunk's memory.

@@ -11,7 +11,7 @@ mod event;
 mod id;
 mod parse;
 
-pub(crate) use encode::{Framed, HEARTBEAT, block, retry_line};
+pub(crate) use encode::{Framed, HEARTBEAT, HEARTBEAT_CHUNK, LAST_CHUNK, block, retry_line};
 pub(crate) use event::whole_millis;
 pub use event::{Event, EventName, Field, InvalidEvent};
 pub(crate) use id::EARLIEST;

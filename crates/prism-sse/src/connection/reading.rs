@@ -1,0 +1,251 @@
+//! What a connection is given next, whoever writes it: a response body, or a delivery shard.
+//!
+//! One step looks at an end that was decided, at lag, and at the log, and answers with bytes or
+//! with what to do. It is taken under the manager's lock and writes nothing.
+
+use bytes::Bytes;
+
+use super::control;
+use crate::limits;
+use crate::log::{Gap, Log, TopicKey};
+use crate::manager::{AudienceKey, CloseReason, Closing, Ended, OnLag, Settings, State};
+use crate::subscription::{Read, Reader, Subscription};
+use crate::wire::Framed;
+
+/// How bytes are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// As they stand in the stream.
+    Block,
+    /// As chunks of HTTP/1.1 around them.
+    Chunk,
+}
+
+/// A subscription on its way to its end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reading {
+    pub(crate) subscription: Subscription,
+    /// The last mark was said; what follows is the end.
+    said_goodbye: bool,
+}
+
+/// What one look at the log gives.
+#[derive(Debug)]
+pub(crate) enum Step {
+    Events(Batch),
+    /// Something that the manager itself says, as a block.
+    Control(Vec<u8>),
+    End,
+    /// Nothing yet; another look is due.
+    Again,
+    /// Nothing more for now.
+    Wait,
+}
+
+/// Consecutive events, in one piece.
+#[derive(Clone, Debug)]
+pub(crate) struct Batch {
+    pub(crate) bytes: Bytes,
+    pub(crate) events: u32,
+    /// Where each event begins in `bytes`, and its index in the log; for chunks alone.
+    pub(crate) begins: Vec<(u32, u64)>,
+}
+
+/// What gathering found.
+pub(crate) enum Gathered {
+    Events(Batch),
+    Budget,
+    Gap(Gap),
+    Nothing,
+}
+
+impl Reading {
+    /// A reading that begins there. If the connection is over already, there is nothing to say.
+    pub(crate) fn new(subscription: Subscription, over: bool) -> Self {
+        Self { subscription, said_goodbye: over }
+    }
+
+    /// What comes next for the connection in `slot`.
+    pub(crate) fn step(
+        &mut self,
+        state: &mut State,
+        settings: &Settings,
+        slot: u32,
+        now: u64,
+        form: Form,
+        ended: &mut Option<Ended>,
+    ) -> Step {
+        let closing = state.entry(slot).closing();
+        let until = match closing {
+            Some(closing) if closing.reason.is_planned() => closing.end,
+            Some(_) => return Step::End,
+            None if self.lags(state, settings, slot, now) => {
+                return self.tell_gap(state, settings, slot, Gap::Lag, ended);
+            }
+            None => state.log.end(),
+        };
+        match gather(&mut self.subscription, &state.log, reader(state, slot), until, form) {
+            Gathered::Events(batch) => Step::Events(batch),
+            Gathered::Budget => Step::Again,
+            Gathered::Gap(gap) => self.tell_gap(state, settings, slot, gap, ended),
+            Gathered::Nothing => match closing {
+                Some(closing) => self.say_goodbye(state, settings, slot, closing),
+                None => Step::Wait,
+            },
+        }
+    }
+
+    fn lags(&mut self, state: &State, settings: &Settings, slot: u32, now: u64) -> bool {
+        let (bytes, age) = (settings.lag_bytes, settings.lag_age_ms());
+        self.subscription.lags(&state.log, reader(state, slot), now, bytes, age)
+    }
+
+    fn tell_gap(
+        &mut self,
+        state: &mut State,
+        settings: &Settings,
+        slot: u32,
+        gap: Gap,
+        ended: &mut Option<Ended>,
+    ) -> Step {
+        let log = &state.log;
+        let told = self.subscription.told();
+        // What cannot be told in the stream is told at the next connect.
+        let disconnects = gap == Gap::Lag && settings.on_lag() == OnLag::Disconnect;
+        let is_told = settings.tells_gaps() && reader(state, slot).audience.wants_control_events();
+        if disconnects || !is_told {
+            *ended = state.close(slot, CloseReason::Lagged);
+            return Step::End;
+        }
+        match (gap, settings.on_lag()) {
+            (Gap::Lag, OnLag::LatestPerTopic) => self.subscription.skip_to_newest(log),
+            (Gap::Lag, _) => self.subscription.skip_to_end(log),
+            _ => self.subscription.skip_to_oldest(log, reader(state, slot).walk),
+        }
+        // A place in an order that was replaced has no name any more.
+        let after = (gap != Gap::Epoch).then(|| log.position(told)).flatten();
+        let resumed_at = log.position(self.subscription.told());
+        state.counts.gaps += 1;
+        Step::Control(control::gap(settings, gap, after, resumed_at))
+    }
+
+    fn say_goodbye(
+        &mut self,
+        state: &State,
+        settings: &Settings,
+        slot: u32,
+        closing: Closing,
+    ) -> Step {
+        if std::mem::replace(&mut self.said_goodbye, true) {
+            return Step::End;
+        }
+        let jitter = state.entry(slot).id().jitter();
+        let retry = (closing.reason == CloseReason::Shutdown).then(|| settings.retry_ms(jitter));
+        // A place of an order that was replaced meanwhile must not be told as one of the new order.
+        if state.log.was_replaced(closing.end) || !talks(state, settings, slot) {
+            return retry.map_or(Step::End, |retry| Step::Control(control::retry(retry)));
+        }
+        let applied = closing.applied.max(self.subscription.told());
+        self.subscription.tell(applied);
+        Step::Control(control::mark(state.log.position(applied), retry))
+    }
+}
+
+/// Takes what is due before `until`: one event as it stands in the log, or several small ones
+/// joined.
+pub(crate) fn gather(
+    subscription: &mut Subscription,
+    log: &Log,
+    reader: Reader<'_>,
+    until: u64,
+    form: Form,
+) -> Gathered {
+    let mut budget = limits::READ_BUDGET;
+    let first = match subscription.read(log, reader, until, &mut budget) {
+        Read::Record(record) => record,
+        Read::AtEnd => return Gathered::Nothing,
+        Read::Budget => return Gathered::Budget,
+        Read::Gap(gap) => return Gathered::Gap(gap),
+    };
+    let mut events = 1;
+    let mut joined = Vec::new();
+    let mut begins = Vec::new();
+    if form == Form::Chunk {
+        begins.push((0, first.index));
+    }
+    loop {
+        let before = *subscription;
+        let read = subscription.read(log, reader, until, &mut budget);
+        let Read::Record(record) = read else { break };
+        let so_far = if events == 1 { form.of(&first.framed).len() } else { joined.len() };
+        let bytes = form.of(&record.framed);
+        if so_far + bytes.len() > limits::FRAME_BYTES {
+            *subscription = before;
+            break;
+        }
+        if events == 1 {
+            joined.extend_from_slice(form.of(&first.framed));
+        }
+        if form == Form::Chunk {
+            begins.push((so_far as u32, record.index));
+        }
+        joined.extend_from_slice(bytes);
+        events += 1;
+    }
+    let bytes = if events == 1 { form.shared(&first.framed) } else { joined.into() };
+    Gathered::Events(Batch { bytes, events, begins })
+}
+
+/// Whether the connection in this slot is told where it is.
+pub(super) fn talks(state: &State, settings: &Settings, slot: u32) -> bool {
+    settings.has_control_events() && reader(state, slot).audience.wants_control_events()
+}
+
+/// Who reads in this slot.
+pub(crate) fn reader(state: &State, slot: u32) -> Reader<'_> {
+    let entry = state.entry(slot);
+    reader_of(state, entry.audience(), entry.direct())
+}
+
+/// Who reads of this audience, and what is sent to a reader whose nameless topic is `direct`.
+pub(crate) fn reader_of(
+    state: &State,
+    audience: AudienceKey,
+    direct: Option<TopicKey>,
+) -> Reader<'_> {
+    let shared = &state.audiences[audience];
+    Reader { audience: &shared.audience, walk: shared.walk(direct) }
+}
+
+impl Form {
+    fn of(self, framed: &Framed) -> &[u8] {
+        match self {
+            Self::Block => framed.as_block(),
+            Self::Chunk => framed.as_chunk(),
+        }
+    }
+
+    fn shared(self, framed: &Framed) -> Bytes {
+        match self {
+            Self::Block => framed.block(),
+            Self::Chunk => framed.chunk(),
+        }
+    }
+}
+
+impl Subscription {
+    /// Says, as a block, that nothing is missing up to `applied`.
+    pub(crate) fn mark(&mut self, log: &Log, applied: u64) -> Vec<u8> {
+        self.tell(applied);
+        control::mark(log.position(applied), None)
+    }
+}
+
+impl Batch {
+    /// The part of it from the log's index `from` on.
+    pub(crate) fn from(&self, from: u64) -> Bytes {
+        let place = self.begins.partition_point(|&(_, index)| index < from);
+        let begin = self.begins.get(place).map_or(self.bytes.len(), |&(begin, _)| begin as usize);
+        self.bytes.slice(begin..)
+    }
+}

@@ -1,0 +1,116 @@
+//! The accept loop, and the end of a server.
+
+use std::io;
+use std::net::TcpStream;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+
+use super::app::Make;
+use super::exchange::Server;
+use super::open::{Held, Open};
+use super::shard::{self, Inbox, Order};
+use super::{Capacity, Settings, Signal, transport};
+use crate::limits;
+
+/// The shards' threads. Dropping them tells them to end at once.
+struct Shards {
+    inboxes: Vec<Arc<Inbox<TcpStream>>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Shards {
+    fn start(settings: &Settings) -> io::Result<Self> {
+        let count = settings.shards.or_else(|| std::thread::available_parallelism().ok());
+        let count = count.map_or(1, NonZeroUsize::get);
+        let mut shards = Self { inboxes: Vec::new(), threads: Vec::new() };
+        for number in 0..count {
+            let runtime = tokio::runtime::Handle::current();
+            let (inbox, thread) = shard::start(number, settings.pinned_bytes / count, runtime)?;
+            shards.inboxes.push(inbox);
+            shards.threads.push(thread);
+        }
+        Ok(shards)
+    }
+
+    fn order(&self, order: impl Fn() -> Order<TcpStream>) {
+        self.inboxes.iter().for_each(|inbox| inbox.order(order()));
+    }
+
+    /// Ends all threads, and waits for them.
+    async fn end(mut self) {
+        let threads = std::mem::take(&mut self.threads);
+        drop(self);
+        let join = || threads.into_iter().for_each(|thread| drop(thread.join()));
+        // A thread that panicked has said so; there is nothing more to end.
+        drop(tokio::task::spawn_blocking(join).await);
+    }
+}
+
+impl Drop for Shards {
+    fn drop(&mut self) {
+        self.order(|| Order::Stop);
+    }
+}
+
+/// Accepts until `signal`, then ends what is open.
+pub(super) async fn run<M: Make>(
+    listener: TcpListener,
+    mut make: M,
+    settings: Settings,
+    signal: Option<Signal>,
+) -> io::Result<()> {
+    transport::prepare(&listener)?;
+    let most = Capacity::of(settings.max_connections, settings.pinned_bytes).connections;
+    let shards = Shards::start(&settings)?;
+    let (end, ending) = watch::channel(false);
+    let server = Arc::new(Server::new(shards.inboxes.clone(), &settings, ending));
+    let open = Arc::new(Open::default());
+    let mut signal = signal.unwrap_or_else(|| Box::pin(std::future::pending()));
+    loop {
+        let full = open.count() >= most;
+        let accepted = tokio::select! {
+            biased;
+            () = &mut signal => break,
+            () = open.one_less(), if full => continue,
+            accepted = listener.accept(), if !full => accepted,
+        };
+        match accepted {
+            Ok((io, peer)) => {
+                let held = Held::new(&open);
+                // A service that cannot be made is as good as a connection that is closed.
+                let Ok(app) = make.make(peer).await else { continue };
+                tokio::spawn(Arc::clone(&server).exchange(io, app, held));
+            }
+            Err(error) if concerns_one_connection(&error) => {}
+            // There are no files, or no memory. Some connection may go meanwhile.
+            Err(_) => tokio::select! {
+                () = &mut signal => break,
+                () = sleep(limits::ACCEPT_PAUSE) => {}
+            },
+        }
+    }
+    drop(listener);
+    end.send_replace(true);
+    let window = settings.drain;
+    shards.order(|| Order::Drain(window));
+    let streams = Arc::clone(&server.streams);
+    let ended = async {
+        tokio::join!(streams.drain(window), open.none());
+    };
+    // What is left after the window and a moment more is cut off.
+    drop(timeout(window + limits::DRAIN_GRACE, ended).await);
+    drop(end);
+    shards.end().await;
+    Ok(())
+}
+
+/// Whether only the connection failed that was to be accepted.
+fn concerns_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}

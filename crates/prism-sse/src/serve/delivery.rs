@@ -1,0 +1,174 @@
+//! What a delivery shard does: a state machine over sockets, without a thread, a poll or a clock.
+//!
+//! Connections of one audience form a *group*. Those that have everything share the group's place
+//! in the log, so that a live connection is a socket and little else. When something comes, the
+//! group's next bytes are taken from the log once, and written to every member in a *pass*. A
+//! connection that cannot keep step, or that something happens to alone, leaves the group, reads
+//! the log from its own place as a response body does, and comes back when it has everything.
+//!
+//! Work is done in pieces: a pass in slices of members, members on their own way in turns. Between
+//! two pieces whoever drives this looks at its sockets. No lock is held while anything is written.
+//!
+//! # Why nothing is lost
+//!
+//! A shard takes what it was called for under the same lock under which it takes a group's next
+//! bytes, and connections that were called for leave their groups first. So a group never passes an
+//! event that one of its members was to get alone.
+
+mod group;
+mod member;
+mod pins;
+mod source;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::io::{Read, Write};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use bytes::Bytes;
+use slab::Slab;
+
+use super::open::Held;
+use crate::connection::reading::Reading;
+use crate::limits;
+use crate::manager::{Shared, Timers};
+use group::Group;
+use member::Member;
+pub(super) use pins::Pins;
+use source::Source;
+
+/// A connection whose head was written, and what its owner still holds of it.
+pub(super) struct HandOver<S> {
+    pub(super) socket: S,
+    pub(super) shared: Arc<Shared>,
+    pub(super) slot: u32,
+    pub(super) reading: Reading,
+    /// What could not be written at once of the head and the stream's first bytes.
+    pub(super) rest: Bytes,
+    /// The response's body, with all that layers put around it. Dropping it ends the connection.
+    pub(super) body: Pin<Box<dyn Send>>,
+    /// Its place among the server's connections.
+    pub(super) held: Held,
+}
+
+/// When to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// At once: there is more to do.
+    Again,
+    /// At this moment, unless something happens before it.
+    At(u64),
+    /// When something happens.
+    Never,
+}
+
+/// All connections of one shard.
+pub(super) struct Delivery<S> {
+    sources: Slab<Source>,
+    groups: Slab<Group>,
+    members: Slab<Member<S>>,
+    /// Groups whose pass is under way.
+    passes: VecDeque<u32>,
+    /// Members on their own way that can go on.
+    ready: VecDeque<u32>,
+    /// Members whose socket takes no more, by the moment since which it took nothing.
+    stalled: BTreeSet<(u64, u32)>,
+    /// When to look at which member.
+    looks: Timers,
+    /// When to tell which group where it is.
+    marks: Timers,
+    pins: Pins,
+    /// Wakes whoever drives this.
+    waker: Waker,
+    /// End of the drain, once it began.
+    drains_until: Option<u64>,
+}
+
+impl<S: Read + Write> Delivery<S> {
+    /// A shard that is woken through `waker`, and pins at most `pinned_bytes` of half-written
+    /// events.
+    pub(super) fn new(waker: Waker, pinned_bytes: usize) -> Self {
+        Self {
+            sources: Slab::new(),
+            groups: Slab::new(),
+            members: Slab::new(),
+            passes: VecDeque::new(),
+            ready: VecDeque::new(),
+            stalled: BTreeSet::new(),
+            looks: Timers::default(),
+            marks: Timers::default(),
+            pins: Pins::new(pinned_bytes),
+            waker,
+            drains_until: None,
+        }
+    }
+
+    /// The key that the next adopted connection gets.
+    pub(super) fn next_key(&self) -> u32 {
+        self.members.vacant_key() as u32
+    }
+
+    /// How many connections there are.
+    pub(super) fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// One piece of work.
+    pub(super) fn turn(&mut self, now: u64) -> Turn {
+        let called: Vec<u32> = self.called_sources().collect();
+        for source in called {
+            self.attend(source, now);
+        }
+        if let Some(group) = self.passes.pop_front() {
+            self.pass_on(group, now);
+        }
+        for _ in 0..limits::SHARD_TURN {
+            let Some(key) = self.ready.pop_front() else { break };
+            self.go_on(key, now);
+        }
+        self.make_room();
+        self.look_after_due(now);
+        self.rest(now)
+    }
+
+    /// What the shard may rest for.
+    fn rest(&self, now: u64) -> Turn {
+        let busy = !self.passes.is_empty() || !self.ready.is_empty();
+        if busy || self.called_sources().next().is_some() {
+            return Turn::Again;
+        }
+        let stalled = self.stalled.first().map(|&(since, _)| since + stall_ms());
+        let expires = self.sources.iter().filter_map(|(_, source)| source.expires);
+        let others = [stalled, self.looks.next(), self.marks.next()].into_iter().flatten();
+        match others.chain(expires).min() {
+            Some(at) if at <= now => Turn::Again,
+            Some(at) => Turn::At(at),
+            None => Turn::Never,
+        }
+    }
+
+    /// Ends all connections, each at a random moment within `window`, and those that come.
+    pub(super) fn drain(&mut self, now: u64, window: Duration) {
+        let end = now + window.as_millis() as u64;
+        self.drains_until = Some(end);
+        let keys: Vec<u32> = self.members.iter().map(|(key, _)| key as u32).collect();
+        for key in keys {
+            self.end_within(key, now, end);
+        }
+    }
+
+    /// Drops all connections at once.
+    pub(super) fn drop_all(&mut self) {
+        let keys: Vec<u32> = self.members.iter().map(|(key, _)| key as u32).collect();
+        for key in keys {
+            self.remove(key);
+        }
+    }
+}
+
+/// Time without progress after which a member is given up.
+fn stall_ms() -> u64 {
+    limits::STALL.as_millis() as u64
+}

@@ -1,0 +1,365 @@
+//! One accepted connection, from its first byte until it ends or is handed over.
+
+use std::future::poll_fn;
+use std::io::Write;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{Request, Response, response};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::Settings;
+use super::app::Serves;
+use super::body::{First, Served};
+use super::delivery::HandOver;
+use super::handover::{allows, begin, is_event_stream, is_untouched};
+use super::open::Held;
+use super::shard::Inbox;
+use super::streams::{Listed, Streams};
+use super::transport::Transport;
+use crate::connection::offer::{self, Offered};
+use crate::limits;
+
+/// What all connections of a server share.
+pub(super) struct Server<S> {
+    /// Empty where there are no shards.
+    pub(super) shards: Vec<Arc<Inbox<S>>>,
+    pub(super) streams: Arc<Streams>,
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+    header_timeout: Duration,
+    /// `true` once the server ends; the sender is gone when it has ended.
+    ending: watch::Receiver<bool>,
+}
+
+/// What was decided of the first request of a connection.
+enum Decision<B> {
+    /// It goes on as it is.
+    Stays,
+    Leaves(Box<Leaving<B>>),
+}
+
+/// A stream that leaves hyper.
+struct Leaving<B> {
+    head: response::Parts,
+    offered: Offered,
+    body: Pin<Box<B>>,
+}
+
+/// Where the service says what was decided.
+struct Desk<B> {
+    first: AtomicBool,
+    decision: Mutex<Option<Decision<B>>>,
+}
+
+impl<S: Write + Send + 'static> Server<S> {
+    pub(super) fn new(
+        shards: Vec<Arc<Inbox<S>>>,
+        settings: &Settings,
+        ending: watch::Receiver<bool>,
+    ) -> Self {
+        let mut http1 = http1::Builder::new();
+        http1
+            .timer(TokioTimer::new())
+            .header_read_timeout(settings.header_timeout)
+            .max_buf_size(settings.max_head_bytes);
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        http2
+            .timer(TokioTimer::new())
+            .keep_alive_interval(limits::USER_TIMEOUT)
+            .keep_alive_timeout(limits::USER_TIMEOUT)
+            .max_concurrent_streams(limits::HTTP2_STREAMS)
+            .max_header_list_size(u32::try_from(settings.max_head_bytes).unwrap_or(u32::MAX));
+        Self {
+            shards,
+            streams: Arc::default(),
+            http1,
+            http2,
+            header_timeout: settings.header_timeout,
+            ending,
+        }
+    }
+
+    /// Serves one connection.
+    pub(super) async fn exchange<T, A>(self: Arc<Self>, io: T, app: A, held: Held)
+    where
+        T: Transport<Socket = S>,
+        A: Serves,
+    {
+        let Ok(Ok(io)) = timeout(self.header_timeout, Begun::read(io)).await else { return };
+        // Boxed, so that a connection of which nothing has come costs little.
+        if io.is_http2() {
+            Box::pin(self.serve_http2(io, app)).await;
+        } else {
+            Box::pin(self.serve_http1(io, app, held)).await;
+        }
+    }
+
+    async fn serve_http1<T, A>(self: Arc<Self>, io: Begun<T>, app: A, held: Held)
+    where
+        T: Transport<Socket = S>,
+        A: Serves,
+    {
+        let desk = Arc::new(Desk { first: AtomicBool::new(true), decision: Mutex::new(None) });
+        let service = service_fn({
+            let (server, desk) = (Arc::clone(&self), Arc::clone(&desk));
+            move |request| answer(Arc::clone(&server), app.clone(), request, Arc::clone(&desk))
+        });
+        let mut connection = self.http1.serve_connection(TokioIo::new(io), service);
+        let mut ending = self.ending.clone();
+        let mut ends = false;
+        let decision = loop {
+            let decided = poll_fn(|cx| {
+                let done = Pin::new(&mut connection).poll(cx);
+                match (done, desk.take()) {
+                    (Poll::Ready(_), _) => Poll::Ready(None),
+                    (Poll::Pending, Some(decision)) => Poll::Ready(Some(decision)),
+                    (Poll::Pending, None) => Poll::Pending,
+                }
+            });
+            tokio::select! {
+                decided = decided => break decided,
+                changed = ending.changed(), if !ends => {
+                    ends = true;
+                    if changed.is_err() {
+                        return;
+                    }
+                    Pin::new(&mut connection).graceful_shutdown();
+                }
+            }
+        };
+        match decision {
+            None => {}
+            Some(Decision::Leaves(leaving)) => {
+                let io = connection.into_parts().io.into_inner().io;
+                self.hand_over(io, *leaving, held);
+            }
+            Some(Decision::Stays) => {
+                let mut connection = connection.with_upgrades();
+                loop {
+                    tokio::select! {
+                        _ = &mut connection => break,
+                        changed = ending.changed(), if !ends => {
+                            ends = true;
+                            if changed.is_err() {
+                                return;
+                            }
+                            Pin::new(&mut connection).graceful_shutdown();
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    async fn serve_http2<T, A>(self: Arc<Self>, io: Begun<T>, app: A)
+    where
+        T: Transport<Socket = S>,
+        A: Serves,
+    {
+        let desk = Arc::new(Desk { first: AtomicBool::new(false), decision: Mutex::new(None) });
+        let service = service_fn({
+            let server = Arc::clone(&self);
+            move |request| answer(Arc::clone(&server), app.clone(), request, Arc::clone(&desk))
+        });
+        let mut connection = self.http2.serve_connection(TokioIo::new(io), service);
+        let mut ending = self.ending.clone();
+        let mut ends = false;
+        loop {
+            tokio::select! {
+                _ = &mut connection => break,
+                changed = ending.changed(), if !ends => {
+                    ends = true;
+                    if changed.is_err() {
+                        return;
+                    }
+                    Pin::new(&mut connection).graceful_shutdown();
+                }
+            }
+        }
+    }
+
+    /// Writes the head and gives the stream to the shard that has the fewest.
+    fn hand_over<T, B>(&self, io: T, leaving: Leaving<B>, held: Held)
+    where
+        T: Transport<Socket = S>,
+        B: Send + 'static,
+    {
+        let Leaving { head, offered, body } = leaving;
+        let Ok(mut socket) = io.into_socket() else { return };
+        let Some(shard) = self.shards.iter().min_by_key(|shard| shard.load()) else { return };
+        let bytes = begin(&head.headers, &offered.opening);
+        // Whatever fails now shows when the shard writes the rest.
+        let len = socket.write(&bytes).unwrap_or(0);
+        let Offered { shared, slot, reading, .. } = offered;
+        let rest = bytes.slice(len..);
+        shard.adopt(HandOver { socket, shared, slot, reading, rest, body, held });
+    }
+}
+
+/// Lets the application answer, and decides whether the answer leaves hyper.
+async fn answer<S, A>(
+    server: Arc<Server<S>>,
+    mut app: A,
+    request: Request<Incoming>,
+    desk: Arc<Desk<A::Body>>,
+) -> Result<Response<Served<A::Body>>, A::Failure>
+where
+    A: Serves,
+{
+    let first = desk.first.swap(false, Ordering::Relaxed);
+    let may_leave = first && !server.shards.is_empty() && allows(&request);
+    if first && !may_leave {
+        desk.decide(Decision::Stays);
+        // The connection is made ready for upgrades before the application sees the request.
+        tokio::task::yield_now().await;
+    }
+    poll_fn(|cx| app.poll_ready(cx)).await?;
+    let response = app.call(request).await?;
+    if !is_event_stream(&response) {
+        if may_leave {
+            desk.decide(Decision::Stays);
+        }
+        return Ok(response.map(|body| Served::Untouched { body }));
+    }
+    let (head, body) = response.into_parts();
+    let mut body = Box::pin(body);
+    let (polled, offered) =
+        poll_fn(|cx| Poll::Ready(offer::during(|| body.as_mut().poll_frame(cx)))).await;
+    let untouched = match (&polled, &offered) {
+        (Poll::Ready(Some(Ok(frame))), Some(offered)) => {
+            is_untouched(&head, frame, &*body, offered)
+        }
+        _ => false,
+    };
+    match offered {
+        Some(offered) if may_leave && untouched => {
+            desk.decide(Decision::Leaves(Box::new(Leaving { head, offered, body })));
+            // The connection is taken apart, and with it this future.
+            std::future::pending().await
+        }
+        offered => {
+            if may_leave {
+                desk.decide(Decision::Stays);
+            }
+            let listed = offered.and_then(|offered| list(&server.streams, &offered));
+            let first: Option<First<A::Body>> = match polled {
+                Poll::Ready(first) => Some(first),
+                Poll::Pending => None,
+            };
+            Ok(Response::from_parts(head, Served::Begun { first, rest: body, listed }))
+        }
+    }
+}
+
+fn list(streams: &Arc<Streams>, offered: &Offered) -> Option<Listed> {
+    Some(streams.list(offered.handle()?))
+}
+
+impl<B> Desk<B> {
+    fn decide(&self, decision: Decision<B>) {
+        *self.decision.lock().unwrap_or_else(PoisonError::into_inner) = Some(decision);
+    }
+
+    fn take(&self) -> Option<Decision<B>> {
+        self.decision.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// What an HTTP/2 connection begins with (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A connection of which the first bytes were read.
+struct Begun<T> {
+    ahead: Bytes,
+    io: T,
+}
+
+impl<T: AsyncRead + Unpin> Begun<T> {
+    /// Reads until it is clear which protocol is spoken.
+    async fn read(mut io: T) -> std::io::Result<Self> {
+        let mut ahead = BytesMut::new();
+        loop {
+            let known = ahead.len().min(PREFACE.len());
+            if ahead[..known] != PREFACE[..known] || known == PREFACE.len() {
+                return Ok(Self { ahead: ahead.freeze(), io });
+            }
+            let known = ahead.len();
+            poll_fn(|cx| {
+                // On the stack, so that who waits for a first byte holds no buffer for it.
+                let mut room = [0; limits::FIRST_READ_BYTES];
+                let mut read = ReadBuf::new(&mut room);
+                std::task::ready!(Pin::new(&mut io).poll_read(cx, &mut read))?;
+                ahead.extend_from_slice(read.filled());
+                Poll::Ready(std::io::Result::Ok(()))
+            })
+            .await?;
+            if ahead.len() == known {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
+    fn is_http2(&self) -> bool {
+        self.ahead.starts_with(PREFACE)
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Begun<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        if self.ahead.is_empty() {
+            return Pin::new(&mut self.io).poll_read(cx, buf);
+        }
+        let len = self.ahead.len().min(buf.remaining());
+        buf.put_slice(&self.ahead.split_to(len));
+        if self.ahead.is_empty() {
+            self.ahead = Bytes::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Begun<T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[std::io::IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+}

@@ -1,0 +1,160 @@
+//! A shard's thread: it waits for its sockets, its inbox and its timers, and lets the state machine
+//! work.
+
+use std::net::TcpStream;
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Wake, Waker};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use std::{io, thread};
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Registry, Token};
+
+use super::delivery::{Delivery, HandOver, Turn};
+use crate::limits;
+
+/// Where a shard is told what to do.
+pub(super) struct Inbox<S> {
+    orders: Mutex<Vec<Order<S>>>,
+    waker: Waker,
+    /// Connections that were given to it and are not gone.
+    load: AtomicUsize,
+}
+
+pub(super) enum Order<S> {
+    Adopt(HandOver<S>),
+    Drain(Duration),
+    Stop,
+}
+
+impl<S> Inbox<S> {
+    pub(super) fn new(waker: Waker) -> Self {
+        Self { orders: Mutex::new(Vec::new()), waker, load: AtomicUsize::new(0) }
+    }
+
+    /// Gives the shard a connection.
+    pub(super) fn adopt(&self, hand_over: HandOver<S>) {
+        self.load.fetch_add(1, Ordering::Relaxed);
+        self.order(Order::Adopt(hand_over));
+    }
+
+    pub(super) fn order(&self, order: Order<S>) {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner).push(order);
+        self.waker.wake_by_ref();
+    }
+
+    /// How many connections the shard has.
+    pub(super) fn load(&self) -> usize {
+        self.load.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn take(&self) -> Vec<Order<S>> {
+        std::mem::take(&mut *self.orders.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn say_load(&self, connections: usize) {
+        self.load.store(connections, Ordering::Relaxed);
+    }
+}
+
+/// The token of the shard's own waker; connections have their keys.
+const WAKE: Token = Token(usize::MAX);
+
+struct PollWaker(mio::Waker);
+
+impl Wake for PollWaker {
+    fn wake(self: Arc<Self>) {
+        // It fails only if the poll is gone, and with it whoever would wake.
+        drop(self.0.wake());
+    }
+}
+
+/// Starts a shard. The thread knows the runtime, so that what layers drop there can use it.
+pub(super) fn start(
+    number: usize,
+    pinned_bytes: usize,
+    runtime: tokio::runtime::Handle,
+) -> io::Result<(Arc<Inbox<TcpStream>>, JoinHandle<()>)> {
+    let poll = Poll::new()?;
+    let waker = Waker::from(Arc::new(PollWaker(mio::Waker::new(poll.registry(), WAKE)?)));
+    let inbox = Arc::new(Inbox::new(waker.clone()));
+    let delivery = Delivery::new(waker, pinned_bytes);
+    let shard = Shard { poll, inbox: Arc::clone(&inbox), delivery, began: Instant::now() };
+    let thread = thread::Builder::new().name(format!("prism-shard-{number}")).spawn(move || {
+        let _context = runtime.enter();
+        shard.run();
+    })?;
+    Ok((inbox, thread))
+}
+
+struct Shard {
+    poll: Poll,
+    inbox: Arc<Inbox<TcpStream>>,
+    delivery: Delivery<TcpStream>,
+    began: Instant,
+}
+
+impl Shard {
+    fn run(mut self) {
+        let mut events = Events::with_capacity(limits::SHARD_EVENTS);
+        let mut turn = Turn::Again;
+        loop {
+            let wait = match turn {
+                Turn::Again => Some(Duration::ZERO),
+                Turn::At(at) => Some(Duration::from_millis(at.saturating_sub(self.now()))),
+                Turn::Never => None,
+            };
+            match self.poll.poll(&mut events, wait) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => break,
+                _ => {}
+            }
+            for event in &events {
+                if event.token() != WAKE {
+                    let readable = event.is_readable() || event.is_read_closed();
+                    let key = event.token().0 as u32;
+                    self.delivery.socket_is(key, readable || event.is_error(), event.is_writable());
+                }
+            }
+            let now = self.now();
+            if !self.follow_orders(now) {
+                break;
+            }
+            turn = self.delivery.turn(now);
+        }
+        self.delivery.drop_all();
+    }
+
+    /// `false` if it is to stop.
+    fn follow_orders(&mut self, now: u64) -> bool {
+        for order in self.inbox.take() {
+            match order {
+                Order::Adopt(hand_over) => self.adopt(hand_over, now),
+                Order::Drain(window) => self.delivery.drain(now, window),
+                Order::Stop => return false,
+            }
+        }
+        self.inbox.say_load(self.delivery.len());
+        true
+    }
+
+    fn adopt(&mut self, hand_over: HandOver<TcpStream>, now: u64) {
+        let key = self.delivery.next_key();
+        // A connection that the system will not watch is dropped, and with it its socket.
+        if register(self.poll.registry(), &hand_over.socket, key).is_ok() {
+            self.delivery.adopt(hand_over, now);
+        }
+    }
+
+    fn now(&self) -> u64 {
+        self.began.elapsed().as_millis() as u64
+    }
+}
+
+/// Watches a socket for good: the system tells each change once, and forgets it when it is closed.
+fn register(registry: &Registry, socket: &TcpStream, key: u32) -> io::Result<()> {
+    let interest = Interest::READABLE | Interest::WRITABLE;
+    registry.register(&mut SourceFd(&socket.as_raw_fd()), Token(key as usize), interest)
+}

@@ -1,0 +1,61 @@
+//! What bytes travel on: a TCP connection, or in tests a pipe in memory.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream as Socket};
+
+use socket2::{Domain, SockRef, TcpKeepalive, Type};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::limits;
+
+/// A connection that hyper can use, and that can be made a socket that never blocks.
+pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// The socket without a runtime.
+    type Socket: Read + Write + Send + 'static;
+
+    /// Takes it from the runtime.
+    fn into_socket(self) -> io::Result<Self::Socket>;
+}
+
+impl Transport for TcpStream {
+    type Socket = Socket;
+
+    fn into_socket(self) -> io::Result<Socket> {
+        let socket = self.into_std()?;
+        let options = SockRef::from(&socket);
+        options.set_send_buffer_size(limits::SEND_BUFFER_BYTES)?;
+        #[cfg(target_os = "linux")]
+        options.set_tcp_notsent_lowat(limits::UNSENT_BYTES as u32)?;
+        Ok(socket)
+    }
+}
+
+/// A listener that other processes may share: the system spreads connections over all that listen
+/// at `address` this way.
+///
+/// # Errors
+///
+/// What the system says, for instance that another process has the address for itself.
+pub fn bind_shared(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    #[cfg(unix)]
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(limits::BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Sets what accepted connections inherit: no waiting for full packets, and an end for peers that
+/// vanish.
+pub(super) fn prepare(listener: &TcpListener) -> io::Result<()> {
+    let options = SockRef::from(listener);
+    options.set_tcp_nodelay(true)?;
+    let probe = limits::USER_TIMEOUT;
+    options.set_tcp_keepalive(&TcpKeepalive::new().with_time(probe).with_interval(probe / 5))?;
+    #[cfg(target_os = "linux")]
+    options.set_tcp_user_timeout(Some(limits::USER_TIMEOUT))?;
+    Ok(())
+}
