@@ -55,6 +55,7 @@ use http::request::Parts;
 use crate::config::{Config, Origin};
 
 pub use clock::Clock;
+pub(crate) use credentials::COOKIE_08;
 pub use error::{AuthError, Defect};
 pub use keys::KeyError;
 pub(crate) use keys::SigningKey;

@@ -6,13 +6,16 @@
 //!
 //! Top down: [`cli`] has the arguments, [`run`] chooses the mode; [`serve`] is the hub itself,
 //! told what to do by [`config`], who may do what by [`auth`], and what both are now by [`live`].
+//! What is asked of it over HTTP is answered by [`api`], and counted by [`metrics`].
 //! Every refusal is a [`problem`], and every bound stands in [`limits`].
 
+pub mod api;
 pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod limits;
 pub mod live;
+pub mod metrics;
 pub mod problem;
 pub mod serve;
 

@@ -52,3 +52,21 @@ pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// Shortest time between two connections of `listen`, whatever the hub says.
 pub const RECONNECT_MIN: Duration = Duration::from_millis(100);
+
+/// Most selectors of one subscription: what the library allows.
+pub const MATCHERS_MAX: usize = prism_sse::limits::SELECTORS_MAX;
+
+/// Most events of one publish. They are handed over before the first of them is answered.
+pub const LINES_MAX: usize = 1000;
+
+/// Longest time for the body of a request to arrive.
+pub const BODY: Duration = Duration::from_secs(30);
+
+/// Longest wait for the engine to acknowledge an event.
+pub const ACK: Duration = Duration::from_secs(10);
+
+/// Seconds after which a publisher is told to try again that a hub refuses because it ends.
+pub const DRAIN_RETRY_AFTER: u32 = 5;
+
+/// Most subscriptions in one answer of the subscription API.
+pub const SUBSCRIPTIONS_LISTED: usize = 10_000;

@@ -7,9 +7,10 @@
 mod reload;
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, IntoFuture as _};
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -17,12 +18,15 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
+use prism_sse::{InvalidSetting, Manager};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::api::{self, Ends, Presence, Seats};
 use crate::auth::{Clock, KeyError};
 use crate::config::Config;
 use crate::live::Live;
+use crate::metrics::{self, Metrics};
 use crate::problem::Problem;
 
 pub use reload::Reload;
@@ -35,6 +39,11 @@ pub struct Hub(Arc<Inner>);
 struct Inner {
     config: Config,
     live: Live,
+    events: Manager,
+    seats: Arc<Seats>,
+    ends: Arc<Ends>,
+    presence: Option<Arc<Presence>>,
+    metrics: Arc<Metrics>,
     is_ready: AtomicBool,
 }
 
@@ -51,6 +60,8 @@ pub enum ServeError {
     },
     /// A key cannot be used.
     Key(KeyError),
+    /// A setting makes no sense.
+    Setting(InvalidSetting),
     /// What is asked for does not exist yet.
     Unavailable(&'static str),
     /// The system refuses what a server needs.
@@ -62,10 +73,38 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// [`KeyError`] if a key cannot be used.
-    pub fn new(config: Config, clock: Clock) -> Result<Self, KeyError> {
+    /// [`ServeError`] if a key cannot be used, or a setting.
+    pub fn new(config: Config, clock: Clock) -> Result<Self, ServeError> {
         let live = Live::new(&config, clock)?;
-        Ok(Self(Arc::new(Inner { config, live, is_ready: AtomicBool::new(false) })))
+        let events = api::manager(&config).map_err(ServeError::Setting)?;
+        let presence = |events: &Manager| Presence::new(events.clone(), config.hub_url.path());
+        let presence = config.subscriptions.then(|| Arc::new(presence(&events)));
+        let metrics = Arc::new(Metrics::new(&events));
+        Ok(Self(Arc::new(Inner {
+            config,
+            live,
+            events,
+            seats: Arc::default(),
+            ends: Arc::default(),
+            presence,
+            metrics,
+            is_ready: AtomicBool::new(false),
+        })))
+    }
+
+    /// What its readers reach, for a server that brings its own listeners.
+    pub fn router(&self) -> Router {
+        public(self)
+    }
+
+    /// What its operators reach.
+    pub fn admin_router(&self) -> Router {
+        admin(self)
+    }
+
+    /// The events, and those who read them.
+    pub fn events(&self) -> &Manager {
+        &self.0.events
     }
 
     /// What it was told when it began.
@@ -78,12 +117,30 @@ impl Hub {
         &self.0.live
     }
 
+    pub(crate) fn seats(&self) -> &Arc<Seats> {
+        &self.0.seats
+    }
+
+    pub(crate) fn ends(&self) -> &Arc<Ends> {
+        &self.0.ends
+    }
+
+    /// Who is subscribed, if that is told.
+    pub(crate) fn presence(&self) -> Option<&Arc<Presence>> {
+        self.0.presence.as_ref()
+    }
+
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+        &self.0.metrics
+    }
+
     /// Whether it takes requests.
     pub fn is_ready(&self) -> bool {
         self.0.is_ready.load(Ordering::Relaxed)
     }
 
-    fn set_ready(&self, is_ready: bool) {
+    /// Says whether it takes requests.
+    pub fn set_ready(&self, is_ready: bool) {
         self.0.is_ready.store(is_ready, Ordering::Relaxed);
     }
 }
@@ -114,7 +171,15 @@ pub async fn serve(hub: Hub, reload: Reload) -> Result<(), ServeError> {
         .into_iter()
         .map(|(_, listener, router)| {
             let ended = until_changed(ending.clone());
-            tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(ended).into_future())
+            let app = router.into_make_service_with_connect_info::<SocketAddr>();
+            let mut server = prism_sse::serve(listener, app)
+                .with_graceful_shutdown(ended)
+                .header_timeout(config.limits.header_timeout)
+                .drain(config.drain);
+            if let Some(shards) = config.shards.and_then(|it| usize::try_from(it).ok()) {
+                server = server.shards(NonZeroUsize::new(shards).unwrap_or(NonZeroUsize::MIN));
+            }
+            tokio::spawn(server.into_future())
         })
         .collect();
     hub.set_ready(true);
@@ -130,12 +195,14 @@ pub async fn serve(hub: Hub, reload: Reload) -> Result<(), ServeError> {
 
 /// What clients reach.
 fn public(hub: &Hub) -> Router {
-    Router::new().merge(health()).with_state(hub.clone()).fallback(not_found)
+    let router = api::router(hub).merge(health()).with_state(hub.clone()).fallback(not_found);
+    api::guard(router, hub)
 }
 
 /// What operators reach.
 fn admin(hub: &Hub) -> Router {
-    Router::new().merge(health()).with_state(hub.clone()).fallback(not_found)
+    let router = metrics::router().merge(health()).with_state(hub.clone()).fallback(not_found);
+    api::guard(router, hub)
 }
 
 fn health() -> Router<Hub> {
@@ -217,6 +284,7 @@ impl fmt::Display for ServeError {
         match self {
             Self::Listen { address, error } => write!(f, "cannot listen on {address}: {error}"),
             Self::Key(error) => error.fmt(f),
+            Self::Setting(error) => error.fmt(f),
             Self::Unavailable(what) => f.write_str(what),
             Self::System(error) => error.fmt(f),
         }

@@ -67,9 +67,9 @@ impl Audience {
         self
     }
 
-    /// Whether the audience is told where it is and what it missed, if the manager does that at all.
-    /// It is unless this says no; see [`control_events`](crate::ManagerBuilder::control_events) for
-    /// what happens then.
+    /// Whether the audience is told where it is and what it missed, if the manager does that at
+    /// all. It is unless this says no; see
+    /// [`control_events`](crate::ManagerBuilder::control_events) for what happens then.
     #[must_use]
     pub fn control_events(mut self, wanted: bool) -> Self {
         self.control_events = wanted;

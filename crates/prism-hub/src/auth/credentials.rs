@@ -20,7 +20,7 @@ use crate::config::Origin;
 pub(super) const COOKIE_07: &str = "mercureAuthorization";
 
 /// The cookie of draft-08. Browsers take a cookie of such a name over TLS alone.
-pub(super) const COOKIE_08: &str = "__Secure-mercure_access_token";
+pub(crate) const COOKIE_08: &str = "__Secure-mercure_access_token";
 
 const QUERY_PARAMETER: &str = "authorization";
 

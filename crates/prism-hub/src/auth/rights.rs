@@ -4,6 +4,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use prism_sse::{Selector, Topic};
 use serde_json::Value;
 
@@ -95,6 +98,19 @@ impl Publisher {
         } else {
             topics.iter().all(is_granted)
         }
+    }
+
+    /// A name that publishers of the same rights share, and no others.
+    pub(crate) fn scope(&self) -> String {
+        let Some(rights) = &self.rights else { return String::new() };
+        let mut digest = digest::Context::new(&digest::SHA256);
+        for selector in &rights.publish {
+            // Neither has a NUL, so that no two lists are written alike.
+            for part in [selector.kind(), "\0", selector.as_str(), "\0"] {
+                digest.update(part.as_bytes());
+            }
+        }
+        URL_SAFE_NO_PAD.encode(digest.finish())
     }
 
     /// The dialect of its token, if it has one.
