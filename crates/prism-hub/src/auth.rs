@@ -42,7 +42,9 @@ mod token;
 mod verified;
 
 #[cfg(test)]
-mod attacks;
+mod attacks_on_rights;
+#[cfg(test)]
+mod attacks_on_tokens;
 #[cfg(test)]
 mod drafts;
 #[cfg(test)]

@@ -11,8 +11,8 @@ pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
 /// Most grants of one token, for publishing and subscribing each. A subscription may have no more.
 pub const GRANTS_MAX: usize = prism_sse::limits::SELECTORS_MAX;
 
-/// Longest pattern in a token, in bytes: what a URL Pattern or a URI Template may have.
-pub const PATTERN_BYTES_MAX: usize = 4096;
+/// Longest selector in a token, in bytes: what a URL Pattern or a URI Template may have.
+pub const SELECTOR_BYTES_MAX: usize = prism_sse::limits::SELECTOR_BYTES_MAX;
 
 /// Shortest secret for HMAC outside `--dev`, in bytes: as long as the digest of HS256 (RFC 7518,
 /// section 3.2).

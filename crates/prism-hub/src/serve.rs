@@ -5,9 +5,10 @@
 //! time. SIGHUP reads keys and limits again.
 
 mod reload;
+mod signals;
 
 use std::fmt;
-use std::future::Future;
+use std::future::IntoFuture as _;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use crate::live::Live;
 use crate::problem::Problem;
 
 pub use reload::Reload;
+use signals::{Signal, Signals};
 
 /// What all endpoints share.
 #[derive(Clone, Debug)]
@@ -100,6 +102,8 @@ pub async fn serve(hub: Hub, reload: Reload) -> Result<(), ServeError> {
             "TLS is not available yet; put a proxy in front that speaks it",
         ));
     }
+    // Before anybody learns that there is something to signal: an early one would end the process.
+    let signals = Signals::new().map_err(ServeError::System)?;
     let mut listeners = Vec::new();
     for address in &config.listen {
         listeners.push(("listening", bind(*address).await?, public(&hub)));
@@ -118,7 +122,7 @@ pub async fn serve(hub: Hub, reload: Reload) -> Result<(), ServeError> {
         })
         .collect();
     hub.set_ready(true);
-    reload.until(hub.live(), config, ended()).await;
+    run(&hub, &reload, signals).await;
 
     hub.set_ready(false);
     tracing::info!("ending");
@@ -126,6 +130,16 @@ pub async fn serve(hub: Hub, reload: Reload) -> Result<(), ServeError> {
     _ = end.send(());
     drain(servers, config.drain).await;
     Ok(())
+}
+
+/// Waits for the end, and reloads whenever that is asked for.
+async fn run(hub: &Hub, reload: &Reload, mut signals: Signals) {
+    while let Signal::Reload = signals.next().await {
+        match reload.perform(hub.live(), hub.config()) {
+            Ok(()) => tracing::info!("keys and limits were read again"),
+            Err(error) => tracing::error!("everything stays as it was: {error}"),
+        }
+    }
 }
 
 /// What clients reach.
@@ -185,31 +199,6 @@ async fn drain(servers: Vec<tokio::task::JoinHandle<io::Result<()>>>, time: Dura
         tracing::warn!("requests were still open after {} s", time.as_secs());
         abort.iter().for_each(tokio::task::AbortHandle::abort);
     }
-}
-
-/// Ends when the process is told to end.
-#[cfg(unix)]
-fn ended() -> impl Future<Output = ()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let terminate = signal(SignalKind::terminate());
-    async move {
-        let terminated = async {
-            match terminate {
-                Ok(mut terminate) => _ = terminate.recv().await,
-                Err(_) => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = terminated => {}
-            _ = tokio::signal::ctrl_c() => {}
-        }
-    }
-}
-
-/// Ends when the process is told to end.
-#[cfg(not(unix))]
-fn ended() -> impl Future<Output = ()> {
-    async { _ = tokio::signal::ctrl_c().await }
 }
 
 impl fmt::Display for ServeError {

@@ -86,7 +86,7 @@ impl Draft07 {
         let selectors = self.namespaced.or(self.mercure).map(|it| it.0).unwrap_or_default();
         let grants = |texts: Option<Vec<String>>| {
             let texts = texts.unwrap_or_default();
-            let too_long = texts.iter().any(|text| text.len() > limits::PATTERN_BYTES_MAX);
+            let too_long = texts.iter().any(|text| text.len() > limits::SELECTOR_BYTES_MAX);
             if texts.len() > limits::GRANTS_MAX || too_long {
                 return Err(Defect::Claims);
             }
