@@ -24,11 +24,15 @@ pub const KEY_FILE_BYTES_MAX: u64 = 256 * 1024;
 /// Most keys of one key set. A token without a key id is checked against each that fits.
 pub const KEYS_MAX: usize = 100;
 
-/// Tokens whose signature need not be checked again. Those used least make room for others.
+/// Tokens whose signature need not be checked again, about. Those used least make room for others.
 pub const VERIFIED_TOKENS: usize = 16 * 1024;
 
-/// Bytes of the tokens whose signature need not be checked again.
-pub const VERIFIED_TOKEN_BYTES: u64 = 16 * 1024 * 1024;
+/// Memory for what the tokens allow whose signature need not be checked again, in bytes.
+pub const VERIFIED_BYTES: u64 = 64 * 1024 * 1024;
+
+/// What a URL Pattern of a remembered token counts. Its regular expressions are compiled when they
+/// are first needed; most have none.
+pub(crate) const URL_PATTERN_BYTES: u64 = 16 * 1024;
 
 /// Largest configuration file, in bytes.
 pub const CONFIG_BYTES_MAX: u64 = 256 * 1024;
