@@ -56,3 +56,27 @@ pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// Shortest time between two connections of `listen`, whatever the hub says.
 pub const RECONNECT_MIN: Duration = Duration::from_millis(100);
+
+/// Largest head of a request, in bytes: a token, the ids and a few dozen topics.
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// Most headers of a request.
+pub const HEADERS_MAX: usize = 100;
+
+/// Most requests at a time on one connection of HTTP/2.
+pub const HTTP_2_STREAMS_MAX: u32 = 100;
+
+/// Bytes that wait to be sent on one stream of HTTP/2. What waits there is not seen as lag.
+pub const HTTP_2_SEND_BYTES: usize = 16 * 1024;
+
+/// Time after which a peer on HTTP/2 is asked whether it is there, and within which it answers.
+pub const HTTP_2_PING: Duration = Duration::from_secs(20);
+
+/// Time between two looks at how a connection begins that may be one of HTTP/2.
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// Time for which no connection is taken after the system refused one.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Time that requests to the admin address have to end, once everything else did.
+pub const ADMIN_DRAIN: Duration = Duration::from_secs(1);

@@ -2,13 +2,15 @@
 //!
 //! All listeners are bound before one is told of. From then on it is ready, until SIGTERM or
 //! Ctrl-C: then readiness falls, the listeners close, and what is open is ended within the drain
-//! time. SIGHUP reads keys and limits again.
+//! time; the admin address stays until then, so that operators can watch. SIGHUP reads keys and
+//! limits again.
 
+mod accept;
 mod reload;
 mod signals;
+mod tls;
 
 use std::fmt;
-use std::future::IntoFuture as _;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,13 +22,18 @@ use axum::extract::State;
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::auth::{Clock, KeyError};
 use crate::config::Config;
+use crate::limits;
 use crate::live::Live;
 use crate::problem::Problem;
 
 pub use reload::Reload;
+pub use tls::TlsError;
+
+use accept::Acceptor;
 use signals::{Signal, Signals};
 
 /// What all endpoints share.
@@ -53,8 +60,8 @@ pub enum ServeError {
     },
     /// A key cannot be used.
     Key(KeyError),
-    /// What is asked for does not exist yet.
-    Unavailable(&'static str),
+    /// TLS cannot be served.
+    Tls(TlsError),
     /// The system refuses what a server needs.
     System(io::Error),
 }
@@ -97,39 +104,68 @@ impl Hub {
 /// [`ServeError`] if it cannot begin.
 pub async fn serve(hub: Hub, reload: Reload) -> Result<(), ServeError> {
     let config = hub.config();
-    if config.tls.is_some() {
-        return Err(ServeError::Unavailable(
-            "TLS is not available yet; put a proxy in front that speaks it",
-        ));
-    }
+    let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
     // Before anybody learns that there is something to signal: an early one would end the process.
     let signals = Signals::new().map_err(ServeError::System)?;
     let mut listeners = Vec::new();
     for address in &config.listen {
-        listeners.push(("listening", bind(*address).await?, public(&hub)));
+        listeners.push(Acceptor {
+            listener: bind(*address).await?,
+            tls: tls.clone(),
+            router: public(&hub),
+            hub: hub.clone(),
+        });
     }
-    if let Some(address) = config.admin {
-        listeners.push(("admin", bind(address).await?, admin(&hub)));
-    }
-    announce(&listeners).map_err(ServeError::System)?;
-
-    let (end, ending) = watch::channel(());
-    let servers: Vec<_> = listeners
-        .into_iter()
-        .map(|(_, listener, router)| {
-            let ended = until_changed(ending.clone());
-            tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(ended).into_future())
-        })
-        .collect();
+    let admin = match config.admin {
+        Some(address) => Some(Acceptor {
+            listener: bind(address).await?,
+            tls: None,
+            router: admin(&hub),
+            hub: hub.clone(),
+        }),
+        None => None,
+    };
+    // Who is told of a listener finds it ready.
     hub.set_ready(true);
+    announce(&listeners, admin.as_ref()).map_err(ServeError::System)?;
+
+    let public = Servers::start(listeners);
+    let admin = Servers::start(admin);
     run(&hub, &reload, signals).await;
 
     hub.set_ready(false);
     tracing::info!("ending");
-    // Nobody waits for it if all servers are gone.
-    _ = end.send(());
-    drain(servers, config.drain).await;
+    public.end(config.drain).await;
+    // Operators see the drain to its end.
+    admin.end(limits::ADMIN_DRAIN).await;
     Ok(())
+}
+
+/// Listeners that end together.
+struct Servers {
+    tasks: JoinSet<()>,
+    end: watch::Sender<()>,
+}
+
+impl Servers {
+    fn start(acceptors: impl IntoIterator<Item = Acceptor>) -> Self {
+        let (end, ending) = watch::channel(());
+        let mut tasks = JoinSet::new();
+        for acceptor in acceptors {
+            tasks.spawn(acceptor.run(ending.clone()));
+        }
+        Self { tasks, end }
+    }
+
+    /// Closes the listeners, gives open requests this long, and cuts off what is left.
+    async fn end(mut self, time: Duration) {
+        // Nobody hears it if all of them are gone.
+        _ = self.end.send(());
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(time, all).await.is_err() {
+            tracing::warn!("requests were still open after {} ms", time.as_millis());
+        }
+    }
 }
 
 /// Waits for the end, and reloads whenever that is asked for.
@@ -173,32 +209,14 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
 }
 
 /// Tells whoever started this where it listens: one line for each, with the real port.
-fn announce(listeners: &[(&str, TcpListener, Router)]) -> io::Result<()> {
+fn announce(listeners: &[Acceptor], admin: Option<&Acceptor>) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    for (what, listener, _) in listeners {
-        writeln!(out, "{what} on http://{}", listener.local_addr()?)?;
+    let listeners = listeners.iter().map(|listener| ("listening", listener));
+    for (what, Acceptor { listener, tls, .. }) in listeners.chain(admin.map(|it| ("admin", it))) {
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        writeln!(out, "{what} on {scheme}://{}", listener.local_addr()?)?;
     }
     out.flush()
-}
-
-async fn until_changed(mut signal: watch::Receiver<()>) {
-    // An error means that the sender is gone, and with it the hub.
-    _ = signal.changed().await;
-}
-
-/// Gives open requests the drain time, and cuts off what is left.
-async fn drain(servers: Vec<tokio::task::JoinHandle<io::Result<()>>>, time: Duration) {
-    let abort: Vec<_> = servers.iter().map(tokio::task::JoinHandle::abort_handle).collect();
-    let all = async {
-        for server in servers {
-            // A server that failed has ended, which is all that is wanted of it now.
-            _ = server.await;
-        }
-    };
-    if tokio::time::timeout(time, all).await.is_err() {
-        tracing::warn!("requests were still open after {} s", time.as_secs());
-        abort.iter().for_each(tokio::task::AbortHandle::abort);
-    }
 }
 
 impl fmt::Display for ServeError {
@@ -206,7 +224,7 @@ impl fmt::Display for ServeError {
         match self {
             Self::Listen { address, error } => write!(f, "cannot listen on {address}: {error}"),
             Self::Key(error) => error.fmt(f),
-            Self::Unavailable(what) => f.write_str(what),
+            Self::Tls(error) => error.fmt(f),
             Self::System(error) => error.fmt(f),
         }
     }
@@ -217,5 +235,11 @@ impl std::error::Error for ServeError {}
 impl From<KeyError> for ServeError {
     fn from(error: KeyError) -> Self {
         Self::Key(error)
+    }
+}
+
+impl From<TlsError> for ServeError {
+    fn from(error: TlsError) -> Self {
+        Self::Tls(error)
     }
 }

@@ -112,13 +112,23 @@ impl Config {
                  what is public with `anonymous`",
             ));
         }
-        let speaks_old = trust.compat_draft_07;
-        if !speaks_old && trust.issuers.is_empty() {
+        if !trust.compat_draft_07 && trust.issuers.is_empty() {
             return Err(ConfigError::whole(
                 "no token could be valid: draft-07 is off, and draft-08 needs an `issuer`",
             ));
         }
-        Ok(())
+        // The first issuer owns the keys of the roles, if there are any.
+        let owns_key = |issuer: &&String| {
+            let is_first = trust.issuers.first() == Some(*issuer);
+            is_first && (trust.publisher_key.is_some() || trust.subscriber_key.is_some())
+                || trust.key_sets.iter().any(|set| set.issuer.as_ref() == Some(*issuer))
+        };
+        match trust.issuers.iter().find(|issuer| !owns_key(issuer)) {
+            Some(issuer) => Err(ConfigError::whole(format!(
+                "no token of {issuer} could be valid; give its keys: `jwks` {issuer}=file:PATH"
+            ))),
+            None => Ok(()),
+        }
     }
 }
 
@@ -347,6 +357,29 @@ mod tests {
         let local = Config::from_args(["--dev", "--listen", "[::1]:8080"]).unwrap();
         assert_eq!(local.hub_url.as_str(), "http://[::1]:8080/.well-known/mercure");
         assert_eq!(local.metadata_url(), None);
+    }
+
+    #[test]
+    fn an_issuer_without_keys_is_refused() {
+        let key = "a secret of at least 32 bytes, or more";
+        let args = [
+            "--publisher-key",
+            key,
+            "--anonymous",
+            "--public-url",
+            "https://hub.example",
+            "--issuer",
+            "https://a.example",
+            "--issuer",
+            "https://b.example",
+        ];
+        let error = Config::from_args(args).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "no token of https://b.example could be valid; give its keys: `jwks` \
+             https://b.example=file:PATH"
+        );
+        assert!(Config::from_args(&args[..7]).is_ok());
     }
 
     #[test]

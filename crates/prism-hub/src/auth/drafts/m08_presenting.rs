@@ -124,6 +124,16 @@ fn m08_089_who_has_no_token_learns_where_they_are_explained() {
 }
 
 #[test]
+fn t_hdr_1_no_address_writes_a_header_of_its_own() {
+    let url = "https://hub.example/\"a\r\nb\", error=\"x";
+    let hub = Fixture::of(&["--publisher-key", SECRET, "--anonymous", "--public-url", url]);
+    let challenge = publishes(&hub, &[]).unwrap_err().challenge();
+    let challenge = challenge.to_str().unwrap();
+    assert_eq!(challenge.matches('"').count(), 2, "{challenge}");
+    assert!(!challenge.contains(['\r', '\n', ' ']) || challenge.matches(' ').count() == 1);
+}
+
+#[test]
 fn m08_090_who_has_a_token_that_does_not_do_learns_it_too() {
     let invalid = hub().publisher("bad").unwrap_err();
     let forbidden = hub().publisher(&new(&details(json!([])))).unwrap().forbidden();
