@@ -61,11 +61,6 @@ pub(crate) fn router(hub: &Hub) -> Router<Hub> {
             .merge(metadata::router(&path))
             .merge(subscriptions::router(&path));
     }
-    router
-}
-
-/// Puts around a router what holds for every request.
-pub(crate) fn guard(router: Router, hub: &Hub) -> Router {
     router.layer(middleware::from_fn_with_state(hub.clone(), around))
 }
 

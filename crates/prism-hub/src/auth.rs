@@ -1,7 +1,7 @@
 //! Who may publish and who may read: from the head of a request to the rights it has.
 //!
 //! An [`Authority`] is built once from the configuration and asked for every request. It finds the
-//! token ([`credentials`]), verifies it ([`token`]) or remembers that it did ([`verified`]), and
+//! token (`credentials`), verifies it (`token`) or remembers that it did (`verified`), and
 //! answers with a [`Publisher`] or a [`Subscriber`]. A reload builds another one; so a key that
 //! was taken away is forgotten with everything it ever verified.
 //!
@@ -42,7 +42,9 @@ mod token;
 mod verified;
 
 #[cfg(test)]
-mod attacks;
+mod attacks_on_rights;
+#[cfg(test)]
+mod attacks_on_tokens;
 #[cfg(test)]
 mod drafts;
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The command line, and with it the names, the defaults and the explanations of all settings.
 
+#![allow(rustdoc::bare_urls, reason = "what is read here is read in a terminal")]
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 

@@ -201,7 +201,7 @@ impl Config {
         let none: [OsString; 0] = [];
         let mut settings = Settings::from_args(none)?;
         settings.read_file(path)?;
-        Self::from_settings(settings)
+        Self::from_settings(settings).map_err(|error| error.within(path))
     }
 
     /// The configuration of a running hub: flags that were parsed, the environment, and the file

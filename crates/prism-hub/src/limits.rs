@@ -11,8 +11,8 @@ pub const TOKEN_BYTES_MAX: usize = 8 * 1024;
 /// Most grants of one token, for publishing and subscribing each. A subscription may have no more.
 pub const GRANTS_MAX: usize = prism_sse::limits::SELECTORS_MAX;
 
-/// Longest pattern in a token, in bytes: what a URL Pattern or a URI Template may have.
-pub const PATTERN_BYTES_MAX: usize = 4096;
+/// Longest selector in a token, in bytes: what a URL Pattern or a URI Template may have.
+pub const SELECTOR_BYTES_MAX: usize = prism_sse::limits::SELECTOR_BYTES_MAX;
 
 /// Shortest secret for HMAC outside `--dev`, in bytes: as long as the digest of HS256 (RFC 7518,
 /// section 3.2).
@@ -24,11 +24,15 @@ pub const KEY_FILE_BYTES_MAX: u64 = 256 * 1024;
 /// Most keys of one key set. A token without a key id is checked against each that fits.
 pub const KEYS_MAX: usize = 100;
 
-/// Tokens whose signature need not be checked again. Those used least make room for others.
+/// Tokens whose signature need not be checked again, about. Those used least make room for others.
 pub const VERIFIED_TOKENS: usize = 16 * 1024;
 
-/// Bytes of the tokens whose signature need not be checked again.
-pub const VERIFIED_TOKEN_BYTES: u64 = 16 * 1024 * 1024;
+/// Memory for what the tokens allow whose signature need not be checked again, in bytes.
+pub const VERIFIED_BYTES: u64 = 64 * 1024 * 1024;
+
+/// What a URL Pattern of a remembered token counts. Its regular expressions are compiled when they
+/// are first needed; most have none.
+pub(crate) const URL_PATTERN_BYTES: u64 = 16 * 1024;
 
 /// Largest configuration file, in bytes.
 pub const CONFIG_BYTES_MAX: u64 = 256 * 1024;
@@ -70,3 +74,30 @@ pub const DRAIN_RETRY_AFTER: u32 = 5;
 
 /// Most subscriptions in one answer of the subscription API.
 pub const SUBSCRIPTIONS_LISTED: usize = 10_000;
+
+/// Largest head of a request, in bytes: a token, the ids and a few dozen topics.
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// Most headers of a request.
+pub const HEADERS_MAX: usize = 100;
+
+/// Most requests at a time on one connection of HTTP/2.
+pub const HTTP_2_STREAMS_MAX: u32 = 100;
+
+/// Bytes that wait to be sent on one stream of HTTP/2. What waits there is not seen as lag.
+pub const HTTP_2_SEND_BYTES: usize = 16 * 1024;
+
+/// Time after which a peer on HTTP/2 is asked whether it is there, and within which it answers.
+pub const HTTP_2_PING: Duration = Duration::from_secs(20);
+
+/// Time between two looks at how a connection begins that may be one of HTTP/2.
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// Time for which no connection is taken after the system refused one.
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Time that requests to the admin address have to end, once everything else did.
+pub const ADMIN_DRAIN: Duration = Duration::from_secs(1);
+
+/// Time that streams have to end after the last of them was told to.
+pub(crate) const DRAIN_GRACE: Duration = Duration::from_secs(2);

@@ -121,4 +121,37 @@ mod tests {
         assert_eq!(live.rules().limits.max_connections, Some(9));
         assert_eq!(before.limits.max_connections, Some(7), "a request keeps what it took");
     }
+
+    #[test]
+    fn no_request_sees_the_keys_of_one_configuration_with_the_limits_of_another() {
+        let secrets = ["first secret, 32 bytes long or more", "second secret, 32 bytes long or so"];
+        let configs = [("7", secrets[0]), ("8", secrets[1])].map(|(max, key)| {
+            let args = ["--anonymous", "--publisher-key", key, "--max-connections", max];
+            Config::from_args(args).unwrap()
+        });
+        let requests = secrets.map(|secret| {
+            let key = jsonwebtoken::EncodingKey::from_secret(secret.as_bytes());
+            let claims = serde_json::json!({"mercure": {"publish": ["*"]}});
+            let token = jsonwebtoken::encode(&Default::default(), &claims, &key).unwrap();
+            let request = http::Request::post("/");
+            let request = request.header("authorization", format!("Bearer {token}"));
+            request.body(()).unwrap().into_parts().0
+        });
+        let live = Live::new(&configs[0], Clock::system()).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for _ in 0..2000 {
+                        let rules = live.rules();
+                        let is_first = rules.limits.max_connections == Some(7);
+                        let allowed = requests.each_ref().map(|it| rules.authority.publisher(it));
+                        assert_eq!(allowed.map(|it| it.is_ok()), [is_first, !is_first]);
+                    }
+                });
+            }
+            for at in 0..500 {
+                live.replace(&configs[at % 2]).unwrap();
+            }
+        });
+    }
 }

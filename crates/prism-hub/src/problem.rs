@@ -3,7 +3,7 @@
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 
 /// An answer that says what is wrong.
@@ -20,7 +20,7 @@ pub struct Problem {
     /// What kind of refusal it is, where one status has several.
     kind: Option<&'static str>,
     detail: String,
-    headers: HeaderMap,
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 #[derive(Serialize)]
@@ -35,7 +35,7 @@ struct Document<'a> {
 impl Problem {
     /// A problem with this status; `detail` is one sentence, and says nothing secret.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, kind: None, detail: detail.into(), headers: HeaderMap::new() }
+        Self { status, kind: None, detail: detail.into(), headers: Vec::new() }
     }
 
     /// 400: the request cannot be understood.
@@ -63,7 +63,7 @@ impl Problem {
     /// Adds a header to the answer.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.insert(name, value);
+        self.headers.push((name, value));
         self
     }
 
@@ -94,8 +94,8 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = Response::new(Body::from(self.to_json()));
         *response.status_mut() = self.status;
-        *response.headers_mut() = self.headers;
         let headers = response.headers_mut();
+        headers.extend(self.headers);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response

@@ -2,12 +2,15 @@
 //!
 //! All listeners are bound before one is told of. From then on it is ready, until SIGTERM or
 //! Ctrl-C: then readiness falls, the listeners close, and what is open is ended within the drain
-//! time. SIGHUP reads keys and limits again.
+//! time; the admin address stays until then, so that operators can watch. SIGHUP reads keys and
+//! limits again.
 
+mod accept;
 mod reload;
+mod signals;
+mod tls;
 
 use std::fmt;
-use std::future::{Future, IntoFuture as _};
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -21,15 +24,21 @@ use axum::routing::get;
 use prism_sse::{InvalidSetting, Manager};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::api::{self, Ends, Presence, Seats};
 use crate::auth::{Clock, KeyError};
 use crate::config::Config;
+use crate::limits;
 use crate::live::Live;
 use crate::metrics::{self, Metrics};
 use crate::problem::Problem;
 
 pub use reload::Reload;
+pub use tls::TlsError;
+
+use accept::Acceptor;
+use signals::{Signal, Signals};
 
 /// What all endpoints share.
 #[derive(Clone, Debug)]
@@ -62,8 +71,8 @@ pub enum ServeError {
     Key(KeyError),
     /// A setting makes no sense.
     Setting(InvalidSetting),
-    /// What is asked for does not exist yet.
-    Unavailable(&'static str),
+    /// TLS cannot be served.
+    Tls(TlsError),
     /// The system refuses what a server needs.
     System(io::Error),
 }
@@ -152,57 +161,118 @@ impl Hub {
 /// [`ServeError`] if it cannot begin.
 pub async fn serve(hub: Hub, reload: Reload) -> Result<(), ServeError> {
     let config = hub.config();
-    if config.tls.is_some() {
-        return Err(ServeError::Unavailable(
-            "TLS is not available yet; put a proxy in front that speaks it",
-        ));
-    }
+    let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
+    // Before anybody learns that there is something to signal: an early one would end the process.
+    let signals = Signals::new().map_err(ServeError::System)?;
     let mut listeners = Vec::new();
     for address in &config.listen {
-        listeners.push(("listening", bind(*address).await?, public(&hub)));
+        listeners.push(Acceptor {
+            listener: bind(*address).await?,
+            tls: tls.clone(),
+            router: public(&hub),
+            hub: hub.clone(),
+        });
     }
-    if let Some(address) = config.admin {
-        listeners.push(("admin", bind(address).await?, admin(&hub)));
-    }
-    announce(&listeners).map_err(ServeError::System)?;
-
-    let (end, ending) = watch::channel(());
-    let servers: Vec<_> = listeners
-        .into_iter()
-        .map(|(_, listener, router)| {
-            let ended = until_changed(ending.clone());
-            let app = router.into_make_service_with_connect_info::<SocketAddr>();
-            let mut server = prism_sse::serve(listener, app)
-                .with_graceful_shutdown(ended)
-                .header_timeout(config.limits.header_timeout)
-                .drain(config.drain);
-            if let Some(shards) = config.shards.and_then(|it| usize::try_from(it).ok()) {
-                server = server.shards(NonZeroUsize::new(shards).unwrap_or(NonZeroUsize::MIN));
-            }
-            tokio::spawn(server.into_future())
-        })
-        .collect();
+    let admin = match config.admin {
+        Some(address) => Some(Acceptor {
+            listener: bind(address).await?,
+            tls: None,
+            router: admin(&hub),
+            hub: hub.clone(),
+        }),
+        None => None,
+    };
+    // Who is told of a listener finds it ready.
     hub.set_ready(true);
-    reload.until(hub.live(), config, ended()).await;
+    announce(&listeners, admin.as_ref()).map_err(ServeError::System)?;
+
+    let public = Servers::start(listeners);
+    let admin = Servers::start(admin);
+    run(&hub, &reload, signals).await;
 
     hub.set_ready(false);
     tracing::info!("ending");
-    // Nobody waits for it if all servers are gone.
-    _ = end.send(());
-    drain(servers, config.drain).await;
+    if config.tls.is_some() {
+        // Streams that hyper writes are not ended by the server of the others.
+        let (events, window) = (hub.events().clone(), config.drain);
+        tokio::spawn(async move { events.drain(window).await });
+    }
+    public.end(config.drain + limits::DRAIN_GRACE).await;
+    // Operators see the drain to its end.
+    admin.end(limits::ADMIN_DRAIN).await;
     Ok(())
+}
+
+/// Listeners that end together.
+struct Servers {
+    tasks: JoinSet<()>,
+    end: watch::Sender<()>,
+}
+
+impl Servers {
+    fn start(acceptors: impl IntoIterator<Item = Acceptor>) -> Self {
+        let (end, ending) = watch::channel(());
+        let mut tasks = JoinSet::new();
+        for acceptor in acceptors {
+            if acceptor.tls.is_some() {
+                tasks.spawn(acceptor.run(ending.clone()));
+            } else {
+                tasks.spawn(serve_plain(acceptor, ending.clone()));
+            }
+        }
+        Self { tasks, end }
+    }
+
+    /// Closes the listeners, gives open requests this long, and cuts off what is left.
+    async fn end(mut self, time: Duration) {
+        // Nobody hears it if all of them are gone.
+        _ = self.end.send(());
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(time, all).await.is_err() {
+            tracing::warn!("requests were still open after {} ms", time.as_millis());
+        }
+    }
+}
+
+/// Serves without TLS, where event streams are written to their sockets directly.
+async fn serve_plain(acceptor: Acceptor, mut ending: watch::Receiver<()>) {
+    let Acceptor { listener, router, hub, .. } = acceptor;
+    let config = hub.config();
+    let app = router.into_make_service_with_connect_info::<SocketAddr>();
+    let mut server = prism_sse::serve(listener, app)
+        .with_graceful_shutdown(async move {
+            // An error means that the sender is gone, and with it the hub.
+            _ = ending.changed().await;
+        })
+        .max_head_bytes(limits::HEAD_BYTES_MAX)
+        .header_timeout(hub.live().rules().limits.header_timeout)
+        .drain(config.drain);
+    if let Some(shards) = config.shards.and_then(|it| usize::try_from(it).ok()) {
+        server = server.shards(NonZeroUsize::new(shards).unwrap_or(NonZeroUsize::MIN));
+    }
+    if let Err(error) = server.await {
+        tracing::error!("a listener failed: {error}");
+    }
+}
+
+/// Waits for the end, and reloads whenever that is asked for.
+async fn run(hub: &Hub, reload: &Reload, mut signals: Signals) {
+    while let Signal::Reload = signals.next().await {
+        match reload.perform(hub.live(), hub.config()) {
+            Ok(()) => tracing::info!("keys and limits were read again"),
+            Err(error) => tracing::error!("everything stays as it was: {error}"),
+        }
+    }
 }
 
 /// What clients reach.
 fn public(hub: &Hub) -> Router {
-    let router = api::router(hub).merge(health()).with_state(hub.clone()).fallback(not_found);
-    api::guard(router, hub)
+    api::router(hub).merge(health()).with_state(hub.clone()).fallback(not_found)
 }
 
 /// What operators reach.
 fn admin(hub: &Hub) -> Router {
-    let router = metrics::router().merge(health()).with_state(hub.clone()).fallback(not_found);
-    api::guard(router, hub)
+    metrics::router().merge(health()).with_state(hub.clone()).fallback(not_found)
 }
 
 fn health() -> Router<Hub> {
@@ -226,57 +296,14 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
 }
 
 /// Tells whoever started this where it listens: one line for each, with the real port.
-fn announce(listeners: &[(&str, TcpListener, Router)]) -> io::Result<()> {
+fn announce(listeners: &[Acceptor], admin: Option<&Acceptor>) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    for (what, listener, _) in listeners {
-        writeln!(out, "{what} on http://{}", listener.local_addr()?)?;
+    let listeners = listeners.iter().map(|listener| ("listening", listener));
+    for (what, Acceptor { listener, tls, .. }) in listeners.chain(admin.map(|it| ("admin", it))) {
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        writeln!(out, "{what} on {scheme}://{}", listener.local_addr()?)?;
     }
     out.flush()
-}
-
-async fn until_changed(mut signal: watch::Receiver<()>) {
-    // An error means that the sender is gone, and with it the hub.
-    _ = signal.changed().await;
-}
-
-/// Gives open requests the drain time, and cuts off what is left.
-async fn drain(servers: Vec<tokio::task::JoinHandle<io::Result<()>>>, time: Duration) {
-    let abort: Vec<_> = servers.iter().map(tokio::task::JoinHandle::abort_handle).collect();
-    let all = async {
-        for server in servers {
-            // A server that failed has ended, which is all that is wanted of it now.
-            _ = server.await;
-        }
-    };
-    if tokio::time::timeout(time, all).await.is_err() {
-        tracing::warn!("requests were still open after {} s", time.as_secs());
-        abort.iter().for_each(tokio::task::AbortHandle::abort);
-    }
-}
-
-/// Ends when the process is told to end.
-#[cfg(unix)]
-fn ended() -> impl Future<Output = ()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let terminate = signal(SignalKind::terminate());
-    async move {
-        let terminated = async {
-            match terminate {
-                Ok(mut terminate) => _ = terminate.recv().await,
-                Err(_) => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = terminated => {}
-            _ = tokio::signal::ctrl_c() => {}
-        }
-    }
-}
-
-/// Ends when the process is told to end.
-#[cfg(not(unix))]
-fn ended() -> impl Future<Output = ()> {
-    async { _ = tokio::signal::ctrl_c().await }
 }
 
 impl fmt::Display for ServeError {
@@ -285,7 +312,7 @@ impl fmt::Display for ServeError {
             Self::Listen { address, error } => write!(f, "cannot listen on {address}: {error}"),
             Self::Key(error) => error.fmt(f),
             Self::Setting(error) => error.fmt(f),
-            Self::Unavailable(what) => f.write_str(what),
+            Self::Tls(error) => error.fmt(f),
             Self::System(error) => error.fmt(f),
         }
     }
@@ -296,5 +323,11 @@ impl std::error::Error for ServeError {}
 impl From<KeyError> for ServeError {
     fn from(error: KeyError) -> Self {
         Self::Key(error)
+    }
+}
+
+impl From<TlsError> for ServeError {
+    fn from(error: TlsError) -> Self {
+        Self::Tls(error)
     }
 }

@@ -19,7 +19,10 @@ use std::future::Future;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::engine::{EngineError, Publication, Receipt, Target};
+use crate::random;
 use crate::selector::{InvalidTopic, OneOrMany, Topic};
 use crate::wire::{ConnectionId, Event, Position};
 
@@ -160,6 +163,20 @@ impl Manager {
         let ended = self.shared.lock().close_all(CloseReason::Shutdown);
         self.shared.wake();
         disconnected(&self.shared.settings.hooks, &self.shared, ended);
+    }
+
+    /// Ends each connection at a random moment within `window`, so that not all of them come back
+    /// at once; then [closes](Self::close) the manager.
+    pub async fn drain(&self, window: Duration) {
+        let begin = Instant::now();
+        let moment = || window.mul_f64(random::bits() as f64 / u64::MAX as f64);
+        let mut ends: Vec<_> = self.connections().into_iter().map(|it| (moment(), it)).collect();
+        ends.sort_by_key(|&(at, _)| at);
+        for (at, connection) in ends {
+            tokio::time::sleep_until(begin + at).await;
+            connection.shut_down();
+        }
+        self.close();
     }
 
     /// Waits for `signal`, then [closes](Self::close) the manager.

@@ -51,21 +51,59 @@ where
     T::deserialize(deserializer).map(Some)
 }
 
+/// A time in seconds since 1970. It may have a fraction (RFC 7519, section 2), which the most used
+/// issuer of draft-07 tokens writes; no more of a token's life is counted than it surely has.
+#[derive(Clone, Copy)]
+struct NumericDate {
+    whole: u64,
+    has_fraction: bool,
+}
+
+/// The end of the year 9999. A time with a fraction is not later, so that it is exact enough.
+const FRACTION_MAX: f64 = 253_402_300_799.0;
+
+impl NumericDate {
+    /// The second from which something is over that ends then.
+    fn end(self) -> u64 {
+        self.whole
+    }
+
+    /// The second from which something counts that begins then.
+    fn beginning(self) -> u64 {
+        self.whole.saturating_add(u64::from(self.has_fraction))
+    }
+}
+
+impl<'de> Deserialize<'de> for NumericDate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let number = serde_json::Number::deserialize(deserializer)?;
+        if let Some(whole) = number.as_u64() {
+            return Ok(Self { whole, has_fraction: false });
+        }
+        match number.as_f64() {
+            Some(time) if (0.0..=FRACTION_MAX).contains(&time) => {
+                Ok(Self { whole: time as u64, has_fraction: time.fract() != 0.0 })
+            }
+            _ => Err(D::Error::custom("not a time")),
+        }
+    }
+}
+
 /// As much of a draft-08 token as chooses the keys.
 #[derive(Deserialize)]
 pub(super) struct Issuer {
     pub(super) iss: String,
 }
 
-/// The claims of draft-07. Times are whole seconds.
+/// The claims of draft-07.
 #[derive(Deserialize)]
 pub(super) struct Draft07 {
     #[serde(default, deserialize_with = "present")]
-    exp: Option<u64>,
+    exp: Option<NumericDate>,
     #[serde(default, deserialize_with = "present")]
-    nbf: Option<u64>,
+    nbf: Option<NumericDate>,
     #[serde(default, deserialize_with = "present", rename = "iat")]
-    _iat: Option<u64>,
+    _iat: Option<NumericDate>,
     #[serde(default, deserialize_with = "present")]
     mercure: Option<Object<Selectors>>,
     /// The same under a name that is nobody else's, which is preferred.
@@ -86,7 +124,7 @@ impl Draft07 {
         let selectors = self.namespaced.or(self.mercure).map(|it| it.0).unwrap_or_default();
         let grants = |texts: Option<Vec<String>>| {
             let texts = texts.unwrap_or_default();
-            let too_long = texts.iter().any(|text| text.len() > limits::PATTERN_BYTES_MAX);
+            let too_long = texts.iter().any(|text| text.len() > limits::SELECTOR_BYTES_MAX);
             if texts.len() > limits::GRANTS_MAX || too_long {
                 return Err(Defect::Claims);
             }
@@ -94,8 +132,8 @@ impl Draft07 {
         };
         Ok(Rights {
             dialect: Dialect::Draft07,
-            expires: self.exp,
-            begins: self.nbf,
+            expires: self.exp.map(NumericDate::end),
+            begins: self.nbf.map(NumericDate::beginning),
             publish: grants(selectors.publish)?,
             subscribe: grants(selectors.subscribe)?,
             payload: Payload::OfAll(selectors.payload.map(Arc::new)),
@@ -106,11 +144,11 @@ impl Draft07 {
 /// The claims of draft-08.
 #[derive(Deserialize)]
 pub(super) struct Draft08 {
-    exp: u64,
+    exp: NumericDate,
     #[serde(default, deserialize_with = "present")]
-    nbf: Option<u64>,
+    nbf: Option<NumericDate>,
     #[serde(default, deserialize_with = "present", rename = "iat")]
-    _iat: Option<u64>,
+    _iat: Option<NumericDate>,
     aud: Audience,
     #[serde(default, deserialize_with = "present")]
     authorization_details: Option<Vec<Box<RawValue>>>,
@@ -178,8 +216,8 @@ impl Draft08 {
         }
         Ok(Rights {
             dialect: Dialect::Draft08,
-            expires: Some(self.exp),
-            begins: self.nbf,
+            expires: Some(self.exp.end()),
+            begins: self.nbf.map(NumericDate::beginning),
             publish: publish.into(),
             subscribe: subscribe.into(),
             payload: Payload::OfFirst(payloads),

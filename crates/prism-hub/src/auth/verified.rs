@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
+use prism_sse::Selector;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
@@ -36,7 +37,7 @@ struct Bytes;
 impl Verified {
     /// Remembers as much as the limits allow.
     pub(super) fn new() -> Self {
-        Self::with_limits(limits::VERIFIED_TOKENS, limits::VERIFIED_TOKEN_BYTES)
+        Self::with_limits(limits::VERIFIED_TOKENS, limits::VERIFIED_BYTES)
     }
 
     /// Remembers about `tokens` tokens, of `bytes` bytes at most.
@@ -51,8 +52,7 @@ impl Verified {
 
     /// Remembers a token that was just verified.
     pub(super) fn insert(&self, role: Role, token: &str, rights: &Arc<Rights>) {
-        let entry = Entry { rights: Arc::clone(rights), bytes: token.len() as u64 };
-        self.0.insert(Key::new(role, token), entry);
+        self.0.insert(Key::new(role, token), Entry::new(token, rights));
     }
 
     #[cfg(test)]
@@ -69,10 +69,27 @@ impl Key {
     }
 }
 
+impl Entry {
+    fn new(token: &str, rights: &Arc<Rights>) -> Self {
+        let grants = rights.publish.iter().chain(&rights.subscribe);
+        let grants: u64 = grants.map(grant_bytes).sum();
+        // What was read of the token is about as long as the token.
+        let bytes = size_of::<Rights>() as u64 + 2 * token.len() as u64 + grants;
+        Self { rights: Arc::clone(rights), bytes }
+    }
+}
+
+fn grant_bytes(grant: &Selector) -> u64 {
+    match grant {
+        Selector::UrlPattern(_) => limits::URL_PATTERN_BYTES,
+        // A template keeps a small part for each of its characters, at most.
+        _ => 64 + 16 * grant.as_str().len() as u64,
+    }
+}
+
 impl Weighter<Key, Entry> for Bytes {
-    /// What a token allows takes a few times the token's own size, and at least this much.
     fn weight(&self, _: &Key, entry: &Entry) -> u64 {
-        limits::VERIFIED_TOKEN_BYTES / limits::VERIFIED_TOKENS as u64 + entry.bytes
+        size_of::<(Key, Entry)>() as u64 + entry.bytes
     }
 }
 

@@ -112,13 +112,23 @@ impl Config {
                  what is public with `anonymous`",
             ));
         }
-        let speaks_old = trust.compat_draft_07;
-        if !speaks_old && trust.issuers.is_empty() {
+        if !trust.compat_draft_07 && trust.issuers.is_empty() {
             return Err(ConfigError::whole(
                 "no token could be valid: draft-07 is off, and draft-08 needs an `issuer`",
             ));
         }
-        Ok(())
+        // The first issuer owns the keys of the roles, if there are any.
+        let owns_key = |issuer: &&String| {
+            let is_first = trust.issuers.first() == Some(*issuer);
+            is_first && (trust.publisher_key.is_some() || trust.subscriber_key.is_some())
+                || trust.key_sets.iter().any(|set| set.issuer.as_ref() == Some(*issuer))
+        };
+        match trust.issuers.iter().find(|issuer| !owns_key(issuer)) {
+            Some(issuer) => Err(ConfigError::whole(format!(
+                "no token of {issuer} could be valid; give its keys: `jwks` {issuer}=file:PATH"
+            ))),
+            None => Ok(()),
+        }
     }
 }
 
@@ -278,5 +288,113 @@ impl Place {
     /// Whether the command line is what has to change.
     pub fn is_flag(&self) -> bool {
         matches!(self, Self::Flag(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, Command};
+
+    use super::*;
+    use crate::cli::ServeArgs;
+
+    /// Settings that any text is right for, until it is used.
+    const PATHS: &[&str] = &["config", "tls-cert", "tls-key", "publisher-key", "subscriber-key"];
+
+    #[test]
+    fn every_setting_is_read() {
+        let command = ServeArgs::augment_args(Command::new("serve"));
+        let names = command.get_arguments().filter_map(|argument| argument.get_long());
+        for name in names.filter(|name| !PATHS.contains(name)) {
+            let error = Config::from_args([&format!("--{name}=\u{1}")]).unwrap_err();
+            assert_eq!(error.place(), &Place::Flag(name.to_owned()));
+        }
+    }
+
+    #[test]
+    fn defaults_are_those_that_are_documented() {
+        let config = Config::from_args(["--dev"]).unwrap();
+        assert_eq!(config.listen, ["127.0.0.1:8080".parse().unwrap()]);
+        assert_eq!(config.admin, Some("127.0.0.1:9090".parse().unwrap()));
+        assert_eq!(config.heartbeat, Some(Duration::from_secs(15)));
+        assert_eq!(config.retry, Duration::from_secs(3));
+        assert_eq!(config.max_age, Some(Duration::from_secs(3600)));
+        assert_eq!(config.on_lag, OnLag::Disconnect);
+        assert_eq!(config.refuse, Refuse::Soft);
+        assert_eq!(config.retention_age, Some(Duration::from_secs(86_400)));
+        assert_eq!(config.retention_bytes, Some(1 << 30));
+        assert_eq!(config.retention_count, None);
+        assert_eq!(config.idempotency_window, Some(Duration::from_secs(120)));
+        assert_eq!(config.limits.max_connections_per_ip, None);
+        assert_eq!(config.limits.max_body, 1 << 20);
+        assert_eq!(config.limits.header_timeout, Duration::from_secs(10));
+        assert_eq!(config.drain, Duration::from_secs(30));
+        assert!(config.trust.compat_draft_07 && !config.subscriptions);
+        assert!(config.limits.max_connections.is_some_and(|max| max > 0));
+    }
+
+    #[test]
+    fn addresses_follow_from_the_public_url() {
+        for (url, hub, metadata) in [
+            (
+                "https://hub.example/",
+                "https://hub.example/.well-known/mercure",
+                "https://hub.example/.well-known/oauth-protected-resource/.well-known/mercure",
+            ),
+            (
+                "https://example.com/live",
+                "https://example.com/live/.well-known/mercure",
+                "https://example.com/.well-known/oauth-protected-resource/live\
+                 /.well-known/mercure",
+            ),
+        ] {
+            let args = ["--dev", "--issuer", "https://issuer.example", "--public-url", url];
+            let config = Config::from_args(args).unwrap();
+            assert_eq!(config.hub_url.as_str(), hub);
+            assert_eq!(config.metadata_url().unwrap().as_str(), metadata);
+            assert_eq!(config.trust.audiences, [hub]);
+        }
+        let local = Config::from_args(["--dev", "--listen", "[::1]:8080"]).unwrap();
+        assert_eq!(local.hub_url.as_str(), "http://[::1]:8080/.well-known/mercure");
+        assert_eq!(local.metadata_url(), None);
+    }
+
+    #[test]
+    fn an_issuer_without_keys_is_refused() {
+        let key = "a secret of at least 32 bytes, or more";
+        let args = [
+            "--publisher-key",
+            key,
+            "--anonymous",
+            "--public-url",
+            "https://hub.example",
+            "--issuer",
+            "https://a.example",
+            "--issuer",
+            "https://b.example",
+        ];
+        let error = Config::from_args(args).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "no token of https://b.example could be valid; give its keys: `jwks` \
+             https://b.example=file:PATH"
+        );
+        assert!(Config::from_args(&args[..7]).is_ok());
+    }
+
+    #[test]
+    fn more_values_than_a_setting_may_have_are_refused() {
+        let args = std::iter::repeat_n("--listen=127.0.0.1:0", limits::REPEATED_MAX + 1);
+        let error = Config::from_args(args.chain(["--dev"])).unwrap_err();
+        assert_eq!(error.to_string(), "--listen: 101 values were given; at most 100");
+    }
+
+    #[test]
+    fn what_takes_a_restart_is_named() {
+        let old = Config::from_args(["--dev"]).unwrap();
+        assert_eq!(needs_restart(&old, &old), [""; 0]);
+        let new = ["--dev", "--retry", "5s", "--drain", "1s", "--max-body", "1KiB"];
+        let new = Config::from_args(new).unwrap();
+        assert_eq!(needs_restart(&old, &new), ["retry", "drain"]);
     }
 }

@@ -270,6 +270,14 @@ impl ConfigError {
         Self { place, key: key.map(str::to_owned), what: what.into() }
     }
 
+    /// Names the file where nothing else says where it is wrong.
+    pub(super) fn within(mut self, path: &Path) -> Self {
+        if self.place == Place::Default {
+            self.what = format!("{}: {}", path.display(), self.what);
+        }
+        self
+    }
+
     /// Where it is wrong.
     pub fn place(&self) -> &Place {
         &self.place

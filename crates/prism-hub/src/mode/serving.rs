@@ -17,6 +17,11 @@ pub(super) fn serve(matches: ArgMatches) -> Result<(), Failure> {
     if config.trust.dev {
         tracing::warn!("with `dev`, whoever reaches this hub may do everything");
     }
+    if config.tls.is_none() && config.listen.iter().any(|it| !it.ip().is_loopback()) {
+        tracing::warn!(
+            "tokens travel in the clear; put a proxy in front that speaks TLS, or give `tls-cert`"
+        );
+    }
     run(config, Reload::new(read))
 }
 

@@ -1,7 +1,6 @@
 //! Reading keys and limits again while the hub runs.
 
 use std::fmt;
-use std::future::Future;
 
 use crate::config::{Config, ConfigError};
 use crate::live::{Live, ReloadError};
@@ -15,22 +14,8 @@ impl Reload {
         Self(Box::new(read))
     }
 
-    /// Reads again whenever the process is told to, until something ends.
-    pub(super) async fn until(&self, live: &Live, started: &Config, end: impl Future<Output = ()>) {
-        tokio::pin!(end);
-        let mut asked = Asked::new();
-        loop {
-            tokio::select! {
-                () = &mut end => return,
-                () = asked.next() => match self.perform(live, started) {
-                    Ok(()) => tracing::info!("keys and limits were read again"),
-                    Err(error) => tracing::error!("everything stays as it was: {error}"),
-                },
-            }
-        }
-    }
-
-    fn perform(&self, live: &Live, started: &Config) -> Result<(), ReloadError> {
+    /// Puts what it reads in force, as far as that is possible while the hub runs.
+    pub(super) fn perform(&self, live: &Live, started: &Config) -> Result<(), ReloadError> {
         let config = (self.0)()?;
         live.replace(&config)?;
         let late = started.needs_restart(&config);
@@ -44,29 +29,5 @@ impl Reload {
 impl fmt::Debug for Reload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reload").finish_non_exhaustive()
-    }
-}
-
-/// SIGHUP, where there is such a thing.
-struct Asked {
-    #[cfg(unix)]
-    hangup: Option<tokio::signal::unix::Signal>,
-}
-
-impl Asked {
-    fn new() -> Self {
-        Self {
-            #[cfg(unix)]
-            hangup: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).ok(),
-        }
-    }
-
-    async fn next(&mut self) {
-        #[cfg(unix)]
-        if let Some(hangup) = &mut self.hangup {
-            hangup.recv().await;
-            return;
-        }
-        std::future::pending().await
     }
 }
