@@ -60,9 +60,10 @@ impl Problem {
             .header(RETRY_AFTER, retry_after.into())
     }
 
-    /// Adds a header to the answer.
+    /// Adds a header to the answer, instead of one of the same name.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.retain(|(known, _)| *known != name);
         self.headers.push((name, value));
         self
     }
