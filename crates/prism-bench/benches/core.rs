@@ -27,7 +27,9 @@ use bytes::Bytes;
 use futures_core::Stream;
 use gungraun::Callgrind;
 use gungraun::prelude::{LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main};
-use prism_sse::{Audience, Connection, Event, Manager, Publication, Receipt, Start, limits};
+use prism_sse::{
+    Audience, Connection, Event, Manager, Publication, Receipt, Selector, Start, limits,
+};
 
 /// Counts how often readers are woken.
 #[derive(Default)]
@@ -190,6 +192,48 @@ fn audiences((count, matching): (usize, usize)) -> Ready {
     hub.ready(about(&shared))
 }
 
+/// Templates that choose what is published, among others that choose other orders.
+const MATCHING_TEMPLATES: [&str; 10] = [
+    "https://shop.example/orders/000500/{id}",
+    "https://shop.example/orders/{order}/{id}",
+    "https://shop.example/{kind}/000500/{id}",
+    "https://shop.example/orders/{+rest}",
+    "https://shop.example/orders/000500{/id}",
+    "https://shop.example{/path*}",
+    "https://{host}/orders/000500/{id}",
+    "https://shop.example/orders/0005{n}/{id}",
+    "https://shop.example/orders/000500/{id}{?verbose}",
+    "https://shop.example/orders/{order}/7",
+];
+
+/// Templates with one reader each, of which ten choose what is published. Its topic may be one
+/// that nothing was published about before.
+fn templates((count, known): (usize, bool)) -> Ready {
+    let others = (MATCHING_TEMPLATES.len()..count)
+        .map(|number| format!("https://shop.example/orders/{:06}/{{id}}", 1000 + number));
+    let all = MATCHING_TEMPLATES.into_iter().map(String::from).chain(others);
+    let hub = Hub::with_readers(all.map(|text| {
+        let template = Selector::template(&text).expect("the template is valid");
+        Audience::select(template).expect("it is one")
+    }));
+    let publication = about("https://shop.example/orders/000500/7");
+    if known {
+        return hub.ready(publication);
+    }
+    let (hub, _) = hub.ready(about("https://shop.example/orders/000500/8"));
+    (hub, publication)
+}
+
+/// As many readers of that topic, with audiences of their own.
+fn exact_readers(count: usize) -> Ready {
+    let name = "https://shop.example/orders/000500/7";
+    let hub = Hub::with_readers((0..count).map(|number| {
+        let other = format!("https://shop.example/orders/{:06}/7", 1000 + number);
+        if number < 10 { selecting(&[name, &other]) } else { selecting(&[&other]) }
+    }));
+    hub.ready(about(name))
+}
+
 fn check_woken((hub, mut receipt): Published, expected: usize) {
     let ack = receipt.try_ack().expect("the memory engine answers at once").expect("it is kept");
     assert_eq!(ack.receivers, expected);
@@ -214,6 +258,18 @@ fn check_thousand_woken(published: Published) {
 #[library_benchmark]
 #[bench::ten_of_1_000_audiences(
     args = ((1_000, 10)), setup = audiences, teardown = check_ten_woken
+)]
+#[bench::ten_of_1_000_exact_readers(
+    args = (1_000), setup = exact_readers, teardown = check_ten_woken
+)]
+#[bench::ten_of_1_000_templates(
+    args = ((1_000, true)), setup = templates, teardown = check_ten_woken
+)]
+#[bench::ten_of_1_000_templates_on_a_new_topic(
+    args = ((1_000, false)), setup = templates, teardown = check_ten_woken
+)]
+#[bench::ten_of_10_000_templates_on_a_new_topic(
+    args = ((10_000, false)), setup = templates, teardown = check_ten_woken
 )]
 #[bench::one_of_1_000_topics(args = (1_000), setup = topics, teardown = check_one_woken)]
 #[bench::one_of_10_000_topics(args = (10_000), setup = topics, teardown = check_one_woken)]

@@ -8,6 +8,7 @@ mod index;
 mod invalid;
 mod positions;
 mod template;
+mod trie;
 #[cfg(feature = "patterns")]
 mod url_pattern;
 

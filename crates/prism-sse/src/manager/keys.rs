@@ -130,6 +130,11 @@ impl Keys {
         }
     }
 
+    /// Says that the order is gone in which entries had their places.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
     fn insert(
         &mut self,
         keyed: Keyed,
@@ -154,5 +159,23 @@ impl Keys {
                 self.entries.remove(&name);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_beyond_the_limit_are_refused_until_others_are_old() {
+        let mut keys = Keys::default();
+        let keyed = |name: usize| Keyed { name: [name as u64, 0], content: [0, 0] };
+        let mut begin =
+            |name, now| keys.begin(keyed(name), now, 1000, |_| Err(AckError::Unknown)).map(drop);
+        let max = limits::IDEMPOTENCY_KEYS_MAX;
+        (0..max).for_each(|name| begin(name, 0).unwrap());
+        assert_eq!(begin(max, 999), Err(PublishError::TooManyKeys { max }));
+        assert_eq!(begin(0, 999), Ok(()), "a key that is known needs no room");
+        assert_eq!(begin(max, 1000), Ok(()));
     }
 }

@@ -233,6 +233,7 @@ impl State {
     pub(crate) fn begin_epoch(&mut self, epoch: Epoch, after: u64) -> Wakes {
         let mut wakes = Wakes::default();
         if self.log.begin_epoch(epoch, after) {
+            self.keys.clear();
             for (answer, _) in std::mem::take(&mut self.unapplied).into_values().flatten() {
                 wakes.push(answer, Err(AckError::Unknown));
             }

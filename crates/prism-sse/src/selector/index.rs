@@ -2,10 +2,12 @@
 //! others than those that choose it.
 
 use std::cell::OnceCell;
-use std::collections::{BTreeMap, HashMap};
-use std::ops::Bound;
+use std::collections::BTreeMap;
+#[cfg(feature = "patterns")]
+use std::collections::HashMap;
 
 use super::positions::Written;
+use super::trie::Trie;
 #[cfg(feature = "patterns")]
 use super::url_pattern::Base;
 use super::{Selector, Topic, UriTemplate};
@@ -105,78 +107,129 @@ fn url_traits(pattern: &UrlPattern) -> Traits<'_> {
 
 /// Values by prefix, then by suffix, then by segment.
 #[derive(Debug)]
-struct Tree<T>(ByText<ByText<Bucket<T>>>);
+struct Tree<T>(Trie<Branch<T>>);
 
-type ByText<T> = BTreeMap<Box<[u8]>, T>;
+/// Values with one prefix.
+#[derive(Debug)]
+struct Branch<T> {
+    /// Those without a suffix.
+    plain: Bucket<T>,
+    /// The others, by suffix backwards.
+    by_suffix: Trie<Bucket<T>>,
+}
 
 /// Values with one prefix and one suffix.
 #[derive(Debug)]
 struct Bucket<T> {
     any: Vec<T>,
-    by_segment: HashMap<Box<str>, Vec<T>>,
+    by_segment: BTreeMap<Box<[u8]>, Vec<T>>,
 }
 
 impl<T> Tree<T> {
     fn new() -> Self {
-        Self(BTreeMap::new())
+        Self(Trie::new())
     }
 
     fn insert(&mut self, traits: &Traits<'_>, value: T) {
-        let by_suffix = self.0.entry(traits.prefix.as_bytes().into()).or_default();
-        let bucket = by_suffix
-            .entry(backwards(traits.suffix))
-            .or_insert_with(|| Bucket { any: Vec::new(), by_segment: HashMap::new() });
+        let branch = self.0.entry(traits.prefix.as_bytes(), Branch::new);
+        let bucket = match traits.suffix {
+            "" => &mut branch.plain,
+            suffix => branch.by_suffix.entry(&backwards(suffix), Bucket::new),
+        };
         match traits.segment {
-            Some(segment) => bucket.by_segment.entry(segment.into()).or_default().push(value),
+            Some(segment) => {
+                bucket.by_segment.entry(segment.as_bytes().into()).or_default().push(value);
+            }
             None => bucket.any.push(value),
         }
     }
 
     fn remove(&mut self, traits: &Traits<'_>, is_it: impl Fn(&T) -> bool) {
-        let (prefix, suffix) = (traits.prefix.as_bytes(), backwards(traits.suffix));
-        let Some(by_suffix) = self.0.get_mut(prefix) else { return };
-        let Some(bucket) = by_suffix.get_mut(&suffix) else { return };
-        let take = |values: &mut Vec<T>| {
-            if let Some(place) = values.iter().position(is_it) {
-                values.swap_remove(place);
-            }
-            values.is_empty()
-        };
-        match traits.segment {
-            Some(segment) => {
-                if bucket.by_segment.get_mut(segment).is_some_and(take) {
-                    bucket.by_segment.remove(segment);
-                }
-            }
-            None => {
-                take(&mut bucket.any);
+        let prefix = traits.prefix.as_bytes();
+        let Some(branch) = self.0.get_mut(prefix) else { return };
+        if traits.suffix.is_empty() {
+            branch.plain.remove(traits.segment, is_it);
+        } else {
+            let suffix = backwards(traits.suffix);
+            let Some(bucket) = branch.by_suffix.get_mut(&suffix) else { return };
+            bucket.remove(traits.segment, is_it);
+            if bucket.is_empty() {
+                branch.by_suffix.remove(&suffix);
             }
         }
-        if bucket.any.is_empty() && bucket.by_segment.is_empty() {
-            by_suffix.remove(&suffix);
-        }
-        if by_suffix.is_empty() {
+        if branch.plain.is_empty() && branch.by_suffix.is_empty() {
             self.0.remove(prefix);
         }
     }
 
     /// Calls `found` for each value whose traits `text` has.
     fn candidates(&self, text: &str, mut found: impl FnMut(&T)) {
-        let reversed = OnceCell::new();
-        for_prefixes(&self.0, text.as_bytes(), |by_suffix| {
-            let reversed = reversed.get_or_init(|| backwards(text));
-            for_prefixes(by_suffix, reversed, |bucket| {
-                bucket.any.iter().for_each(&mut found);
-                if bucket.by_segment.is_empty() {
-                    return;
-                }
-                let mut segments: Vec<&str> = text.split('/').collect();
-                segments.sort_unstable();
-                segments.dedup();
-                let named = segments.iter().filter_map(|part| bucket.by_segment.get(*part));
-                named.flatten().for_each(&mut found);
-            });
+        let (reversed, segments) = (OnceCell::new(), OnceCell::new());
+        self.0.for_prefixes(text.as_bytes(), |branch| {
+            branch.plain.candidates(text, &segments, &mut found);
+            if !branch.by_suffix.is_empty() {
+                let reversed = reversed.get_or_init(|| backwards(text));
+                branch.by_suffix.for_prefixes(reversed, |bucket| {
+                    bucket.candidates(text, &segments, &mut found);
+                });
+            }
         });
+    }
+}
+
+impl<T> Branch<T> {
+    fn new() -> Self {
+        Self { plain: Bucket::new(), by_suffix: Trie::new() }
+    }
+}
+
+impl<T> Bucket<T> {
+    fn new() -> Self {
+        Self { any: Vec::new(), by_segment: BTreeMap::new() }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.any.is_empty() && self.by_segment.is_empty()
+    }
+
+    fn remove(&mut self, segment: Option<&str>, is_it: impl Fn(&T) -> bool) {
+        let take = |values: &mut Vec<T>| {
+            if let Some(place) = values.iter().position(is_it) {
+                values.swap_remove(place);
+            }
+            values.is_empty()
+        };
+        match segment {
+            Some(segment) => {
+                if self.by_segment.get_mut(segment.as_bytes()).is_some_and(take) {
+                    self.by_segment.remove(segment.as_bytes());
+                }
+            }
+            None => {
+                take(&mut self.any);
+            }
+        }
+    }
+
+    fn candidates<'a>(
+        &self,
+        text: &'a str,
+        segments: &OnceCell<Vec<&'a [u8]>>,
+        found: &mut impl FnMut(&T),
+    ) {
+        self.any.iter().for_each(&mut *found);
+        if self.by_segment.is_empty() {
+            return;
+        }
+        let segments = segments.get_or_init(|| {
+            let mut all = Vec::with_capacity(16);
+            all.extend(text.as_bytes().split(|byte| *byte == b'/'));
+            all.sort_unstable();
+            all.dedup();
+            all
+        });
+        let named = segments.iter().filter_map(|part| self.by_segment.get(*part));
+        named.flatten().for_each(found);
     }
 }
 
@@ -184,41 +237,9 @@ fn backwards(text: &str) -> Box<[u8]> {
     text.bytes().rev().collect()
 }
 
-/// Calls `found` for each entry whose key `text` begins with, the longest first.
-fn for_prefixes<V>(map: &ByText<V>, text: &[u8], mut found: impl FnMut(&V)) {
-    let mut bound = text;
-    // What begins like `text` and is not after it in order is a prefix or is parted from it
-    // further down; no key between the two is a prefix.
-    let upto = |bound| (Bound::Unbounded, Bound::Included(bound));
-    while let Some((key, value)) = map.range::<[u8], _>(upto(bound)).next_back() {
-        let common = key.iter().zip(bound).take_while(|(a, b)| a == b).count();
-        if common == key.len() {
-            found(value);
-            let Some(shorter) = common.checked_sub(1) else { return };
-            bound = &text[..shorter];
-        } else {
-            bound = &text[..common];
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_prefix_is_found_and_nothing_else() {
-        let keys = ["", "a", "ab", "abc", "abd", "b", "abcdef", "aa", "ac", "abcz", "ab/"];
-        let map: ByText<&str> = keys.into_iter().map(|key| (key.as_bytes().into(), key)).collect();
-        for text in ["", "a", "ab", "abc", "abcd", "abcde", "abcdefg", "b", "c", "aab", "ab/x"] {
-            let mut found = Vec::new();
-            for_prefixes(&map, text.as_bytes(), |key| found.push(*key));
-            let mut expected: Vec<&str> =
-                keys.into_iter().filter(|key| text.starts_with(key)).collect();
-            expected.sort_unstable_by_key(|key| std::cmp::Reverse(key.len()));
-            assert_eq!(found, expected, "{text}");
-        }
-    }
 
     #[test]
     fn the_index_finds_what_matching_one_by_one_finds() {

@@ -9,8 +9,8 @@ use crate::limits;
 /// Words of a set for any topic.
 const WORDS: usize = limits::TOPIC_BYTES_MAX / 64 + 1;
 
-/// Words of a set for a topic as topics mostly are.
-const FEW_WORDS: usize = 2;
+/// Words of a set for a topic that is not very long.
+const FEW_WORDS: usize = 4;
 
 /// Positions between the bytes of a topic, its beginning and its end included. Bit `p` of a mask
 /// of bytes stands for the byte after position `p`.
@@ -104,16 +104,17 @@ pub(super) struct Expansion<'a, const W: usize> {
 pub(super) enum Written<'a> {
     /// No template expands to it.
     Never,
-    Short(Expansion<'a, FEW_WORDS>),
+    Short(Expansion<'a, 1>),
+    Middle(Box<Expansion<'a, FEW_WORDS>>),
     Long(Box<Expansion<'a, WORDS>>),
 }
 
 impl<'a> Written<'a> {
     pub(super) fn read(topic: &'a str) -> Self {
-        let read = if topic.len() < FEW_WORDS * 64 {
-            Expansion::read(topic).map(Self::Short)
-        } else {
-            Expansion::read(topic).map(|long| Self::Long(Box::new(long)))
+        let read = match topic.len() / 64 {
+            0 => Expansion::read(topic).map(Self::Short),
+            1..FEW_WORDS => Expansion::read(topic).map(|middle| Self::Middle(Box::new(middle))),
+            _ => Expansion::read(topic).map(|long| Self::Long(Box::new(long))),
         };
         read.unwrap_or(Self::Never)
     }
@@ -128,12 +129,38 @@ pub(super) enum Allow {
     Reserved,
 }
 
+const UNRESERVED: u8 = 1;
+const RESERVED: u8 = 2;
+
+/// What each byte is: 0 if a URI has it in triplets alone.
+const KINDS: [u8; 256] = {
+    let mut kinds = [0; 256];
+    let mut byte = 0;
+    while byte < 128 {
+        kinds[byte] = match byte as u8 {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => UNRESERVED,
+            b':' | b'/' | b'?' | b'#' | b'[' | b']' | b'@' | b'!' | b'$' | b'&' | b'\'' | b'('
+            | b')' | b'*' | b'+' | b',' | b';' | b'=' => RESERVED,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    kinds
+};
+
 pub(super) fn is_unreserved(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
+    KINDS[usize::from(byte)] == UNRESERVED
 }
 
 pub(super) fn is_reserved(byte: u8) -> bool {
-    b":/?#[]@!$&'()*+,;=".contains(&byte)
+    KINDS[usize::from(byte)] == RESERVED
+}
+
+/// The place of a byte among the marks, if it is one.
+fn mark_of(byte: u8) -> Option<usize> {
+    // The one mark that is unreserved is the point.
+    let may_be = is_reserved(byte) || byte == b'.';
+    may_be.then(|| MARKS.iter().position(|mark| *mark == byte)).flatten()
 }
 
 impl<'a, const W: usize> Expansion<'a, W> {
@@ -149,11 +176,10 @@ impl<'a, const W: usize> Expansion<'a, W> {
         let mut at = 0;
         while let Some(&byte) = bytes.get(at) {
             own.ends.insert(at);
-            let (len, plain) = match byte {
-                b'%' => character(&bytes[at..])?,
-                byte if is_unreserved(byte) => (1, true),
-                byte if is_reserved(byte) => (1, false),
-                _ => return None,
+            let (len, plain) = match KINDS[usize::from(byte)] {
+                UNRESERVED => (1, true),
+                RESERVED => (1, false),
+                _ => character(&bytes[at..])?,
             };
             for at in at..at + len {
                 own.any.insert(at);
@@ -161,7 +187,7 @@ impl<'a, const W: usize> Expansion<'a, W> {
                     own.plain.insert(at);
                 }
             }
-            if let Some(mark) = MARKS.iter().position(|mark| *mark == byte) {
+            if let Some(mark) = mark_of(byte) {
                 own.marks[mark].insert(at);
             }
             at += len;
@@ -249,6 +275,9 @@ impl<'a, const W: usize> Expansion<'a, W> {
 
     /// The positions after `text`.
     pub(super) fn after_text(&self, starts: Positions<W>, text: &[u8]) -> Positions<W> {
+        // Nearly every text begins with a mark, which few bytes are.
+        let mark = text.first().and_then(|first| mark_of(*first));
+        let starts = mark.map_or(starts, |mark| starts.and(&self.marks[mark]));
         let mut reached = Positions::NONE;
         for at in starts.iter().filter(|&at| self.bytes[at..].starts_with(text)) {
             reached.insert(at + text.len());
@@ -264,8 +293,7 @@ impl<'a, const W: usize> Expansion<'a, W> {
     }
 
     fn mark(&self, byte: u8) -> &Positions<W> {
-        let place = MARKS.iter().position(|mark| *mark == byte);
-        place.map_or(&Positions::NONE, |place| &self.marks[place])
+        mark_of(byte).map_or(&Positions::NONE, |place| &self.marks[place])
     }
 }
 
@@ -319,7 +347,8 @@ mod tests {
         }
         let short = "%41%c3%A9:/?#[]@!$&'()*+,;=-._~";
         assert!(matches!(Written::read(short), Written::Short(_)));
-        assert!(matches!(Written::read(&short.repeat(9)), Written::Long(_)));
+        assert!(matches!(Written::read(&short.repeat(4)), Written::Middle(_)));
+        assert!(matches!(Written::read(&short.repeat(20)), Written::Long(_)));
     }
 
     #[test]

@@ -101,13 +101,15 @@ impl UriTemplate {
         may && self.matches_written(topic, &Written::read(topic))
     }
 
+    /// Whether it chooses a topic that begins and ends as it says.
     pub(super) fn matches_written(&self, topic: &str, written: &Written<'_>) -> bool {
-        *self.0.text == *topic
-            || match written {
-                Written::Never => false,
-                Written::Short(expansion) => self.expands_to(expansion, topic.len()),
-                Written::Long(expansion) => self.expands_to(expansion, topic.len()),
-            }
+        let is_expansion = match written {
+            Written::Never => false,
+            Written::Short(expansion) => self.expands_to(expansion, topic.len()),
+            Written::Middle(expansion) => self.expands_to(expansion, topic.len()),
+            Written::Long(expansion) => self.expands_to(expansion, topic.len()),
+        };
+        is_expansion || *self.0.text == *topic
     }
 
     /// What each topic that it chooses begins with, as far as it is known.
@@ -131,14 +133,26 @@ impl UriTemplate {
     }
 
     fn expands_to<const W: usize>(&self, topic: &Expansion<'_, W>, len: usize) -> bool {
-        let mut at = Positions::of(0);
-        for piece in &self.0.pieces {
+        // The beginning and the end are known to be there, and need not be looked at again unless
+        // they are not all of a literal.
+        let (mut pieces, mut at, mut end) = (&*self.0.pieces, Positions::of(0), len);
+        if let [Piece::Literal(first), rest @ ..] = pieces
+            && first.len() == self.0.prefix_end
+        {
+            (pieces, at) = (rest, Positions::of(first.len()));
+        }
+        if let [rest @ .., Piece::Literal(last)] = pieces
+            && last.len() == self.suffix().len()
+        {
+            (pieces, end) = (rest, len.saturating_sub(last.len()));
+        }
+        for piece in pieces {
             at = piece.pass(topic, at);
             if at.is_empty() {
                 return false;
             }
         }
-        at.has(len)
+        at.has(end)
     }
 }
 

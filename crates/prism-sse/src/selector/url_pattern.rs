@@ -53,8 +53,13 @@ impl UrlPattern {
     pub(super) fn parse(text: &str, base: Option<&str>) -> Result<Self, InvalidSelector> {
         let base = base.map(Url::parse).transpose().map_err(|_| InvalidSelector::Base)?;
         let invalid = |_| InvalidSelector::UrlPattern;
-        let init = UrlPatternInit::parse_constructor_string::<Regex>(text, base.clone())
+        let mut init = UrlPatternInit::parse_constructor_string::<Regex>(text, base.clone())
             .map_err(invalid)?;
+        if init.protocol.is_some() {
+            // The base is for what is relative. The path of an absolute pattern would be put below
+            // that of the base where it does not begin with a slash, as in `urn\:isbn\:*`.
+            init.base_url = None;
+        }
         let options = UrlPatternOptions { regex_syntax: RegexSyntax::Rust, ignore_case: false };
         let pattern = urlpattern::UrlPattern::<Regex>::parse(init, options).map_err(invalid)?;
         let prefix = prefix(&pattern.hostname.matcher, &pattern.pathname.matcher);

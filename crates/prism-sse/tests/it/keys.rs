@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use prism_sse::{Manager, Publication, PublishError};
+use prism_sse::test::Delayed;
+use prism_sse::{
+    AckError, Durability, EngineError, Event, Manager, Publication, PublishError, Retention,
+};
 
 fn keyed(key: &str, data: &str) -> Publication {
     Publication::new("orders", data).unwrap().idempotency_key(key).unwrap()
@@ -22,4 +25,140 @@ async fn the_same_key_and_content_gets_the_first_acknowledgement_again() {
     tokio::time::advance(Duration::from_secs(2)).await;
     let second = sse.append(keyed("k", "other")).unwrap().await.unwrap();
     assert!(second.position.seq > first.position.seq, "the window is over");
+}
+
+fn delayed() -> (Manager, Delayed) {
+    let engine = Delayed::new();
+    let sse = Manager::builder().history(Retention::default()).engine(engine.clone());
+    (sse.build().unwrap(), engine)
+}
+
+#[test]
+fn publishers_who_come_at_once_make_one_event_and_get_one_answer() {
+    for round in 0..50 {
+        let sse = Manager::new();
+        let key = format!("round {round}");
+        let acks: Vec<_> = std::thread::scope(|scope| {
+            let publish = || sse.append(keyed(&key, "x")).unwrap();
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(publish)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let mut acks = acks.into_iter().map(|mut receipt| receipt.try_ack().unwrap().unwrap());
+        let first = acks.next().unwrap();
+        assert!(acks.all(|ack| ack == first));
+        assert_eq!(sse.stats().published, 1);
+    }
+}
+
+#[tokio::test]
+async fn who_comes_before_the_engine_answered_gets_the_answer_too() {
+    let (sse, engine) = delayed();
+    let mut first = sse.append(keyed("k", "x")).unwrap();
+    let second = sse.append(keyed("k", "x")).unwrap();
+    drop(sse.append(keyed("k", "x")).unwrap());
+    assert_eq!(sse.append(keyed("k", "y")).unwrap_err(), PublishError::KeyReused);
+    let waiting = tokio::spawn(second);
+    tokio::task::yield_now().await;
+    assert!(engine.apply() && !engine.apply(), "it was handed over once");
+    assert_eq!(first.try_ack(), None);
+    assert!(engine.acknowledge_first() && !engine.acknowledge_first());
+    let ack = first.await.unwrap();
+    assert_eq!(waiting.await.unwrap(), Ok(ack));
+    assert_eq!((ack.position.seq, ack.durability), (1, Durability::Fsync));
+}
+
+#[tokio::test]
+async fn an_event_that_was_applied_without_an_answer_is_not_published_again() {
+    let (sse, engine) = delayed();
+    let first = sse.append(keyed("k", "x")).unwrap();
+    engine.forget_first();
+    assert_eq!(first.await, Err(AckError::Unknown));
+    engine.apply();
+    let ack = sse.append(keyed("k", "x")).unwrap().await.unwrap();
+    assert_eq!(ack.position.seq, 1);
+    assert!(!engine.apply(), "nothing was handed over");
+    assert_eq!(sse.append(keyed("k", "x")).unwrap().await, Ok(ack));
+}
+
+#[tokio::test]
+async fn an_event_that_nobody_knows_of_or_that_failed_is_handed_over_again() {
+    let (sse, engine) = delayed();
+    let lost = sse.append(keyed("lost", "x")).unwrap();
+    engine.forget_first();
+    assert_eq!(lost.await, Err(AckError::Unknown));
+    let failed = sse.append(keyed("failed", "x")).unwrap();
+    engine.fail_first();
+    assert_eq!(failed.await, Err(AckError::Failed));
+    for key in ["lost", "failed"] {
+        let again = sse.append(keyed(key, "x")).unwrap();
+        while engine.apply() {}
+        engine.acknowledge_first();
+        again.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_event_the_engine_refused_left_no_key_behind() {
+    let (sse, engine) = delayed();
+    engine.set_capacity(0);
+    let refused = sse.append(keyed("k", "x")).unwrap_err();
+    assert_eq!(refused, PublishError::Engine(EngineError::Overloaded));
+    engine.set_capacity(1);
+    let mut other = sse.append(keyed("k", "other")).unwrap();
+    engine.apply();
+    engine.acknowledge_first();
+    assert!(other.try_ack().unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn an_event_that_another_manager_handed_over_is_known_here() {
+    let (sse, engine) = delayed();
+    engine.apply_again(7, keyed("k", "x"));
+    let ack = sse.append(keyed("k", "x")).unwrap().await.unwrap();
+    assert_eq!(ack.position.seq, 7);
+    assert_eq!(sse.append(keyed("k", "y")).unwrap_err(), PublishError::KeyReused);
+}
+
+#[tokio::test]
+async fn a_key_from_an_order_that_is_gone_is_free() {
+    let (sse, engine) = delayed();
+    let first = sse.append(keyed("k", "x")).unwrap();
+    engine.apply();
+    engine.acknowledge_first();
+    first.await.unwrap();
+    engine.begin_epoch(0);
+    let again = sse.append(keyed("k", "x")).unwrap();
+    engine.apply();
+    engine.acknowledge_first();
+    again.await.unwrap();
+}
+
+#[tokio::test]
+async fn keys_of_publishers_are_apart_and_content_is_all_that_readers_see() {
+    let sse = Manager::new();
+    let by = |who: &str, data| keyed("k", data).publisher(who).unwrap();
+    sse.append(by("a", "x")).unwrap();
+    sse.append(by("b", "y")).unwrap();
+    sse.append(keyed("k", "z")).unwrap();
+    assert_eq!(sse.stats().published, 3);
+    let event = Event::new("x");
+    let others = [
+        Publication::new("orders", event.clone().event("e").unwrap()).unwrap(),
+        Publication::new("orders", event.clone().id("i").unwrap()).unwrap(),
+        Publication::new("other", event.clone()).unwrap(),
+        Publication::new("orders", event.clone()).unwrap().private(),
+        Publication::broadcast(event),
+    ];
+    for other in others {
+        let other = other.idempotency_key("k").unwrap().publisher("a").unwrap();
+        assert_eq!(sse.append(other).unwrap_err(), PublishError::KeyReused);
+    }
+}
+
+#[test]
+fn a_key_has_a_length() {
+    let refused = |key: String| keyed("k", "x").idempotency_key(key).unwrap_err().to_string();
+    assert_eq!(refused(String::new()), "an idempotency key has 0 bytes; 1 to 255 are allowed");
+    assert_eq!(refused("k".repeat(256)), "an idempotency key has 256 bytes; 1 to 255 are allowed");
+    assert_eq!(keyed(&"k".repeat(255), "x").key().unwrap().len(), 255);
 }

@@ -6,6 +6,8 @@
 //! - `races`: the same, of what happens between two steps
 //! - `audience`: topics, grants, private events, broadcasts
 //! - `patterns`: patterns as selectors and as grants
+//! - `templates`: what a URI Template chooses, held against its expansions
+//! - `url_patterns`: what a URL Pattern chooses
 //! - `keys`: idempotency keys
 //! - `slow`: readers that do not keep up
 //! - `ends`: how connections end, and that nothing stays behind
@@ -32,7 +34,10 @@ mod resume;
 mod schedules;
 mod settings;
 mod slow;
+mod templates;
 mod time;
+#[cfg(feature = "patterns")]
+mod url_patterns;
 
 use axum::Router;
 use axum::body::Body;

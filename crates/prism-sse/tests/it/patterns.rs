@@ -2,7 +2,7 @@
 
 use futures_util::{FutureExt, StreamExt};
 use prism_sse::{
-    Audience, Connection, InvalidSelector, Manager, Publication, Selector, Start, Topic,
+    Audience, Connection, InvalidSelector, Manager, Publication, Retention, Selector, Start, Topic,
 };
 
 use super::{select, text};
@@ -92,4 +92,99 @@ fn what_is_no_pattern_is_refused_with_its_place() {
     let many = "{x}".repeat(65);
     assert_eq!(Selector::template(&many), Err(InvalidSelector::TooComplex));
     template(&many[3..]);
+}
+
+fn with_history() -> Manager {
+    Manager::builder().history(Retention::default()).build().unwrap()
+}
+
+/// Reads until nothing is due, whichever turns that takes.
+async fn all(connection: &mut Connection, last: &str) -> Vec<usize> {
+    let mut seen = String::new();
+    while !seen.contains(last) {
+        seen.push_str(text(&connection.next().await.unwrap()));
+    }
+    seen.lines().filter_map(|line| line.strip_prefix("data: ")?.parse().ok()).collect()
+}
+
+#[tokio::test]
+async fn a_replay_by_pattern_finds_everything_however_far_behind_it_begins() {
+    let sse = with_history();
+    // Someone else's pattern was in use before some of it, and its index keeps but the newest.
+    for n in 0..4000_usize {
+        if n == 1000 {
+            let early = sse.subscribe(select(template("/a/{x}")), Start::Now).unwrap();
+            std::mem::forget(early);
+        }
+        let topic = if n % 3 == 0 { format!("/a/{n}") } else { format!("/b/{n}") };
+        let publication = Publication::new(&*topic, n.to_string()).unwrap();
+        let is_private = n % 2 == 0;
+        sse.append(if is_private { publication.private() } else { publication }).unwrap();
+    }
+    sse.broadcast("end").unwrap();
+    for (audience, step) in [
+        (select(template("/a/{x}")), 6),
+        (select(template("/a/{x}")).grant(template("/a/{+x}")).unwrap(), 3),
+        (select(template("/{y}/{x}")).grant(template("/a/{x}")).unwrap(), 0),
+    ] {
+        let mut reader = sse.subscribe(audience, Start::Oldest).unwrap();
+        let is_read = |n: usize| match step {
+            6 => n % 3 == 0 && n % 2 == 1,
+            3 => n % 3 == 0,
+            _ => n % 2 == 1 || n % 3 == 0,
+        };
+        let expected: Vec<usize> = (0..4000).filter(|n| is_read(*n)).collect();
+        assert_eq!(all(&mut reader, "data: end").await, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_quiet_reader_of_a_pattern_misses_nothing_when_others_events_are_evicted() {
+    let retention = Retention::default().count(50);
+    let sse = Manager::builder().history(retention).build().unwrap();
+    let mut quiet = sse.subscribe(select(template("/quiet/{x}")), Start::Now).unwrap();
+    due(&mut quiet);
+    for n in 0..1000 {
+        sse.publish(format!("/loud/{n}"), "x").unwrap();
+    }
+    sse.publish("/quiet/1", "one").unwrap();
+    assert_eq!(due(&mut quiet), "one", "and no gap");
+    // What it may not read is not missed either.
+    for n in 0..1000 {
+        let secret = Publication::new(format!("/quiet/{n}"), "x").unwrap().private();
+        sse.append(secret).unwrap();
+    }
+    sse.publish("/quiet/1", "two").unwrap();
+    assert_eq!(due(&mut quiet), "two", "and no gap");
+    for n in 0..60 {
+        sse.publish(format!("/quiet/{n}"), "x").unwrap();
+    }
+    assert_eq!(quiet.next().now_or_never().flatten(), None, "it lost ten, and is disconnected");
+    assert_eq!(quiet.close_reason(), Some(prism_sse::CloseReason::Lagged));
+}
+
+#[tokio::test]
+async fn the_newest_of_each_topic_that_a_pattern_chooses_comes_first() {
+    let sse = with_history();
+    for n in 0..30 {
+        sse.publish(format!("/a/{}", n % 3), n.to_string()).unwrap();
+        sse.publish(format!("/b/{}", n % 3), n.to_string()).unwrap();
+    }
+    let mut reader = sse.subscribe(select(template("/a/{x}")), Start::Latest).unwrap();
+    assert_eq!(due(&mut reader).split(' ').skip(1).collect::<Vec<_>>(), ["27", "28", "29"]);
+}
+
+#[tokio::test]
+async fn patterns_leave_nothing_behind() {
+    let sse = Manager::new();
+    for round in 0..100 {
+        let audience = select(template(&format!("/{{x}}/{round}")));
+        let mut reader = sse.subscribe(audience, Start::Now).unwrap();
+        sse.publish(format!("/a/{round}"), "own").unwrap();
+        sse.publish("/a/b", "other").unwrap();
+        assert_eq!(due(&mut reader), "own");
+    }
+    assert_eq!(sse.stats().audiences, 0);
+    let mut nobody = sse.publish("/a/7", "x").unwrap();
+    assert_eq!(nobody.try_ack().unwrap().unwrap().receivers, 0);
 }

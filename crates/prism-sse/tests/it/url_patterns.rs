@@ -1,0 +1,130 @@
+//! URL Patterns, with the feature `patterns`.
+
+use prism_sse::{InvalidSelector, Manager, Selector, Start, Topic};
+
+use super::select;
+
+const HUB: Option<&str> = Some("https://hub.example/.well-known/mercure");
+
+fn is_chosen(pattern: &str, topic: &str) -> bool {
+    let selector = Selector::url_pattern(pattern, HUB).unwrap();
+    selector.matches(&Topic::try_from(topic).unwrap())
+}
+
+#[test]
+fn a_url_pattern_chooses_the_urls_it_matches() {
+    let cases: &[(&str, &[&str], &[&str])] = &[
+        (
+            "https://example.com/books/:id",
+            &["https://example.com/books/1", "https://EXAMPLE.com:443/x/../books/1"],
+            &["https://example.com/books/", "https://example.com/books/1/2", "urn:x"],
+        ),
+        (
+            "https://example.com/:kind(books|films)/:id(\\d+)",
+            &["https://example.com/books/1", "https://example.com/films/22"],
+            &["https://example.com/cars/1", "https://example.com/books/x"],
+        ),
+        (
+            "https://*.example.com/a{/b}?/*",
+            &["https://x.example.com/a/", "https://x.y.example.com/a/b/c/d"],
+            &["https://example.com/a/", "http://x.example.com/a/"],
+        ),
+        // What a pattern says nothing of after the last thing it names may be anything.
+        ("https://e.example/a?q=:v", &["https://e.example/a?q=1#x"], &["https://e.example/a?r=2"]),
+        ("urn\\:isbn\\:*", &["urn:isbn:1", "urn:isbn:"], &["urn:issn:1", "https://isbn.example/"]),
+    ];
+    for (pattern, chosen, others) in cases {
+        for topic in *chosen {
+            assert!(is_chosen(pattern, topic), "{pattern} {topic}");
+        }
+        for topic in *others {
+            assert!(!is_chosen(pattern, topic), "{pattern} {topic}");
+        }
+    }
+}
+
+#[test]
+fn relative_patterns_and_topics_are_resolved_against_the_base() {
+    assert!(is_chosen("/books/:id", "https://hub.example/books/1"));
+    assert!(is_chosen("https://hub.example/books/:id", "/books/1"));
+    assert!(is_chosen("/books/:id", "../books/1"));
+    assert!(is_chosen(":id", "https://hub.example/.well-known/1"));
+    assert!(!is_chosen("/books/:id", "https://other.example/books/1"));
+    let alone = Selector::url_pattern("https://hub.example/books/:id", None).unwrap();
+    assert!(!alone.matches(&Topic::try_from("/books/1").unwrap()));
+    assert_eq!(Selector::url_pattern("/books/:id", None), Err(InvalidSelector::UrlPattern));
+}
+
+#[test]
+fn paths_are_compared_with_regard_to_case_and_hosts_are_not() {
+    assert!(is_chosen("https://EXAMPLE.com/Books/:id", "https://example.COM/Books/1"));
+    assert!(!is_chosen("https://example.com/Books/:id", "https://example.com/books/1"));
+}
+
+#[test]
+fn a_topic_that_is_no_url_is_never_chosen_but_by_star() {
+    assert!(!is_chosen("*://*/*", "https://"));
+    assert!(!is_chosen("/*", "http://[bad"));
+    assert_eq!(Selector::url_pattern("*", HUB), Ok(Selector::Any));
+}
+
+#[test]
+fn url_patterns_are_equal_by_text_and_base() {
+    let make = |text, base| Selector::url_pattern(text, base).unwrap();
+    assert_eq!(make("/:x", HUB), make("/:x", HUB));
+    assert_ne!(make("/:x", HUB), make("/:y", HUB));
+    assert_ne!(make("/:x", HUB), make("/:x", Some("https://other.example/")));
+    assert_ne!(make("/:x", HUB), Selector::try_from("/:x").unwrap());
+    assert_eq!((make("/:x", HUB).kind(), make("/:x", HUB).as_str()), ("urlpattern", "/:x"));
+}
+
+#[test]
+fn what_is_no_url_pattern_or_is_too_large_is_refused() {
+    let make = |text: &str| Selector::url_pattern(text, HUB).map(|_| ());
+    for text in ["/:", "/(", "/{a", "/(?=a)", "/(a)\\1(", "/a(**)", "/(\\q)"] {
+        assert!(make(text).is_err(), "{text}");
+    }
+    assert_eq!(Selector::url_pattern("/", Some("no url")), Err(InvalidSelector::Base));
+    assert_eq!(make(&"x".repeat(4097)), Err(InvalidSelector::TooLong { len: 4097 }));
+    for text in ["/((?:(?:a{99}){99}){99})", "/(\\p{L}{900})", "/(a{999}{999})"] {
+        assert_eq!(make(text), Err(InvalidSelector::TooComplex), "{text}");
+    }
+    let deep = format!("/({}a{})", "(?:".repeat(40), ")".repeat(40));
+    assert_eq!(make(&deep), Err(InvalidSelector::TooComplex));
+    assert!(make("a\nb").is_err() && make("").is_err());
+}
+
+#[test]
+fn a_hostile_expression_takes_linear_time() {
+    let begin = std::time::Instant::now();
+    let topic = Topic::try_from(&*format!("/{}!", "a".repeat(1000))).unwrap();
+    for text in
+        ["/((?:a+)+)", "/((?:a|a)*)", "/((?:a*)*b)", "/((?:a|aa)+$)", "/:a+:b+:c+/x", "/*a*a*a*b"]
+    {
+        let selector = Selector::url_pattern(text, HUB).unwrap();
+        for _ in 0..100 {
+            assert!(!selector.matches(&topic), "{text}");
+        }
+    }
+    assert!(begin.elapsed() < std::time::Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn readers_of_url_patterns_get_what_they_choose_each_once() {
+    let sse = Manager::new();
+    let hub = |text: &str| Selector::url_pattern(text, HUB).unwrap();
+    let _books = sse.subscribe(select(hub("/books/:id")), Start::Now).unwrap();
+    let _both = sse.subscribe(select([hub("/books/*"), hub("/:kind/1")]), Start::Now).unwrap();
+    let _other = sse.subscribe(select(hub("https://other.example/*")), Start::Now).unwrap();
+    let receivers = |topic: &str| {
+        let mut receipt = sse.publish(topic, "x").unwrap();
+        receipt.try_ack().unwrap().unwrap().receivers
+    };
+    // The second time the answer is known.
+    for _ in 0..2 {
+        assert_eq!(receivers("/books/1"), 2);
+        assert_eq!(receivers("https://hub.example/films/1"), 1);
+        assert_eq!(receivers("https://other.example/books/1"), 1);
+        assert_eq!(receivers("http://[bad"), 0);
+    }
+}
