@@ -45,7 +45,7 @@
 //!
 //! - `json` (default): [`Event::json`].
 //! - `axum`: [`SseRequest`] as an extractor.
-//! - `patterns`: [`Selector::url_pattern`](Selector), which needs some thirty crates more.
+//! - `patterns`: [`Selector::url_pattern`](Selector), which needs some forty crates more.
 //! - `serve`: [`serve`](serve()), a server that writes events to sockets itself.
 //! - `test-util`: the module `test`, with a client on any tower service, an engine that misbehaves
 //!   on demand, and the conformance suite of engines.
