@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use crate::process;
 
-/// A command of cargo, and what `RUSTDOCFLAGS` is while it runs.
+/// A command of cargo, and what a variable of its environment is while it runs.
 struct Step {
     args: &'static [&'static str],
-    rustdoc_flags: Option<&'static str>,
+    variable: Option<(&'static str, &'static str)>,
 }
 
 const STEPS: &[Step] = &[
@@ -51,12 +51,32 @@ const STEPS: &[Step] = &[
     step(&["build", "-p", "prism-sse", "--examples", "--all-features", "--locked"]),
     Step {
         args: &["doc", "--workspace", "--no-deps", "--all-features", "--locked"],
-        rustdoc_flags: Some("-D warnings"),
+        variable: Some(("RUSTDOCFLAGS", "-D warnings")),
     },
 ];
 
-const BROWSER_STEP: Step =
-    step(&["test", "-p", "prism-sse", "--all-features", "--test", "browser", "--locked"]);
+/// The same tests over both servers, but the photographs once: they show the same.
+const BROWSER_STEPS: &[Step] = &[
+    Step {
+        args: &["test", "-p", "prism-sse", "--all-features", "--test", "browser", "--locked"],
+        variable: Some(("PRISM_SERVER", "prism")),
+    },
+    Step {
+        args: &[
+            "test",
+            "-p",
+            "prism-sse",
+            "--all-features",
+            "--test",
+            "browser",
+            "--locked",
+            "--",
+            "--skip",
+            "photographs",
+        ],
+        variable: Some(("PRISM_SERVER", "axum")),
+    },
+];
 
 /// What the browser tests start, and the Debian packages each comes in.
 const PROGRAMS: &[(&str, &[&str])] = &[
@@ -79,7 +99,9 @@ pub(crate) fn run(root: &Path, browser: bool) -> Result<(), String> {
     }
     loom(root)?;
     if browser {
-        perform(root, &BROWSER_STEP)?;
+        for step in BROWSER_STEPS {
+            perform(root, step)?;
+        }
     }
     let left_out = if browser { "" } else { ", browser tests left out" };
     println!("==> all passed in {} s{left_out}", start.elapsed().as_secs());
@@ -99,16 +121,16 @@ pub(crate) fn loom(root: &Path) -> Result<(), String> {
 }
 
 const fn step(args: &'static [&'static str]) -> Step {
-    Step { args, rustdoc_flags: None }
+    Step { args, variable: None }
 }
 
 fn perform(root: &Path, step: &Step) -> Result<(), String> {
     let mut command = process::cargo(root);
     command.args(step.args);
-    match step.rustdoc_flags {
-        Some(flags) => {
-            command.env("RUSTDOCFLAGS", flags);
-            println!("==> RUSTDOCFLAGS=\"{flags}\" {}", process::describe(&command));
+    match step.variable {
+        Some((name, value)) => {
+            command.env(name, value);
+            println!("==> {name}=\"{value}\" {}", process::describe(&command));
         }
         None => println!("==> {}", process::describe(&command)),
     }
@@ -201,7 +223,7 @@ mod tests {
 
     #[test]
     fn every_step_but_the_formatter_keeps_the_lock_file() {
-        for step in STEPS.iter().chain([&BROWSER_STEP]) {
+        for step in STEPS.iter().chain(BROWSER_STEPS) {
             assert_eq!(step.args.contains(&"--locked"), step.args[0] != "fmt", "{:?}", step.args);
         }
     }

@@ -1,13 +1,16 @@
 //! The command line.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+mod endpoint;
+mod settings;
+
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use http::Uri;
 
-use crate::receive::STAMP_BYTES;
+pub(crate) use endpoint::Endpoint;
+use settings::seconds;
+pub(crate) use settings::{External, Load, ServeTarget, Settings};
 
 /// Says how fast and how lean a server of Server-Sent Events is.
 ///
@@ -16,12 +19,18 @@ use crate::receive::STAMP_BYTES;
 /// on one processor and the subscribers on another.
 ///
 /// An absolute figure says little: machines differ, and the same machine differs from minute to
-/// minute. Believe `compare`, which runs two servers in turn and tells ratios with an interval.
+/// minute. Believe `compare`, which runs two servers in turn and tells ratios with an interval;
+/// `raw`, a bare loop of write(), is the ceiling to compare with.
 ///
 /// Results go to standard output, progress to standard error. The exit status is 1 if an event
 /// was lost, doubled, reordered or damaged, or if something failed.
+///
+///   prism-bench fanout prism-serve -n 10000                    one server, one scenario
+///   prism-bench compare prism-serve raw --scenario storm       two servers, nine pairs of runs
+///   prism-bench compare prism-serve raw --json > fanout.json   the same for `report`
+///   prism-bench report fanout.json storm.json --out page.html  a page of plots
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100)]
+#[command(version, max_term_width = 100, verbatim_doc_comment)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) mode: Mode,
@@ -30,13 +39,56 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Mode {
     /// Publish to all subscribers, and check and time every delivery
+    ///
+    /// Messages are published with --in-flight of them under way, or at a fixed --rate. With one in
+    /// flight the time of a delivery is what a server costs; with 64 a server may join events, and
+    /// its rate is what counts; at a fixed rate its latency.
     Fanout(Single),
     /// Open connections that nothing is sent to, and say what each costs
+    ///
+    /// Memory is the growth of the server's resident memory while the connections open.
     Idle(Single),
+    /// Close and reopen connections all the time, while others read and miss nothing
+    ///
+    /// Beside the subscribers, --churning connections ask for the stream, are reset as soon as it
+    /// begins, and come again. `connects/s` is how fast the subscribers' connections opened before
+    /// that, `churned/s` how often one of the others came.
+    Churn(Single),
+    /// Drop all connections at once; all come back with the last id and get what they missed
+    ///
+    /// A first event gives everybody an id. Then --replay events are published, all leave, and all
+    /// come back with that id. The time counts from the first connection until everybody has every
+    /// event; then one more event must reach all. `raw` writes the same bytes in writes of 16 KiB.
+    Storm(Single),
+    /// Let some readers never read, in pairs of runs: with them, and without
+    ///
+    /// A is --connections of which a part, --slow, never reads; B is the others alone. The figures
+    /// are of those that read. Sockets of those that do not have to fill up before it matters:
+    /// publish enough, with --payload and --seconds.
+    Slow(Paired),
+    /// Publish to single topics, in pairs of runs: with all subscribers, and with a tenth
+    ///
+    /// Each subscriber reads one topic, and each topic has as many readers in both runs of a pair:
+    /// B has a tenth of the subscribers and of the topics. A publish should cost the same in both.
+    Topics(Paired),
+    /// Spread many connections over several processes, and reach them all with one broadcast
+    ///
+    /// Where a process may have few open files, many connections take many processes: each server
+    /// has a process of subscribers, and all servers are published to at the same moment. The time
+    /// of a broadcast counts from the first request to the last delivery anywhere.
+    Million(Single),
     /// Compare two servers in adjacent pairs of runs: A B, B A, A B, ...
+    ///
+    /// Ratios are taken within each pair; what is told is their median, with a 90 % interval by the
+    /// bootstrap. Runs in which others took too much of the machine are discarded and repeated.
     Compare(Compare),
+    /// Draw a page from what the other modes printed with --json
+    Report(Report),
     /// Be one of the servers that are measured, until killed
     ServeTarget(ServeTarget),
+    /// Be some of the subscribers of `million`
+    #[command(hide = true)]
+    Crowd(Crowd),
 }
 
 #[derive(Debug, Args)]
@@ -46,6 +98,17 @@ pub(crate) struct Single {
     /// Measure this often, each time with a fresh server
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) runs: u32,
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Paired {
+    /// The server to measure
+    pub(crate) target: Target,
+    /// Pairs of runs
+    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) pairs: u32,
     #[command(flatten)]
     pub(crate) settings: Settings,
 }
@@ -66,6 +129,38 @@ pub(crate) struct Compare {
     pub(crate) settings: Settings,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Report {
+    /// What other modes printed with --json, in the order of the page
+    #[arg(required = true)]
+    pub(crate) records: Vec<PathBuf>,
+    /// The page
+    #[arg(long, default_value = "prism-bench.html")]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Crowd {
+    /// Its place among such processes, which decides what addresses it connects from
+    pub(crate) place: u8,
+    /// Where the server streams
+    pub(crate) subscribe: String,
+    /// Where the server takes events
+    pub(crate) publish: String,
+    /// Subscribers' connections
+    #[arg(long)]
+    pub(crate) connections: usize,
+    /// Bytes of data of each event
+    #[arg(long)]
+    pub(crate) payload: usize,
+    /// Seconds without a delivery after which it gives up
+    #[arg(long, value_parser = seconds)]
+    pub(crate) stall: Duration,
+    /// Processors to run on, separated by commas [default: any]
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) cores: Vec<usize>,
+}
+
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Scenario {
@@ -73,15 +168,38 @@ pub(crate) enum Scenario {
     Fanout,
     /// Leave connections alone
     Idle,
+    /// Close and reopen connections while others read
+    Churn,
+    /// Let all come back at once, and resume
+    Storm,
+    /// Let some readers never read
+    Slow,
+    /// Publish to single topics
+    Topics,
+    /// Spread connections over several processes
+    Million,
+}
+
+impl Scenario {
+    /// The name on the command line.
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
 }
 
 /// A server that can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Target {
-    /// Prism SSE's `SseLayer` on an axum router
+    /// Prism SSE's `SseLayer` on an axum router, served by `prism_sse::serve`
+    PrismServe,
+    /// The same, served by `axum::serve`
     PrismLayer,
     /// axum's own `Sse` on a broadcast channel of tokio, as most applications do it
     AxumIdiom,
+    /// actix-web-lab's `Sse` on the same channel; needs a build with `RUSTFLAGS="--cfg prism_peers"`
+    ActixWebLab,
+    /// nginx with nchan, if it is installed: Debian's libnginx-mod-nchan
+    NginxNchan,
     /// An axum server whose streams never say anything: a baseline of `idle`
     NeverReady,
     /// The same, but each stream says one line first
@@ -97,176 +215,21 @@ impl Target {
     pub(crate) fn name(self) -> String {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
-}
 
-#[derive(Debug, Args)]
-pub(crate) struct Settings {
-    /// Subscribers' connections
-    #[arg(short = 'n', long, default_value_t = 1000)]
-    pub(crate) connections: usize,
-    #[command(flatten, next_help_heading = "Fan-out")]
-    pub(crate) load: Load,
-    #[command(flatten, next_help_heading = "Processes")]
-    pub(crate) placement: Placement,
-    #[command(flatten, next_help_heading = "External server")]
-    pub(crate) external: External,
-    #[command(flatten, next_help_heading = "Noise")]
-    pub(crate) noise: NoiseLimits,
-    /// Wait this many seconds between opening the connections and looking at memory
-    #[arg(long, default_value = "1", value_parser = seconds)]
-    pub(crate) settle: Duration,
-    /// Print JSON instead of a table
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-#[derive(Clone, Debug, Args)]
-pub(crate) struct Load {
-    /// Messages that may be under way at once: the next one is sent when all subscribers have
-    /// received the one that many before. 1 waits for each
-    #[arg(short = 'w', long, default_value_t = 1, conflicts_with = "rate",
-          value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) in_flight: u32,
-    /// Messages a second, whatever the server makes of them
-    #[arg(short, long, value_parser = positive)]
-    pub(crate) rate: Option<f64>,
-    /// Seconds to publish for
-    #[arg(short, long, default_value = "3", value_parser = seconds)]
-    pub(crate) seconds: Duration,
-    /// Messages to publish, instead of --seconds
-    #[arg(short, long, conflicts_with = "seconds")]
-    pub(crate) messages: Option<u64>,
-    /// Bytes of data of each event, at least 30
-    #[arg(short, long, default_value_t = 100, value_parser = payload)]
-    pub(crate) payload: usize,
-    /// Connections that publish, in turn; each has an order of its own
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
-    pub(crate) publishers: u8,
-    /// Give up on a server that delivers nothing for this many seconds
-    #[arg(long, default_value = "15", value_parser = seconds)]
-    pub(crate) stall: Duration,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Placement {
-    /// Threads of the server
-    #[arg(long, default_value_t = 1)]
-    pub(crate) workers: usize,
-    /// Processors of the server, separated by commas [default: the first]
-    #[arg(long, value_delimiter = ',', conflicts_with = "no_pin")]
-    pub(crate) server_cores: Vec<usize>,
-    /// Processor of the subscribers [default: the second]
-    #[arg(long, conflicts_with = "no_pin")]
-    pub(crate) client_core: Option<usize>,
-    /// Let both run on any processor
-    #[arg(long)]
-    pub(crate) no_pin: bool,
-    /// Let servers send heartbeats, every 15 s
-    #[arg(long)]
-    pub(crate) heartbeats: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct External {
-    /// Where the target `external` streams
-    #[arg(long, value_parser = endpoint)]
-    pub(crate) url: Option<Endpoint>,
-    /// Where the target `external` takes events, as the body of a POST
-    #[arg(long, value_parser = endpoint)]
-    pub(crate) publish_url: Option<Endpoint>,
-    /// The process of the target `external`; without it processor time and memory are not told
-    #[arg(long)]
-    pub(crate) pid: Option<u32>,
-    /// A header of all requests, as `Name: value`
-    #[arg(long = "header")]
-    pub(crate) headers: Vec<String>,
-    /// The body of a publication, with `{}` where the event's data belongs
-    #[arg(long, default_value = "{}")]
-    pub(crate) publish_body: String,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct NoiseLimits {
-    /// Measure again if the hypervisor kept more than this part of the processors' time for others
-    #[arg(long, default_value_t = 0.05)]
-    pub(crate) max_stolen: f64,
-    /// Measure again if other processes took more than this part of the processors' time
-    #[arg(long, default_value_t = 0.10)]
-    pub(crate) max_foreign: f64,
-    /// Before each run, wait up to this many seconds for other processes to be quiet
-    #[arg(long, default_value = "20", value_parser = seconds)]
-    pub(crate) patience: Duration,
-    /// Measure again at most this often for one run, then keep it and mark it as noisy
-    #[arg(long, default_value_t = 5)]
-    pub(crate) retries: u32,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ServeTarget {
-    /// The server to be
-    pub(crate) target: Target,
-    /// The port to listen on; 0 is any free one
-    #[arg(long, default_value_t = 0)]
-    pub(crate) port: u16,
-    /// Threads
-    #[arg(long, default_value_t = 1)]
-    pub(crate) workers: usize,
-    /// Processors to run on, separated by commas [default: any]
-    #[arg(long, value_delimiter = ',')]
-    pub(crate) cores: Vec<usize>,
-    /// Send heartbeats, every 15 s
-    #[arg(long)]
-    pub(crate) heartbeats: bool,
-    /// End when the process ends that started this one
-    #[arg(long, hide = true)]
-    pub(crate) die_with_parent: bool,
-}
-
-/// Where requests go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Endpoint {
-    pub(crate) address: SocketAddr,
-    /// As the header `Host` has it.
-    pub(crate) host: String,
-    pub(crate) path: String,
-}
-
-impl Endpoint {
-    /// Reads `http://HOST:PORT/PATH?QUERY`.
-    pub(crate) fn parse(url: &str) -> Result<Self> {
-        let uri: Uri = url.parse().with_context(|| format!("{url:?} is no URL"))?;
-        ensure!(uri.scheme_str() == Some("http"), "{url:?} does not begin with http://");
-        let (host, port) = (uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(80));
-        let mut addresses = (host.trim_matches(['[', ']']), port)
-            .to_socket_addrs()
-            .with_context(|| format!("{host:?} has no address"))?;
-        Ok(Self {
-            address: addresses.next().with_context(|| format!("{host:?} has no address"))?,
-            host: uri.authority().map_or_else(String::new, ToString::to_string),
-            path: uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string),
-        })
+    /// Whether it hands on what is published.
+    pub(crate) fn publishes(self) -> bool {
+        !matches!(self, Self::NeverReady | Self::OneLine)
     }
-}
 
-fn endpoint(url: &str) -> Result<Endpoint, String> {
-    Endpoint::parse(url).map_err(|error| format!("{error:#}"))
-}
-
-fn positive(text: &str) -> Result<f64, String> {
-    let number: f64 = text.parse().map_err(|_| "not a number")?;
-    if number.is_finite() && number > 0.0 { Ok(number) } else { Err("not above zero".to_owned()) }
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    Duration::try_from_secs_f64(positive(text)?).map_err(|error| error.to_string())
-}
-
-fn payload(text: &str) -> Result<usize, String> {
-    let len = text.parse().map_err(|_| "not a number of bytes")?;
-    if len < STAMP_BYTES {
-        return Err(format!("an event's stamp has {STAMP_BYTES} bytes"));
+    /// Whether it can publish to single topics.
+    pub(crate) fn has_topics(self) -> bool {
+        matches!(self, Self::PrismServe | Self::PrismLayer | Self::NginxNchan | Self::External)
     }
-    Ok(len)
+
+    /// Whether a reader that comes back gets what it missed.
+    pub(crate) fn resumes(self) -> bool {
+        self.has_topics() || self == Self::Raw
+    }
 }
 
 #[cfg(test)]
@@ -277,17 +240,13 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
-        assert_eq!(STAMP_BYTES, 30, "the help of --payload says so");
     }
 
     #[test]
-    fn an_endpoint_has_an_address_a_host_and_a_path() {
-        let found = Endpoint::parse("http://127.0.0.1:8080/a?topic=b").unwrap();
-        assert_eq!(found.address, "127.0.0.1:8080".parse().unwrap());
-        assert_eq!((found.host.as_str(), found.path.as_str()), ("127.0.0.1:8080", "/a?topic=b"));
-        assert_eq!(Endpoint::parse("http://[::1]:9").unwrap().path, "/");
-        for url in ["https://127.0.0.1/", "127.0.0.1:80", "/events", ""] {
-            assert!(Endpoint::parse(url).is_err(), "{url}");
+    fn every_scenario_has_a_mode() {
+        let command = Cli::command();
+        for scenario in Scenario::value_variants() {
+            assert!(command.find_subcommand(scenario.name()).is_some(), "{scenario:?}");
         }
     }
 }

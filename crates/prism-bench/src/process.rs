@@ -1,7 +1,15 @@
-//! This process: its processors, its files, and whose child it is.
+//! Processes: their processors, their files, whose children they are, and their end.
+
+use std::process::Child;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
+
+/// How often, and how far apart, to see whether a process that was asked to end did.
+const ENDING_TRIES: u32 = 500;
+const ENDING_PAUSE: Duration = Duration::from_millis(10);
 
 /// Allows as many open files as this process may have, and says how many that is.
 pub(crate) fn raise_open_files() -> Result<u64> {
@@ -36,8 +44,9 @@ pub(crate) fn pin(cores: &[usize]) -> Result<()> {
 /// Ends this process when the one that started it ends, however that happens.
 #[cfg(target_os = "linux")]
 pub(crate) fn die_with_parent() -> Result<()> {
-    use rustix::process::{Signal, set_parent_process_death_signal};
-    Ok(set_parent_process_death_signal(Some(Signal::KILL))?)
+    use rustix::process::set_parent_process_death_signal;
+    // A request, not a blow: a server with processes of its own ends them then.
+    Ok(set_parent_process_death_signal(Some(Signal::TERM))?)
 }
 
 /// The processors that this process may run on: not known here.
@@ -57,4 +66,43 @@ pub(crate) fn pin(cores: &[usize]) -> Result<()> {
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn die_with_parent() -> Result<()> {
     Ok(())
+}
+
+/// How a program of ours is told its processors.
+pub(crate) fn cores_argument(cores: &[usize]) -> Option<String> {
+    let cores: Vec<String> = cores.iter().map(ToString::to_string).collect();
+    (!cores.is_empty()).then(|| format!("--cores={}", cores.join(",")))
+}
+
+/// Ends a child: asks it to, and uses force if it does not.
+pub(crate) fn end(child: &mut Child) {
+    if kill_process(Pid::from_child(child), Signal::TERM).is_ok() {
+        for _ in 0..ENDING_TRIES {
+            match child.try_wait() {
+                Ok(None) => thread::sleep(ENDING_PAUSE),
+                _ => return,
+            }
+        }
+    }
+    // Both fail only if it ended already.
+    drop(child.kill());
+    drop(child.wait());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processors_are_told_in_one_argument() {
+        assert_eq!(cores_argument(&[]), None);
+        assert_eq!(cores_argument(&[0, 3]).as_deref(), Some("--cores=0,3"));
+    }
+
+    #[test]
+    fn a_child_is_ended() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        end(&mut child);
+        assert!(!child.try_wait().unwrap().unwrap().success());
+    }
 }

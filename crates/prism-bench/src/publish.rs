@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use mio::net::TcpStream;
 
 use crate::cli::{Endpoint, External};
+use crate::client::topic;
 use crate::http::Answer;
 use crate::receive::Stamp;
 
@@ -13,6 +14,8 @@ use crate::receive::Stamp;
 #[derive(Debug)]
 pub(crate) struct Form {
     before: Vec<u8>,
+    /// What follows the topic's name in the head; empty if there is none.
+    after_topic: Vec<u8>,
     after: Vec<u8>,
     payload: usize,
 }
@@ -23,22 +26,41 @@ impl Form {
         let template = &external.publish_body;
         let (begin, end) = template.split_once("{}").context("--publish-body has no `{}`")?;
         let length = begin.len() + payload + end.len();
-        let Endpoint { path, host, .. } = endpoint;
-        let mut head = format!("POST {path} HTTP/1.1\r\nHost: {host}\r\n");
+        let mut rest = String::new();
         if !external.headers.iter().any(|it| it.to_ascii_lowercase().starts_with("content-type:")) {
-            head.push_str("Content-Type: text/plain\r\n");
+            rest.push_str("Content-Type: text/plain\r\n");
         }
         for header in &external.headers {
-            head.push_str(header);
-            head.push_str("\r\n");
+            rest.push_str(header);
+            rest.push_str("\r\n");
         }
-        head.push_str(&format!("Content-Length: {length}\r\n\r\n{begin}"));
-        Ok(Self { before: head.into_bytes(), after: end.as_bytes().to_vec(), payload })
+        rest.push_str(&format!("Content-Length: {length}\r\n\r\n{begin}"));
+        let (mut before, mut after_topic) = endpoint.request_line("POST");
+        let last = if after_topic.is_empty() { &mut before } else { &mut after_topic };
+        last.push_str(&rest);
+        Ok(Self {
+            before: before.into_bytes(),
+            after_topic: after_topic.into_bytes(),
+            after: end.as_bytes().to_vec(),
+            payload,
+        })
+    }
+
+    /// Requests to `endpoint` with nothing but `payload` bytes of data each.
+    pub(crate) fn plain(endpoint: &Endpoint, payload: usize) -> Self {
+        let (mut before, _) = endpoint.request_line("POST");
+        before.push_str(&format!("Content-Type: text/plain\r\nContent-Length: {payload}\r\n\r\n"));
+        let before = before.into_bytes();
+        Self { before, after_topic: Vec::new(), after: Vec::new(), payload }
     }
 
     fn write(&self, stamp: Stamp, request: &mut Vec<u8>) {
         request.clear();
         request.extend_from_slice(&self.before);
+        if !self.after_topic.is_empty() {
+            request.extend_from_slice(topic(stamp.lane as usize).as_bytes());
+            request.extend_from_slice(&self.after_topic);
+        }
         stamp.write(self.payload, request);
         request.extend_from_slice(&self.after);
     }
@@ -128,7 +150,7 @@ mod tests {
         };
         let form = Form::new(&endpoint, &external, 40).unwrap();
         let mut request = Vec::new();
-        form.write(Stamp { publisher: 1, seq: 2, due: 3 }, &mut request);
+        form.write(Stamp { lane: 1, seq: 2, due: 3 }, &mut request);
         let text = String::from_utf8(request).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert_eq!(
@@ -136,10 +158,27 @@ mod tests {
             "POST /p HTTP/1.1\r\nHost: 127.0.0.1:1\r\ncontent-type: text/x\r\nContent-Length: 53"
         );
         assert_eq!(body.len(), 53);
-        assert!(body.starts_with("topic=a&data=PB~01"), "{body}");
+        assert!(body.starts_with("topic=a&data=PB~000001"), "{body}");
         assert!(
             Form::new(&endpoint, &External { publish_body: String::new(), ..external }, 40)
                 .is_err()
         );
+    }
+    #[test]
+    fn a_request_names_its_topic() {
+        let endpoint = Endpoint::parse("http://127.0.0.1:1/topics/{topic}").unwrap();
+        let external = External {
+            url: None,
+            publish_url: None,
+            pid: None,
+            headers: Vec::new(),
+            publish_body: "{}".to_owned(),
+        };
+        let mut request = Vec::new();
+        let form = Form::new(&endpoint, &external, 40).unwrap();
+        form.write(Stamp { lane: 7, seq: 0, due: 0 }, &mut request);
+        let text = String::from_utf8(request).unwrap();
+        assert!(text.starts_with("POST /topics/t7 HTTP/1.1\r\nHost: 127.0.0.1:1\r\n"), "{text}");
+        assert_eq!(text.split_once("\r\n\r\n").unwrap().1.len(), 40);
     }
 }

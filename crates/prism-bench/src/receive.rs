@@ -1,19 +1,16 @@
-//! What a subscriber reads: events found in lines, and checked against what was published.
+//! What a subscriber reads: events found in lines.
 //!
 //! Each published payload begins with a [`Stamp`]. A subscriber needs no more of the format of
 //! events than that a line beginning with `data:` has the stamp near its beginning, so that any
 //! server's streams can be checked, whatever else it sends.
 
-use std::collections::{BTreeSet, HashMap};
 use std::io::Write;
-
-use serde::Serialize;
 
 /// Begins a stamp. It and what follows need no quoting in JSON, forms or URLs.
 const MARKER: &[u8] = b"PB~";
 
 /// Bytes of a stamp: the marker, three numbers in hexadecimal digits, and an end.
-pub(crate) const STAMP_BYTES: usize = MARKER.len() + 2 + 8 + 16 + 1;
+pub(crate) const STAMP_BYTES: usize = MARKER.len() + 6 + 8 + 16 + 1;
 
 /// How much of a line's beginning is looked at.
 const BEGINNING_BYTES: usize = 64;
@@ -21,9 +18,9 @@ const BEGINNING_BYTES: usize = 64;
 /// What the payload of an event says about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
-    /// The connection that published it.
-    pub(crate) publisher: u8,
-    /// Its place among what that connection published.
+    /// The order that it has a place in: of a connection that publishes, or of a topic.
+    pub(crate) lane: u32,
+    /// Its place in that order.
     pub(crate) seq: u32,
     /// When it was due, in nanoseconds since the measurement began.
     pub(crate) due: u64,
@@ -32,29 +29,49 @@ pub(crate) struct Stamp {
 impl Stamp {
     /// Appends a payload of `len` bytes that begins with the stamp.
     pub(crate) fn write(self, len: usize, payload: &mut Vec<u8>) {
-        let Self { publisher, seq, due } = self;
+        let Self { lane, seq, due } = self;
         let begin = payload.len();
         payload.extend_from_slice(MARKER);
         // A vector takes everything.
-        drop(write!(payload, "{publisher:02x}{seq:08x}{due:016x}~"));
+        drop(write!(payload, "{lane:06x}{seq:08x}{due:016x}~"));
         payload.resize(begin + len.max(STAMP_BYTES), b'x');
     }
 
     /// The stamp at the beginning of `text`.
     fn read(text: &[u8]) -> Option<Self> {
         let digits = text.get(..STAMP_BYTES)?.strip_prefix(MARKER)?.strip_suffix(b"~")?;
-        let number = |digits: &[u8]| {
-            digits.iter().try_fold(0, |number, &digit| {
-                Some(number << 4 | u64::from(char::from(digit).to_digit(16)?))
-            })
-        };
         Some(Self {
-            publisher: number(&digits[..2])? as u8,
-            seq: number(&digits[2..10])? as u32,
-            due: number(&digits[10..])?,
+            lane: number(&digits[..6])? as u32,
+            seq: number(&digits[6..14])? as u32,
+            due: number(&digits[14..])?,
         })
     }
 }
+
+/// Up to sixteen hexadecimal digits. Every digit of every event is read: a table is the fast way.
+fn number(digits: &[u8]) -> Option<u64> {
+    let (mut number, mut wrong) = (0, 0);
+    for &digit in digits {
+        let value = DIGITS[usize::from(digit)];
+        wrong |= value;
+        number = number << 4 | u64::from(value & 0xF);
+    }
+    (wrong < NO_DIGIT).then_some(number)
+}
+
+const NO_DIGIT: u8 = 0x10;
+
+/// The values of hexadecimal digits.
+const DIGITS: [u8; 256] = {
+    let mut values = [NO_DIGIT; 256];
+    let digits = *b"0123456789abcdef";
+    let mut value = 0;
+    while value < digits.len() {
+        values[digits[value] as usize] = value as u8;
+        value += 1;
+    }
+    values
+};
 
 /// The lines of one stream, of which the last may have come in part.
 #[derive(Debug)]
@@ -110,91 +127,32 @@ fn stamp_of(beginning: &[u8], len: usize) -> Option<(Stamp, usize)> {
     Stamp::read(text).map(|stamp| (stamp, len - before))
 }
 
-/// What is wrong with what subscribers received. All zero is right.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Faults {
-    /// Events that a subscriber never received.
-    pub(crate) lost: u64,
-    /// Events that a subscriber received once more.
-    pub(crate) doubled: u64,
-    /// Events that a subscriber received after a later one.
-    pub(crate) reordered: u64,
-    /// Events with less text than was published, or with text that never was.
-    pub(crate) damaged: u64,
+/// The id that a reader of a stream would come back with.
+#[derive(Debug, Default)]
+pub(crate) struct LastId {
+    line: Vec<u8>,
+    id: String,
 }
 
-impl Faults {
-    /// Whether anything is wrong.
-    pub(crate) fn any(&self) -> bool {
-        *self != Self::default()
-    }
-}
-
-/// Checks that every subscriber receives every event once and in its publisher's order.
-#[derive(Debug)]
-pub(crate) struct Checker {
-    subscribers: usize,
-    payload: usize,
-    /// How many events each publisher published.
-    published: Vec<u32>,
-    /// What each subscriber waits for next from each publisher.
-    next: Vec<u32>,
-    /// What was skipped, by place in `next`. Empty as long as all goes well.
-    skipped: HashMap<usize, BTreeSet<u32>>,
-    faults: Faults,
-}
-
-impl Checker {
-    /// A checker of events of `payload` bytes.
-    pub(crate) fn new(subscribers: usize, publishers: usize, payload: usize) -> Self {
-        Self {
-            subscribers,
-            payload: payload.max(STAMP_BYTES),
-            published: vec![0; publishers],
-            next: vec![0; subscribers * publishers],
-            skipped: HashMap::new(),
-            faults: Faults::default(),
-        }
+impl LastId {
+    /// The id that was read last; empty as long as there was none.
+    pub(crate) fn get(&self) -> &str {
+        &self.id
     }
 
-    /// The number of the event that `publisher` publishes now.
-    pub(crate) fn publish(&mut self, publisher: u8) -> u32 {
-        let published = &mut self.published[usize::from(publisher)];
-        *published += 1;
-        *published - 1
-    }
-
-    /// Takes note of an event. Answers whether it counts as delivered: not if it was received
-    /// before, or was never published.
-    pub(crate) fn receive(&mut self, subscriber: usize, stamp: Stamp, len: usize) -> bool {
-        let publisher = usize::from(stamp.publisher);
-        if self.published.get(publisher).is_none_or(|&published| stamp.seq >= published) {
-            self.faults.damaged += 1;
-            return false;
-        }
-        self.faults.damaged += u64::from(len < self.payload);
-        let place = subscriber * self.published.len() + publisher;
-        let next = &mut self.next[place];
-        if stamp.seq >= *next {
-            if stamp.seq > *next {
-                self.skipped.entry(place).or_default().extend(*next..stamp.seq);
+    /// Takes what has come.
+    pub(crate) fn take(&mut self, mut bytes: &[u8]) {
+        while let Some(end) = memchr::memchr(b'\n', bytes) {
+            self.line.extend_from_slice(&bytes[..end]);
+            let line = self.line.strip_suffix(b"\r").unwrap_or(&self.line);
+            if let Some(id) = line.strip_prefix(b"id:") {
+                let id = id.strip_prefix(b" ").unwrap_or(id);
+                self.id = String::from_utf8_lossy(id).into_owned();
             }
-            *next = stamp.seq + 1;
-            return true;
+            self.line.clear();
+            bytes = &bytes[end + 1..];
         }
-        let late = self.skipped.get_mut(&place).is_some_and(|them| them.remove(&stamp.seq));
-        let fault = if late { &mut self.faults.reordered } else { &mut self.faults.doubled };
-        *fault += 1;
-        late
-    }
-
-    /// What was wrong so far, with everything counted as lost that has not come yet.
-    pub(crate) fn faults(&self) -> Faults {
-        let publishers = self.published.len();
-        let skipped: usize = self.skipped.values().map(BTreeSet::len).sum();
-        let tails = (0..self.subscribers * publishers)
-            .map(|place| u64::from(self.published[place % publishers] - self.next[place]));
-        Faults { lost: skipped as u64 + tails.sum::<u64>(), ..self.faults }
+        self.line.extend_from_slice(bytes);
     }
 }
 
@@ -204,7 +162,7 @@ mod tests {
 
     fn payload(seq: u32) -> String {
         let mut payload = Vec::new();
-        Stamp { publisher: 3, seq, due: 77 + u64::from(seq) }.write(100, &mut payload);
+        Stamp { lane: 3, seq, due: 77 + u64::from(seq) }.write(100, &mut payload);
         String::from_utf8(payload).unwrap()
     }
 
@@ -213,7 +171,7 @@ mod tests {
         let (mut lines, mut all) = (Lines::new(), Vec::new());
         for piece in text.as_bytes().chunks(len) {
             lines.take(piece, |stamp, len| {
-                assert_eq!((stamp.publisher, stamp.due), (3, 77 + u64::from(stamp.seq)));
+                assert_eq!((stamp.lane, stamp.due), (3, 77 + u64::from(stamp.seq)));
                 all.push((stamp.seq, len));
             });
         }
@@ -224,7 +182,7 @@ mod tests {
     fn a_payload_has_the_length_asked_for_and_room_for_its_stamp() {
         assert_eq!(payload(1).len(), 100);
         let mut short = Vec::new();
-        Stamp { publisher: 0, seq: 0, due: 0 }.write(1, &mut short);
+        Stamp { lane: 0, seq: 0, due: 0 }.write(1, &mut short);
         assert_eq!(short.len(), STAMP_BYTES);
     }
 
@@ -247,68 +205,30 @@ mod tests {
 
     #[test]
     fn what_looks_like_a_stamp_is_none() {
-        for line in ["data: PB~", "data: PB~03000000010000000000000000", "data: PB~zz", "data"] {
+        for line in ["data: PB~", "data: PB~000003000000010000000000000000", "data: PB~zz", "data"]
+        {
             assert_eq!(found(&format!("{line}\n\n"), 5), [], "{line}");
         }
     }
 
-    /// The faults of a subscriber that received these of `published` events.
-    fn faults(published: u32, received: &[u32]) -> Faults {
-        let mut checker = Checker::new(2, 1, 100);
-        for seq in 0..published {
-            assert_eq!(checker.publish(0), seq);
-            assert!(checker.receive(0, Stamp { publisher: 0, seq, due: 0 }, 100));
+    #[test]
+    fn digits_are_small_and_hexadecimal() {
+        assert_eq!(number(b"00ff"), Some(255));
+        assert_eq!(number(b"fedcba9876543210"), Some(0xFEDC_BA98_7654_3210));
+        for text in [&b"0G"[..], b"FF", b" 1", b"-1"] {
+            assert_eq!(number(text), None);
         }
-        for &seq in received {
-            checker.receive(1, Stamp { publisher: 0, seq, due: 0 }, 100);
+    }
+
+    #[test]
+    fn the_last_id_is_known_wherever_the_stream_is_cut() {
+        let text = b"id: #5.1\ndata: id: x\n\nid:two\r\n:id: 3\nids: 4\nid: unfini";
+        for len in 1..=text.len() {
+            let mut last = LastId::default();
+            for piece in text.chunks(len) {
+                last.take(piece);
+            }
+            assert_eq!(last.get(), "two");
         }
-        checker.faults()
-    }
-
-    #[test]
-    fn every_event_once_and_in_order_is_right() {
-        assert!(!faults(4, &[0, 1, 2, 3]).any());
-        assert!(!faults(0, &[]).any());
-    }
-
-    #[test]
-    fn lost_events_are_seen() {
-        assert_eq!(faults(4, &[0, 1, 2]), Faults { lost: 1, ..Faults::default() });
-        assert_eq!(faults(4, &[0, 3]), Faults { lost: 2, ..Faults::default() });
-        assert_eq!(faults(4, &[]), Faults { lost: 4, ..Faults::default() });
-    }
-
-    #[test]
-    fn doubled_events_are_seen() {
-        assert_eq!(faults(3, &[0, 1, 1, 2, 0]), Faults { doubled: 2, ..Faults::default() });
-    }
-
-    #[test]
-    fn reordered_events_are_seen_and_are_not_lost() {
-        assert_eq!(faults(3, &[0, 2, 1]), Faults { reordered: 1, ..Faults::default() });
-        let both = Faults { reordered: 1, doubled: 1, ..Faults::default() };
-        assert_eq!(faults(3, &[0, 2, 1, 1]), both);
-    }
-
-    #[test]
-    fn damaged_events_are_seen() {
-        assert_eq!(faults(1, &[0, 1]), Faults { damaged: 1, ..Faults::default() });
-        let mut checker = Checker::new(1, 1, 100);
-        checker.publish(0);
-        assert!(checker.receive(0, Stamp { publisher: 0, seq: 0, due: 0 }, 99));
-        assert!(!checker.receive(0, Stamp { publisher: 9, seq: 0, due: 0 }, 100));
-        assert_eq!(checker.faults(), Faults { damaged: 2, ..Faults::default() });
-    }
-
-    #[test]
-    fn order_is_each_publishers_own() {
-        let mut checker = Checker::new(1, 2, 100);
-        for publisher in [0, 0, 1] {
-            checker.publish(publisher);
-        }
-        for (publisher, seq) in [(0, 0), (1, 0), (0, 1)] {
-            assert!(checker.receive(0, Stamp { publisher, seq, due: 0 }, 100));
-        }
-        assert!(!checker.faults().any());
     }
 }

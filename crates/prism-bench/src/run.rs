@@ -1,41 +1,26 @@
-//! One run: a fresh server, its subscribers, and what was measured.
+//! What one run measured.
 
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use serde::Serialize;
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
 
-use crate::cli::{Load, Scenario, Settings, Target};
-use crate::client::{Client, Delivered};
-use crate::process;
-use crate::progress::Progress;
-use crate::publish::Form;
-use crate::receive::Faults;
-use crate::sample::{self, Cpu, Processors};
-use crate::server::Server;
-
-/// Open files that this process needs beside its connections.
-const OTHER_FILES: u64 = 64;
-
-/// How long to wait for events that come once too often.
-const LINGER: Duration = Duration::from_millis(100);
-
-/// Fewest messages that are sent before the measurement begins.
-const WARM_UP: u32 = 5;
-
-/// How long to look at what others do before a run.
-const LOOK_AROUND: Duration = Duration::from_millis(250);
+use crate::check::Faults;
+use crate::client::{CaughtUp, Delivered};
+use crate::sample::{self, Cpu, Memory, Processors};
 
 /// A client that was busier than this was the bottleneck, or nearly.
 const CLIENT_BOUND: f64 = 0.9;
 
-/// What one run measured.
-#[derive(Clone, Debug, Serialize)]
+/// What one run measured. What does not apply to its scenario is `None`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Run {
+    /// The server, and what sets this run apart from the one beside it.
     pub(crate) target: String,
     pub(crate) connections: usize,
     pub(crate) connects_per_second: f64,
+    /// The server's time on processors for each connection that opened, in microseconds.
+    pub(crate) connect_cpu_us: Option<f64>,
     /// Growth of the server's resident memory, in bytes.
     pub(crate) resident_per_connection: Option<f64>,
     /// Growth of the server's anonymous memory, in bytes.
@@ -44,7 +29,12 @@ pub(crate) struct Run {
     /// earlier connections, so that only the first run after a while tells the truth.
     pub(crate) kernel_per_connection: f64,
     pub(crate) threads: Option<u64>,
+    /// Growth of the server's resident memory while events were published, in bytes.
+    pub(crate) resident_growth: Option<f64>,
     pub(crate) delivery: Option<Delivery>,
+    pub(crate) churn: Option<Churned>,
+    pub(crate) storm: Option<Replayed>,
+    pub(crate) crowd: Option<Reached>,
     pub(crate) faults: Faults,
     pub(crate) noise: Noise,
     /// The run was noisier than allowed, and was kept because repeating it did not help.
@@ -52,7 +42,7 @@ pub(crate) struct Run {
 }
 
 /// What publishing measured.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Delivery {
     pub(crate) seconds: f64,
     pub(crate) messages: u64,
@@ -62,6 +52,8 @@ pub(crate) struct Delivery {
     pub(crate) cpu_us: Option<f64>,
     /// That part of it outside the kernel.
     pub(crate) user_us: Option<f64>,
+    /// The server's time on processors for each message, whoever receives it, in microseconds.
+    pub(crate) message_cpu_us: Option<f64>,
     pub(crate) events_per_read: f64,
     pub(crate) p50_ms: f64,
     pub(crate) p90_ms: f64,
@@ -72,8 +64,51 @@ pub(crate) struct Delivery {
     pub(crate) client_bound: bool,
 }
 
+/// What connections that came and went measured.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Churned {
+    pub(crate) opened: u64,
+    pub(crate) opened_per_second: f64,
+    /// The server's time for each connection that came and went, that for delivering events in
+    /// the same time included, in microseconds.
+    pub(crate) cpu_us: Option<f64>,
+}
+
+/// What coming back and resuming measured.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Replayed {
+    pub(crate) events: u64,
+    /// From the first connection to the last event that was missed.
+    pub(crate) seconds: f64,
+    pub(crate) events_per_second: f64,
+    pub(crate) cpu_us: Option<f64>,
+    pub(crate) events_per_read: f64,
+    /// How long an event that was published then took to reach the last subscriber.
+    pub(crate) live_ms: f64,
+    pub(crate) client_busy: f64,
+    pub(crate) client_bound: bool,
+}
+
+/// What reaching connections in many processes measured.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Reached {
+    pub(crate) processes: usize,
+    /// How long each broadcast took, from the first request to the last delivery.
+    pub(crate) broadcast_seconds: Vec<f64>,
+    pub(crate) deliveries: u64,
+    /// The servers' time on processors for each delivery, in microseconds.
+    pub(crate) cpu_us: Option<f64>,
+    /// What the whole machine lost of available memory, for each connection, both ends and all
+    /// processes together.
+    pub(crate) machine_per_connection: f64,
+    /// Least available memory of the whole machine.
+    pub(crate) available_least: u64,
+    pub(crate) client_busy: f64,
+    pub(crate) client_bound: bool,
+}
+
 /// What others did to the machine meanwhile.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Noise {
     /// The part of all processors' time that the hypervisor gave to others.
     pub(crate) stolen: f64,
@@ -84,174 +119,60 @@ pub(crate) struct Noise {
 }
 
 /// The accounts at one moment.
-struct Moment {
+#[derive(Debug)]
+pub(crate) struct Moment {
     server: Option<Cpu>,
     client: Duration,
     processors: Processors,
 }
 
-/// What all runs have in common.
-#[derive(Debug)]
-pub(crate) struct Bench<'a> {
-    settings: &'a Settings,
-    scenario: Scenario,
-    progress: &'a Progress,
-    server_cores: Vec<usize>,
-    processors: usize,
-}
-
-impl<'a> Bench<'a> {
-    /// Checks what can be checked before anything is started, and prepares this process.
-    pub(crate) fn new(
-        scenario: Scenario,
-        settings: &'a Settings,
-        progress: &'a Progress,
-    ) -> Result<Self> {
-        let files = process::raise_open_files()?;
-        let most = files.saturating_sub(OTHER_FILES + u64::from(settings.load.publishers));
-        ensure!(
-            settings.connections as u64 <= most,
-            "{} connections do not fit: a process may have {files} open files here, which is \
-             enough for {most} connections",
-            settings.connections
-        );
-        ensure!(settings.connections > 0, "without connections there is nothing to measure");
-        // Asked for before this process gives up all processors but one.
-        let cores = process::cores()?;
-        let placement = &settings.placement;
-        let mut server_cores = placement.server_cores.clone();
-        if let ([first, second, ..], false) = (cores.as_slice(), placement.no_pin) {
-            if server_cores.is_empty() {
-                server_cores.push(*first);
-            }
-            process::pin(&[placement.client_core.unwrap_or(*second)])?;
-        }
-        let processors = cores.len().max(1);
-        Ok(Self { settings, scenario, progress, server_cores, processors })
+impl Run {
+    /// Whether the client was the limit.
+    pub(crate) fn is_client_bound(&self) -> bool {
+        self.delivery.as_ref().is_some_and(|it| it.client_bound)
+            || self.storm.as_ref().is_some_and(|it| it.client_bound)
+            || self.crowd.as_ref().is_some_and(|it| it.client_bound)
     }
 
-    /// Measures a fresh server, again if there was too much noise.
-    pub(crate) fn measure(&self, target: Target) -> Result<Run> {
-        let limits = &self.settings.noise;
-        let mut attempt = 0;
-        loop {
-            self.wait_for_quiet()?;
-            let mut run = self
-                .once(target)
-                .with_context(|| format!("the run of {} failed", target.name()))?;
-            run.noisy = run.noise.stolen > limits.max_stolen
-                || run.noise.foreign.is_some_and(|foreign| foreign > limits.max_foreign);
-            // A fault is no noise: such a run is never thrown away.
-            if !run.noisy || run.faults.any() || attempt >= limits.retries {
-                self.progress.finish_run();
-                return Ok(run);
-            }
-            attempt += 1;
-            self.progress.discard_run();
-        }
+    /// Events that subscribers received.
+    pub(crate) fn deliveries(&self) -> Option<u64> {
+        let delivered = self.delivery.as_ref().map(|it| it.deliveries);
+        let replayed = self.storm.as_ref().map(|it| it.events);
+        let reached = self.crowd.as_ref().map(|it| it.deliveries);
+        let known: Vec<u64> = [delivered, replayed, reached].into_iter().flatten().collect();
+        (!known.is_empty()).then(|| known.iter().sum())
     }
-
-    /// Waits until others leave the machine alone, but not for ever.
-    fn wait_for_quiet(&self) -> Result<()> {
-        let limits = &self.settings.noise;
-        let began = Instant::now();
-        while began.elapsed() < limits.patience {
-            let (before, asked) = (sample::processors()?, Instant::now());
-            thread::sleep(LOOK_AROUND);
-            let busy = sample::processors()?.busy_since(before);
-            let all = asked.elapsed().as_secs_f64() * self.processors as f64;
-            if busy.as_secs_f64() <= limits.max_foreign * all {
-                break;
-            }
-            self.progress.say(|| "waiting for other processes to be quiet".to_owned());
-        }
-        Ok(())
-    }
-
-    fn once(&self, target: Target) -> Result<Run> {
-        let Self { settings, progress, .. } = self;
-        let name = target.name();
-        let load = &settings.load;
-        let load_before = sample::load();
-        let connections = settings.connections;
-        let server = Server::start(target, settings, &self.server_cores)?;
-        let mut client = Client::new(&server.subscribe, &settings.external, connections, load)?;
-
-        let memory = || server.pid.map(sample::memory).transpose();
-        let (memory_before, kernel_before) = (memory()?, sample::kernel_memory()?);
-        let begin = Moment::now(&server)?;
-        let connecting = client.connect(connections, |opened| {
-            progress.say(|| format!("{name}: {opened} connections"));
-        })?;
-        thread::sleep(settings.settle);
-        let (memory_after, kernel_after) = (memory()?, sample::kernel_memory()?);
-        let mut noise =
-            Moment::now(&server)?.noise(&begin, connecting + settings.settle, self.processors);
-
-        let delivery = match self.scenario {
-            Scenario::Idle => None,
-            Scenario::Fanout => {
-                let endpoint = server.publish.as_ref().with_context(|| {
-                    format!("nothing can be published to {name}; fan-out is not for it")
-                })?;
-                let form = Form::new(endpoint, &settings.external, load.payload)?;
-                client.connect_publishers(endpoint, load.publishers)?;
-                client.deliver(&form, &warm_up(load), |_, _| {
-                    progress.say(|| format!("{name}: warming up"));
-                })?;
-                let begin = Moment::now(&server)?;
-                let delivered = client.deliver(&form, load, |messages, time| {
-                    progress.say(|| format!("{name}: {messages} messages, {:.0?}", time));
-                })?;
-                let end = Moment::now(&server)?;
-                noise = end.noise(&begin, delivered.time, self.processors);
-                client.linger(LINGER)?;
-                Some(Delivery::new(&delivered, &begin, &end))
-            }
-        };
-
-        let grown = |before: u64, after: u64| {
-            (i128::from(after) - i128::from(before)) as f64 / connections as f64
-        };
-        let memory = memory_before.zip(memory_after);
-        noise.load = load_before;
-        Ok(Run {
-            target: name,
-            connections,
-            connects_per_second: connections as f64 / connecting.as_secs_f64(),
-            resident_per_connection: memory.map(|(a, b)| grown(a.resident, b.resident)),
-            anonymous_per_connection: memory.map(|(a, b)| grown(a.anonymous, b.anonymous)),
-            kernel_per_connection: grown(kernel_before, kernel_after),
-            threads: memory.map(|(_, after)| after.threads),
-            delivery,
-            faults: client.faults(),
-            noise,
-            noisy: false,
-        })
-    }
-}
-
-/// A few messages at the same pace, so that buffers have their size when it counts.
-fn warm_up(load: &Load) -> Load {
-    let messages = Some(u64::from(load.in_flight.max(WARM_UP)));
-    Load { messages, rate: None, ..load.clone() }
 }
 
 impl Moment {
-    fn now(server: &Server) -> Result<Self> {
+    /// What the servers and the processes of the client, beside this one, have used so far.
+    pub(crate) fn now(servers: &[u32], clients: &[u32]) -> Result<Self> {
+        let sum = |pids: &[u32]| {
+            pids.iter().try_fold(Cpu::default(), |all, &pid| {
+                let cpu = sample::cpu(pid)?;
+                anyhow::Ok(Cpu { user: all.user + cpu.user, system: all.system + cpu.system })
+            })
+        };
         Ok(Self {
-            server: server.pid.map(sample::cpu).transpose()?,
-            client: sample::own_cpu(),
+            server: if servers.is_empty() { None } else { Some(sum(servers)?) },
+            client: sample::own_cpu() + sum(clients)?.total(),
             processors: sample::processors()?,
         })
     }
 
-    /// The server's time since `earlier`.
-    fn server_since(&self, earlier: &Self) -> Option<Cpu> {
-        self.server.zip(earlier.server).map(|(now, then)| now.since(then))
+    /// The servers' time since `earlier`, in microseconds for each of so many acts.
+    pub(crate) fn server_us_each(&self, earlier: &Self, acts: u64) -> Option<f64> {
+        self.server_since(earlier).map(|cpu| each(cpu.total(), acts))
     }
 
-    fn noise(&self, earlier: &Self, time: Duration, processors: usize) -> Noise {
+    /// The part of `time` that the client was on its processor.
+    pub(crate) fn client_busy(&self, earlier: &Self, time: Duration) -> f64 {
+        let busy = self.client.saturating_sub(earlier.client).as_secs_f64();
+        busy / time.as_secs_f64().max(f64::MIN_POSITIVE)
+    }
+
+    /// What others did since `earlier`, which is so much time ago.
+    pub(crate) fn noise(&self, earlier: &Self, time: Duration, processors: usize) -> Noise {
         let stolen = self.processors.stolen_since(earlier.processors);
         let server = self.server_since(earlier).unwrap_or_default().total();
         let own = server + self.client.saturating_sub(earlier.client);
@@ -261,30 +182,121 @@ impl Moment {
         let foreign = self.server.map(|_| foreign.as_secs_f64() / all);
         Noise { stolen, foreign, load: None }
     }
+
+    fn server_since(&self, earlier: &Self) -> Option<Cpu> {
+        self.server.zip(earlier.server).map(|(now, then)| now.since(then))
+    }
+}
+
+impl Noise {
+    /// The worse of both.
+    pub(crate) fn or_worse(self, other: Self) -> Self {
+        Self {
+            stolen: self.stolen.max(other.stolen),
+            foreign: self.foreign.zip(other.foreign).map(|(a, b)| a.max(b)),
+            load: self.load.or(other.load),
+        }
+    }
 }
 
 impl Delivery {
-    fn new(delivered: &Delivered, begin: &Moment, end: &Moment) -> Self {
+    /// What was delivered between two moments.
+    pub(crate) fn new(delivered: &Delivered, begin: &Moment, end: &Moment) -> Self {
         let seconds = delivered.time.as_secs_f64().max(f64::MIN_POSITIVE);
-        let deliveries = delivered.deliveries.max(1) as f64;
-        let each = |time: Duration| time.as_secs_f64() * 1e6 / deliveries;
+        let Delivered { messages, deliveries, .. } = *delivered;
         let cpu = end.server_since(begin);
         let millis = |part| delivered.latency.value_at_quantile(part) as f64 / 1e6;
-        let client_busy = end.client.saturating_sub(begin.client).as_secs_f64() / seconds;
+        let client_busy = end.client_busy(begin, delivered.time);
         Self {
             seconds,
-            messages: delivered.messages,
-            deliveries: delivered.deliveries,
-            deliveries_per_second: delivered.deliveries as f64 / seconds,
-            cpu_us: cpu.map(|cpu| each(cpu.total())),
-            user_us: cpu.map(|cpu| each(cpu.user)),
-            events_per_read: delivered.deliveries as f64 / delivered.reads.max(1) as f64,
+            messages,
+            deliveries,
+            deliveries_per_second: deliveries as f64 / seconds,
+            cpu_us: end.server_us_each(begin, deliveries),
+            user_us: cpu.map(|cpu| each(cpu.user, deliveries)),
+            message_cpu_us: end.server_us_each(begin, messages),
+            events_per_read: deliveries as f64 / delivered.reads.max(1) as f64,
             p50_ms: millis(0.5),
             p90_ms: millis(0.9),
             p99_ms: millis(0.99),
             max_ms: delivered.latency.max() as f64 / 1e6,
             client_busy,
-            client_bound: client_busy > CLIENT_BOUND,
+            client_bound: is_bound(client_busy),
         }
+    }
+}
+
+impl Replayed {
+    /// What was replayed between two moments, and how long an event took that came after it.
+    pub(crate) fn new(caught_up: &CaughtUp, live_ms: f64, begin: &Moment, end: &Moment) -> Self {
+        let CaughtUp { time, events, reads } = *caught_up;
+        let client_busy = end.client_busy(begin, time);
+        Self {
+            events,
+            seconds: time.as_secs_f64(),
+            events_per_second: events as f64 / time.as_secs_f64().max(f64::MIN_POSITIVE),
+            cpu_us: end.server_us_each(begin, events),
+            events_per_read: events as f64 / reads.max(1) as f64,
+            live_ms,
+            client_busy,
+            client_bound: is_bound(client_busy),
+        }
+    }
+}
+
+/// Whether a client that was busy for this part of the time was the limit.
+pub(crate) fn is_bound(client_busy: f64) -> bool {
+    client_busy > CLIENT_BOUND
+}
+
+/// Growth for each of so many connections, in bytes.
+pub(crate) fn grown(before: u64, after: u64, connections: usize) -> f64 {
+    (i128::from(after) - i128::from(before)) as f64 / connections as f64
+}
+
+/// Growth of resident and of anonymous memory, for each of so many connections.
+pub(crate) fn memory_grown(
+    before: Option<Memory>,
+    after: Option<Memory>,
+    connections: usize,
+) -> (Option<f64>, Option<f64>) {
+    let both = before.zip(after);
+    (
+        both.map(|(a, b)| grown(a.resident, b.resident, connections)),
+        both.map(|(a, b)| grown(a.anonymous, b.anonymous, connections)),
+    )
+}
+
+fn each(time: Duration, acts: u64) -> f64 {
+    time.as_secs_f64() * 1e6 / acts.max(1) as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn growth_may_be_negative() {
+        assert_eq!(grown(1000, 3000, 10), 200.0);
+        assert_eq!(grown(3000, 1000, 10), -200.0);
+        let memory = |resident| Memory { resident, anonymous: resident / 2, threads: 1 };
+        let both = memory_grown(Some(memory(0)), Some(memory(100)), 10);
+        assert_eq!(both, (Some(10.0), Some(5.0)));
+        assert_eq!(memory_grown(None, Some(memory(1)), 1), (None, None));
+    }
+
+    #[test]
+    fn the_worse_noise_counts() {
+        let noise = |stolen, foreign| Noise { stolen, foreign, load: None };
+        let worse = noise(0.1, Some(0.0)).or_worse(noise(0.0, Some(0.2)));
+        assert_eq!((worse.stolen, worse.foreign), (0.1, Some(0.2)));
+        assert_eq!(worse.or_worse(noise(0.0, None)).foreign, None);
+    }
+
+    #[test]
+    fn time_is_shared_out() {
+        assert_eq!(each(Duration::from_millis(3), 1000), 3.0);
+        assert_eq!(each(Duration::from_millis(3), 0), 3000.0);
+        assert!(is_bound(0.95) && !is_bound(0.5));
     }
 }

@@ -61,10 +61,22 @@ impl Processors {
     }
 }
 
-/// Time that the process `pid` has spent so far.
+/// Time that the process `pid` and its children have spent so far.
 pub(crate) fn cpu(pid: u32) -> Result<Cpu> {
-    let text = read(&format!("/proc/{pid}/stat"))?;
-    parse_cpu(&text).context("the system's account of a process is not understood")
+    let mut all = Cpu::default();
+    for pid in family(pid) {
+        let text = read(&format!("/proc/{pid}/stat"))?;
+        let cpu = parse_cpu(&text).context("the system's account of a process is odd")?;
+        (all.user, all.system) = (all.user + cpu.user, all.system + cpu.system);
+    }
+    Ok(all)
+}
+
+/// A process and its children: some servers have a process that only looks after others.
+fn family(pid: u32) -> impl Iterator<Item = u32> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    let children: Vec<u32> = text.split_whitespace().map_while(|pid| pid.parse().ok()).collect();
+    std::iter::once(pid).chain(children)
 }
 
 /// Time that this process has spent so far.
@@ -73,15 +85,17 @@ pub(crate) fn own_cpu() -> Duration {
     Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
-/// Memory and threads of the process `pid`.
+/// Memory and threads of the process `pid` and its children. What they share counts for each.
 pub(crate) fn memory(pid: u32) -> Result<Memory> {
-    let text = read(&format!("/proc/{pid}/status"))?;
-    let value = |name| field(&text, name).with_context(|| format!("no {name} of process {pid}"));
-    Ok(Memory {
-        resident: value("VmRSS:")? * 1024,
-        anonymous: value("RssAnon:")? * 1024,
-        threads: value("Threads:")?,
-    })
+    let mut all = Memory::default();
+    for pid in family(pid) {
+        let text = read(&format!("/proc/{pid}/status"))?;
+        let value = |name| field(&text, name).with_context(|| format!("no {name} of {pid}"));
+        all.resident += value("VmRSS:")? * 1024;
+        all.anonymous += value("RssAnon:")? * 1024;
+        all.threads += value("Threads:")?;
+    }
+    Ok(all)
 }
 
 /// What all processors did so far.
@@ -96,6 +110,18 @@ pub(crate) fn kernel_memory() -> Result<u64> {
     let pages = sockets.lines().find(|line| line.starts_with("TCP:"));
     let pages = pages.and_then(|line| field(line, "mem")).context("no memory of TCP")?;
     Ok(slab + pages * rustix::param::page_size() as u64)
+}
+
+/// Memory that the whole machine could still give to programs, in bytes.
+pub(crate) fn available_memory() -> Result<u64> {
+    let available = field(&read("/proc/meminfo")?, "MemAvailable:");
+    Ok(available.context("no size of what is available")? * 1024)
+}
+
+/// Nanoseconds on a clock that all processes of this machine share.
+pub(crate) fn shared_clock() -> u64 {
+    let time = clock_gettime(ClockId::Monotonic);
+    time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs()
 }
 
 /// How many processes wanted to run over the last minute.
@@ -183,6 +209,8 @@ mod tests {
         let memory = memory(pid).unwrap();
         assert!(memory.resident >= memory.anonymous && memory.threads > 0);
         assert!(cpu(pid).is_ok() && processors().is_ok() && kernel_memory().unwrap() > 0);
+        assert!(available_memory().unwrap() > 0 && shared_clock() < shared_clock());
+        assert_eq!(family(pid).next(), Some(pid));
         assert!(own_cpu() > Duration::ZERO);
     }
 }

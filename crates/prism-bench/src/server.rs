@@ -5,8 +5,14 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
 
-use crate::cli::{Endpoint, Settings, Target};
-use crate::targets::{PUBLISH_PATH, READY, SUBSCRIBE_PATH};
+use crate::cli::{Endpoint, Scenario, Settings, Target};
+use crate::process;
+use crate::targets::{
+    PUBLISH_PATH, PUBLISH_TOPIC_PATH, READY, SUBSCRIBE_PATH, SUBSCRIBE_TOPIC_PATH, leave_nothing,
+};
+
+/// Events that a server keeps beyond those that are replayed: those before and after them.
+const MORE_HISTORY: usize = 64;
 
 /// A running server. Dropping it ends the process, if it was started here.
 #[derive(Debug)]
@@ -22,7 +28,12 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts a fresh server on these processors, or names the one that runs.
-    pub(crate) fn start(target: Target, settings: &Settings, cores: &[usize]) -> Result<Self> {
+    pub(crate) fn start(
+        target: Target,
+        scenario: Scenario,
+        settings: &Settings,
+        cores: &[usize],
+    ) -> Result<Self> {
         if target == Target::External {
             let external = &settings.external;
             return Ok(Self {
@@ -32,19 +43,22 @@ impl Server {
                 pid: external.pid,
             });
         }
-        let mut child = command(target, settings, cores)?
+        let mut child = command(target, scenario, settings, cores)?
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
             .context("the server does not start")?;
         match address(&mut child) {
             Ok(address) => {
-                let publishes = !matches!(target, Target::NeverReady | Target::OneLine);
                 let at = |path| Endpoint::parse(&format!("{address}{path}"));
+                let (subscribe, publish) = match scenario {
+                    Scenario::Topics => (SUBSCRIBE_TOPIC_PATH, PUBLISH_TOPIC_PATH),
+                    _ => (SUBSCRIBE_PATH, PUBLISH_PATH),
+                };
                 Ok(Self {
                     pid: Some(child.id()),
-                    subscribe: at(SUBSCRIBE_PATH)?,
-                    publish: publishes.then(|| at(PUBLISH_PATH)).transpose()?,
+                    subscribe: at(subscribe)?,
+                    publish: target.publishes().then(|| at(publish)).transpose()?,
                     child: Some(child),
                 })
             }
@@ -64,17 +78,29 @@ impl Drop for Server {
     }
 }
 
-fn command(target: Target, settings: &Settings, cores: &[usize]) -> Result<Command> {
+fn command(
+    target: Target,
+    scenario: Scenario,
+    settings: &Settings,
+    cores: &[usize],
+) -> Result<Command> {
     let program = std::env::current_exe().context("this program has no path")?;
     let mut command = Command::new(program);
     command.args(["serve-target", &target.name(), "--die-with-parent"]);
     command.arg(format!("--workers={}", settings.placement.workers));
-    if !cores.is_empty() {
-        let cores: Vec<String> = cores.iter().map(ToString::to_string).collect();
-        command.arg(format!("--cores={}", cores.join(",")));
-    }
+    command.args(process::cores_argument(cores));
     if settings.placement.heartbeats {
         command.arg("--heartbeats");
+    }
+    if settings.scenarios.private {
+        command.arg("--private");
+    }
+    let needed = || {
+        let replayed = settings.scenarios.replay as usize;
+        (scenario == Scenario::Storm).then_some(replayed + MORE_HISTORY)
+    };
+    if let Some(history) = settings.placement.history.or_else(needed) {
+        command.arg(format!("--history={history}"));
     }
     Ok(command)
 }
@@ -89,7 +115,6 @@ fn address(child: &mut Child) -> Result<String> {
 }
 
 fn end(child: &mut Child) {
-    // Both fail only if it ended already.
-    drop(child.kill());
-    drop(child.wait());
+    process::end(child);
+    leave_nothing(child.id());
 }

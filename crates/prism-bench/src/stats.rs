@@ -1,6 +1,6 @@
 //! Medians, and how far they can be trusted.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 const RESAMPLES: usize = 10_000;
 
@@ -11,7 +11,7 @@ const SEED: u64 = 0x5EED;
 ///
 /// Of few values such an interval is a little narrow: of nine it goes from the third smallest to
 /// the third largest, which covers the true median in 82 cases of 100.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Estimate {
     /// The median of what was observed.
     pub(crate) median: f64,

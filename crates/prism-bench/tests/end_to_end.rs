@@ -2,6 +2,7 @@
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Output};
@@ -26,7 +27,7 @@ fn report(output: &Output) -> Value {
 
 #[test]
 fn every_target_delivers_every_event() {
-    for target in ["prism-layer", "axum-idiom", "raw"] {
+    for target in ["prism-serve", "prism-layer", "axum-idiom", "raw"] {
         for pace in [["--in-flight", "1"], ["--in-flight", "8"], ["--rate", "100"]] {
             let load = ["fanout", target, "-n", "40", "-m", "20", "--publishers", "2"];
             let output = bench(&[&load[..], &pace].concat());
@@ -45,7 +46,7 @@ fn every_target_delivers_every_event() {
 
 #[test]
 fn idle_connections_cost_memory() {
-    for target in ["prism-layer", "axum-idiom", "never-ready", "one-line", "raw"] {
+    for target in ["prism-serve", "prism-layer", "axum-idiom", "never-ready", "one-line", "raw"] {
         let output = bench(&["idle", target, "-n", "100"]);
         let report = report(&output);
         assert!(output.status.success() && report["runs"][0]["delivery"].is_null(), "{report:#}");
@@ -53,22 +54,121 @@ fn idle_connections_cost_memory() {
     }
 }
 
+/// The only run of a report that is without a fault.
+fn faultless_run(output: &Output) -> Value {
+    let report = report(output);
+    assert!(output.status.success(), "{report:#}");
+    report["runs"][0].clone()
+}
+
+/// A metric of a comparison that is without a fault.
+fn compared(output: &Output, name: &str) -> Value {
+    let report = report(output);
+    assert!(output.status.success(), "{report:#}");
+    let compared = report["compared"].as_array().unwrap();
+    compared.iter().find(|it| it["name"] == name).unwrap_or_else(|| panic!("{report:#}")).clone()
+}
+
+#[test]
+fn a_storm_replays_everything_to_everybody() {
+    for target in ["prism-serve", "prism-layer", "raw"] {
+        let run = faultless_run(&bench(&["storm", target, "-n", "30", "--replay", "200"]));
+        assert_eq!(run["storm"]["events"], 6000, "{run:#}");
+        assert!(run["storm"]["live_ms"].as_f64().unwrap() > 0.0, "{run:#}");
+    }
+}
+
+#[test]
+fn nobody_misses_anything_while_others_come_and_go() {
+    for target in ["prism-serve", "prism-layer", "raw"] {
+        let load = ["-n", "10", "--churning", "5", "--rate", "100", "-m", "20"];
+        let run = faultless_run(&bench(&[&["churn", target], &load[..]].concat()));
+        assert_eq!(run["delivery"]["deliveries"], 200, "{run:#}");
+        assert!(run["churn"]["opened"].as_u64().unwrap() > 0, "{run:#}");
+    }
+}
+
+#[test]
+fn readers_that_never_read_are_compared_to_none() {
+    let load = ["--pairs", "1", "-n", "20", "-m", "20", "--slow", "0.5"];
+    for target in ["prism-serve", "raw"] {
+        let output = bench(&[&["slow", target], &load[..]].concat());
+        let pair = &report(&output)["pairs"][0];
+        assert_eq!(
+            (&pair["a"]["connections"], &pair["b"]["connections"]),
+            (&20.into(), &10.into())
+        );
+        for run in [&pair["a"], &pair["b"]] {
+            assert_eq!(run["delivery"]["deliveries"], 200, "{run:#}");
+        }
+        assert!(compared(&output, "p99 ms")["ratio"]["median"].as_f64().unwrap() > 0.0);
+    }
+}
+
+#[test]
+fn events_of_a_topic_reach_its_readers_alone() {
+    for private in [&[][..], &["--private"]] {
+        let load = ["-n", "40", "--topics", "20", "-m", "60", "--publishers", "2", "--pairs", "1"];
+        let output = bench(&[&["topics", "prism-serve"], &load[..], private].concat());
+        let pair = &report(&output)["pairs"][0];
+        assert_eq!(pair["a"]["delivery"]["deliveries"], 120, "{pair:#}");
+        assert_eq!(pair["b"]["connections"], 4, "{pair:#}");
+        compared(&output, "CPU us/publish");
+    }
+}
+
+#[test]
+fn a_million_is_any_number_in_any_number_of_processes() {
+    for target in ["prism-serve", "raw"] {
+        let load = ["-n", "101", "--processes", "2", "--broadcasts", "2"];
+        let run = faultless_run(&bench(&[&["million", target], &load[..]].concat()));
+        assert_eq!(run["crowd"]["deliveries"], 202, "{run:#}");
+        assert_eq!(run["crowd"]["broadcast_seconds"].as_array().unwrap().len(), 2);
+    }
+}
+
+#[test]
+fn a_page_is_drawn_from_what_was_printed() {
+    let directory = std::env::temp_dir().join(format!("prism-bench-page-{}", std::process::id()));
+    fs::create_dir_all(&directory).unwrap();
+    let [json, page] = ["run.json", "page.html"].map(|name| directory.join(name));
+    fs::write(&json, bench(&["fanout", "raw", "-n", "10", "-m", "10"]).stdout).unwrap();
+    let program = || Command::new(env!("CARGO_BIN_EXE_prism-bench"));
+    let drawn = program().arg("report").arg(&json).arg("--out").arg(&page).status().unwrap();
+    let text = fs::read_to_string(&page).unwrap();
+    let refused = program().arg("report").arg(&page).output().unwrap();
+    fs::remove_dir_all(&directory).unwrap();
+    assert!(drawn.success() && text.contains("<svg") && text.contains("100 deliveries"), "{text}");
+    let error = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && error.contains("no result of --json"), "{error}");
+}
+
 #[test]
 fn servers_are_compared_in_pairs() {
     let output = bench(&["compare", "prism-layer", "raw", "--pairs", "2", "-n", "10", "-m", "10"]);
-    let report = report(&output);
-    assert!(output.status.success(), "{report:#}");
-    assert_eq!(report["pairs"].as_array().unwrap().len(), 2);
-    let rate = &report["compared"].as_array().unwrap()[2];
-    assert_eq!(rate["name"], "deliveries/s");
+    assert_eq!(report(&output)["pairs"].as_array().unwrap().len(), 2);
+    let rate = compared(&output, "deliveries/s");
     let ratio = ["low", "median", "high"].map(|end| rate["ratio"][end].as_f64().unwrap());
     assert!(ratio.is_sorted() && ratio[0] > 0.0, "{ratio:?}");
 }
 
 #[test]
+fn nginx_is_measured_where_it_is_installed() {
+    for load in [&["fanout"][..], &["storm", "--replay", "20"]] {
+        let output = bench(&[load, &["nginx-nchan", "-n", "10", "-m", "20"]].concat());
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() || error.contains("is not installed"), "{error}");
+    }
+}
+
+#[test]
 fn what_cannot_be_measured_is_refused() {
     for (arguments, why) in [
-        (&["fanout", "never-ready", "-n", "1"][..], "fan-out is not for it"),
+        (&["fanout", "never-ready", "-n", "1"][..], "nothing can be published to it"),
+        (&["fanout", "external", "-n", "1", "--url", "http://127.0.0.1:1/"], "needs --publish-url"),
+        (&["storm", "axum-idiom", "-n", "1"], "storm is not for axum-idiom"),
+        (&["topics", "raw", "-n", "1"], "it has no topics"),
+        (&["million", "raw", "-n", "1", "--processes", "2"], "do not fit"),
         (&["idle", "raw", "-n", "100000000"], "do not fit"),
         (&["idle", "external", "-n", "1"], "needs --url"),
         (&["idle", "external", "-n", "1", "--url", "http://127.0.0.1:1/"], "Connection refused"),

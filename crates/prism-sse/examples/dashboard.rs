@@ -1,5 +1,7 @@
 //! Live stock prices: a page that changes by itself, and comes back by itself.
 
+mod server;
+
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -15,14 +17,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .route("/", get(Html(include_str!("dashboard.html"))))
         .layer(SseLayer::new(sse.clone(), "/prices"));
     tokio::spawn(simulate_prices(sse.clone()));
-
-    let address = std::env::var("PRISM_LISTEN").unwrap_or("127.0.0.1:8080".to_owned());
-    let listener = tokio::net::TcpListener::bind(address).await?;
-    println!("listening on http://{}", listener.local_addr()?);
-
-    // Streams do not end by themselves; `graceful` ends them, so that shutting down does not hang.
-    let ctrl_c = async { drop(tokio::signal::ctrl_c().await) };
-    Ok(axum::serve(listener, app).with_graceful_shutdown(sse.graceful(ctrl_c)).await?)
+    Ok(server::run(app, sse).await?)
 }
 
 async fn simulate_prices(

@@ -1,5 +1,7 @@
 //! The shortest possible: every page that reads `/events` sees the time go by.
 
+mod server;
+
 use std::time::Duration;
 
 use axum::{Router, response::Html, routing::get};
@@ -12,16 +14,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .route("/", get(Html(include_str!("minimal.html"))))
         .layer(SseLayer::new(sse.clone(), "/events"));
 
+    let clock = sse.clone();
     tokio::spawn(async move {
         for second in 0.. {
-            sse.broadcast(format!("second {second}"))?;
+            clock.broadcast(format!("second {second}"))?;
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
         Ok::<(), prism_sse::PublishError>(())
     });
 
-    let address = std::env::var("PRISM_LISTEN").unwrap_or("127.0.0.1:8080".to_owned());
-    let listener = tokio::net::TcpListener::bind(address).await?;
-    println!("listening on http://{}", listener.local_addr()?);
-    Ok(axum::serve(listener, app).await?)
+    // Which is `axum::serve(listener, app)`, or `prism_sse::serve(listener, app)`.
+    Ok(server::run(app, sse).await?)
 }

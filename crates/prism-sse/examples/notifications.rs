@@ -1,5 +1,7 @@
 //! Order notifications: whoever posts an order, every open page hears of it.
 
+mod server;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -26,12 +28,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .route("/", get(Html(include_str!("notifications.html"))))
         .route("/orders", post(create_order))
         .with_state(shop)
-        .layer(SseLayer::new(notifications, "/notifications"));
-
-    let address = std::env::var("PRISM_LISTEN").unwrap_or("127.0.0.1:8080".to_owned());
-    let listener = tokio::net::TcpListener::bind(address).await?;
-    println!("listening on http://{}", listener.local_addr()?);
-    Ok(axum::serve(listener, app).await?)
+        .layer(SseLayer::new(notifications.clone(), "/notifications"));
+    Ok(server::run(app, notifications).await?)
 }
 
 async fn create_order(State(shop): State<Shop>) -> Result<impl IntoResponse, String> {

@@ -1,6 +1,8 @@
 //! A long job's progress: each job is a topic, and a page that reconnects in the middle of one
 //! resumes exactly where it was.
 
+mod server;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -24,17 +26,14 @@ struct Jobs {
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     let hour = Retention::default().age(Duration::from_secs(3600));
-    let jobs = Jobs { sse: Manager::builder().history(hour).build()?, started: Arc::default() };
+    let sse = Manager::builder().history(hour).build()?;
+    let jobs = Jobs { sse: sse.clone(), started: Arc::default() };
     let app = Router::new()
         .route("/", get(Html(include_str!("progress.html"))))
         .route("/jobs", post(start))
         .route("/jobs/{job}/events", get(events))
         .with_state(jobs);
-
-    let address = std::env::var("PRISM_LISTEN").unwrap_or("127.0.0.1:8080".to_owned());
-    let listener = tokio::net::TcpListener::bind(address).await?;
-    println!("listening on http://{}", listener.local_addr()?);
-    Ok(axum::serve(listener, app).await?)
+    Ok(server::run(app, sse).await?)
 }
 
 async fn start(State(jobs): State<Jobs>) -> impl IntoResponse {

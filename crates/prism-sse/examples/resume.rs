@@ -1,6 +1,8 @@
 //! Nothing is lost in silence: a page that was cut off gets what it missed, and one whose server
 //! was restarted, so that its memory is gone, is told of the gap.
 
+mod server;
+
 use std::time::{Duration, SystemTime};
 
 use axum::extract::State;
@@ -21,12 +23,8 @@ async fn main() -> Result<(), Error> {
         .route("/cut", post(cut))
         .with_state(sse.clone())
         .layer(SseLayer::new(sse.clone(), "/events"));
-    tokio::spawn(tick(sse));
-
-    let address = std::env::var("PRISM_LISTEN").unwrap_or("127.0.0.1:8080".to_owned());
-    let listener = tokio::net::TcpListener::bind(address).await?;
-    println!("listening on http://{}", listener.local_addr()?);
-    Ok(axum::serve(listener, app).await?)
+    tokio::spawn(tick(sse.clone()));
+    Ok(server::run(app, sse).await?)
 }
 
 /// Ends every connection. The pages come back after the time they were told to wait.

@@ -1,7 +1,7 @@
 //! A server that writes events to sockets itself: a drop-in for `axum::serve`.
 //!
 //! [`serve`] runs any HTTP application. What is no event stream of ours, it leaves to hyper, with
-//! HTTP/1.1 and HTTP/2. A connection whose first request is answered by an untouched event stream
+//! HTTP/1.1 and HTTP/2. A connection on which a request is answered by an untouched event stream
 //! is taken from hyper and given to a *delivery shard*: one thread that owns many sockets and
 //! writes the log's own bytes to all of them. That costs a fraction of a response body's memory
 //! and time, and only the owner of a socket can close it when its reader stops reading.
@@ -30,7 +30,9 @@ mod capacity;
 mod delivery;
 mod exchange;
 mod handover;
+mod inbox;
 mod open;
+#[cfg(unix)]
 mod shard;
 mod streams;
 mod transport;
@@ -49,6 +51,15 @@ use crate::limits;
 pub use app::App;
 pub use capacity::Capacity;
 pub use transport::bind_shared;
+#[cfg(feature = "test-util")]
+pub(crate) use {
+    app::Serves,
+    delivery::{Delivery, Turn},
+    exchange::Server,
+    inbox::{Inbox, Order},
+    open::{Held, Open},
+    transport::Transport,
+};
 
 /// Serves an application, and its event streams without the cost of an HTTP stack.
 ///
@@ -87,7 +98,7 @@ pub struct Serve<A, K> {
 type Signal = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 #[derive(Clone, Debug)]
-struct Settings {
+pub(crate) struct Settings {
     shards: Option<NonZeroUsize>,
     max_connections: Option<NonZeroUsize>,
     max_head_bytes: usize,

@@ -2,25 +2,74 @@
 
 use anyhow::Result;
 use axum::Router;
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::routing::post;
-use prism_sse::{Manager, SseLayer};
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use prism_sse::{Audience, Manager, Publication, Retention, SseLayer, SseRequest};
 
-use super::{PUBLISH_PATH, SUBSCRIBE_PATH};
+use super::{PUBLISH_PATH, PUBLISH_TOPIC_PATH, SUBSCRIBE_PATH, SUBSCRIBE_TOPIC_PATH};
+use crate::cli::ServeTarget;
 
-pub(super) fn router(heartbeats: bool) -> Result<Router> {
-    let builder = Manager::builder();
-    let sse = if heartbeats { builder } else { builder.no_heartbeat() }.build()?;
+/// Room for any history: its number of events is what bounds it.
+const HISTORY_BYTES: usize = 1 << 40;
+
+#[derive(Clone)]
+struct Hub {
+    sse: Manager,
+    private: bool,
+}
+
+pub(super) fn router(asked: &ServeTarget) -> Result<Router> {
+    let mut builder = Manager::builder();
+    if !asked.heartbeats {
+        builder = builder.no_heartbeat();
+    }
+    if let Some(events) = asked.history {
+        builder = builder.history(Retention::default().count(events).bytes(HISTORY_BYTES));
+    }
+    let sse = builder.build()?;
     Ok(Router::new()
         .route(PUBLISH_PATH, post(publish))
-        .with_state(sse.clone())
+        .route(PUBLISH_TOPIC_PATH, post(publish_to_topic))
+        .route(SUBSCRIBE_TOPIC_PATH, get(subscribe_to_topic))
+        .with_state(Hub { sse: sse.clone(), private: asked.private })
         .layer(SseLayer::new(sse, SUBSCRIBE_PATH)))
 }
 
-async fn publish(State(sse): State<Manager>, text: String) -> StatusCode {
-    match sse.broadcast(text) {
+async fn publish(State(hub): State<Hub>, text: String) -> StatusCode {
+    match hub.sse.broadcast(text) {
         Ok(_) => StatusCode::NO_CONTENT,
         Err(_) => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+async fn publish_to_topic(
+    State(hub): State<Hub>,
+    Path(topic): Path<String>,
+    text: String,
+) -> StatusCode {
+    let Ok(publication) = Publication::new(topic, text) else { return StatusCode::BAD_REQUEST };
+    let publication = if hub.private { publication.private() } else { publication };
+    match hub.sse.append(publication) {
+        Ok(_) => StatusCode::NO_CONTENT,
+        Err(_) => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+async fn subscribe_to_topic(
+    State(hub): State<Hub>,
+    Path(topic): Path<String>,
+    method: Method,
+    headers: HeaderMap,
+) -> Response {
+    let audience = Audience::select(topic.as_str()).and_then(|audience| match hub.private {
+        true => audience.grant(topic.as_str()),
+        false => Ok(audience),
+    });
+    let Ok(audience) = audience else { return StatusCode::BAD_REQUEST.into_response() };
+    match SseRequest::new(&method, &headers) {
+        Ok(request) => hub.sse.respond(request.audience(audience)).map(axum::body::Body::new),
+        Err(_) => StatusCode::NOT_ACCEPTABLE.into_response(),
     }
 }

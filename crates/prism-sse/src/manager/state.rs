@@ -243,6 +243,12 @@ impl State {
         wakes
     }
 
+    /// Says in `wakes` who has something to do: readers, or the driver because what is kept has
+    /// begun to age.
+    fn hand_out(&mut self, ages: bool, wakes: &mut Wakes) {
+        wakes.readers(ages || !self.due.is_empty(), &mut self.shards.called);
+    }
+
     /// Looks up a publication with a key that is about to be handed over.
     pub(super) fn begin_keyed(
         &mut self,
@@ -260,12 +266,6 @@ impl State {
     fn ack_of(&self, seq: u64, durability: Durability) -> Result<Ack, AckError> {
         let receivers = self.log.find(seq).map_or(0, |record| record.receivers as usize);
         self.ack(seq, durability, receivers)
-    }
-
-    /// Says in `wakes` who has something to do: readers, or the driver because what is kept has
-    /// begun to age.
-    fn hand_out(&mut self, ages: bool, wakes: &mut Wakes) {
-        wakes.readers(ages || !self.due.is_empty(), &mut self.shards.called);
     }
 
     fn answer_up_to(&mut self, seq: u64, wakes: &mut Wakes) {

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::TcpStream;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -12,8 +11,8 @@ use tokio::time::{sleep, timeout};
 
 use super::app::Make;
 use super::exchange::Server;
+use super::inbox::{Inbox, Order};
 use super::open::{Held, Open};
-use super::shard::{self, Inbox, Order};
 use super::{Capacity, Settings, Signal, transport};
 use crate::limits;
 
@@ -24,13 +23,21 @@ struct Shards {
 }
 
 impl Shards {
+    /// There are none: all streams stay with hyper.
+    #[cfg(not(unix))]
+    fn start(_: &Settings) -> io::Result<Self> {
+        Ok(Self { inboxes: Vec::new(), threads: Vec::new() })
+    }
+
+    #[cfg(unix)]
     fn start(settings: &Settings) -> io::Result<Self> {
         let count = settings.shards.or_else(|| std::thread::available_parallelism().ok());
-        let count = count.map_or(1, NonZeroUsize::get);
+        let count = count.map_or(1, std::num::NonZeroUsize::get);
         let mut shards = Self { inboxes: Vec::new(), threads: Vec::new() };
         for number in 0..count {
             let runtime = tokio::runtime::Handle::current();
-            let (inbox, thread) = shard::start(number, settings.pinned_bytes / count, runtime)?;
+            let (inbox, thread) =
+                super::shard::start(number, settings.pinned_bytes / count, runtime)?;
             shards.inboxes.push(inbox);
             shards.threads.push(thread);
         }

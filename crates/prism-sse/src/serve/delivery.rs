@@ -16,6 +16,8 @@
 //! event that one of its members was to get alone.
 
 mod group;
+#[cfg(all(test, feature = "test-util"))]
+mod histories;
 mod member;
 mod pins;
 mod source;
@@ -36,26 +38,26 @@ use crate::limits;
 use crate::manager::{Shared, Timers};
 use group::Group;
 use member::Member;
-pub(super) use pins::Pins;
+use pins::Pins;
 use source::Source;
 
 /// A connection whose head was written, and what its owner still holds of it.
-pub(super) struct HandOver<S> {
-    pub(super) socket: S,
-    pub(super) shared: Arc<Shared>,
-    pub(super) slot: u32,
-    pub(super) reading: Reading,
+pub(crate) struct HandOver<S> {
+    pub(crate) socket: S,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) slot: u32,
+    pub(crate) reading: Reading,
     /// What could not be written at once of the head and the stream's first bytes.
-    pub(super) rest: Bytes,
+    pub(crate) rest: Bytes,
     /// The response's body, with all that layers put around it. Dropping it ends the connection.
-    pub(super) body: Pin<Box<dyn Send>>,
+    pub(crate) body: Pin<Box<dyn Send>>,
     /// Its place among the server's connections.
-    pub(super) held: Held,
+    pub(crate) held: Held,
 }
 
 /// When to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(crate) enum Turn {
     /// At once: there is more to do.
     Again,
     /// At this moment, unless something happens before it.
@@ -65,7 +67,7 @@ pub(super) enum Turn {
 }
 
 /// All connections of one shard.
-pub(super) struct Delivery<S> {
+pub(crate) struct Delivery<S> {
     sources: Slab<Source>,
     groups: Slab<Group>,
     members: Slab<Member<S>>,
@@ -89,7 +91,7 @@ pub(super) struct Delivery<S> {
 impl<S: Read + Write> Delivery<S> {
     /// A shard that is woken through `waker`, and pins at most `pinned_bytes` of half-written
     /// events.
-    pub(super) fn new(waker: Waker, pinned_bytes: usize) -> Self {
+    pub(crate) fn new(waker: Waker, pinned_bytes: usize) -> Self {
         Self {
             sources: Slab::new(),
             groups: Slab::new(),
@@ -106,18 +108,18 @@ impl<S: Read + Write> Delivery<S> {
     }
 
     /// The key that the next adopted connection gets.
-    pub(super) fn next_key(&self) -> u32 {
+    pub(crate) fn next_key(&self) -> u32 {
         self.members.vacant_key() as u32
     }
 
     /// How many connections there are.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.members.len()
     }
 
     /// One piece of work.
-    pub(super) fn turn(&mut self, now: u64) -> Turn {
-        let called: Vec<u32> = self.called_sources().collect();
+    pub(crate) fn turn(&mut self, now: u64) -> Turn {
+        let called: Vec<u32> = self.called_sources(now).collect();
         for source in called {
             self.attend(source, now);
         }
@@ -136,7 +138,7 @@ impl<S: Read + Write> Delivery<S> {
     /// What the shard may rest for.
     fn rest(&self, now: u64) -> Turn {
         let busy = !self.passes.is_empty() || !self.ready.is_empty();
-        if busy || self.called_sources().next().is_some() {
+        if busy || self.called_sources(now).next().is_some() {
             return Turn::Again;
         }
         let stalled = self.stalled.first().map(|&(since, _)| since + stall_ms());
@@ -150,7 +152,7 @@ impl<S: Read + Write> Delivery<S> {
     }
 
     /// Ends all connections, each at a random moment within `window`, and those that come.
-    pub(super) fn drain(&mut self, now: u64, window: Duration) {
+    pub(crate) fn drain(&mut self, now: u64, window: Duration) {
         let end = now + window.as_millis() as u64;
         self.drains_until = Some(end);
         let keys: Vec<u32> = self.members.iter().map(|(key, _)| key as u32).collect();
@@ -160,7 +162,7 @@ impl<S: Read + Write> Delivery<S> {
     }
 
     /// Drops all connections at once.
-    pub(super) fn drop_all(&mut self) {
+    pub(crate) fn drop_all(&mut self) {
         let keys: Vec<u32> = self.members.iter().map(|(key, _)| key as u32).collect();
         for key in keys {
             self.remove(key);

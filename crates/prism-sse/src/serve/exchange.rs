@@ -17,22 +17,22 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::sleep;
 
 use super::Settings;
 use super::app::Serves;
 use super::body::{First, Served};
 use super::delivery::HandOver;
-use super::handover::{allows, begin, is_event_stream, is_untouched};
+use super::handover::{allows, begin, is_event_stream, is_untouched, may_upgrade};
+use super::inbox::Inbox;
 use super::open::Held;
-use super::shard::Inbox;
 use super::streams::{Listed, Streams};
 use super::transport::Transport;
 use crate::connection::offer::{self, Offered};
 use crate::limits;
 
 /// What all connections of a server share.
-pub(super) struct Server<S> {
+pub(crate) struct Server<S> {
     /// Empty where there are no shards.
     pub(super) shards: Vec<Arc<Inbox<S>>>,
     pub(super) streams: Arc<Streams>,
@@ -43,9 +43,9 @@ pub(super) struct Server<S> {
     ending: watch::Receiver<bool>,
 }
 
-/// What was decided of the first request of a connection.
+/// What was decided of a connection.
 enum Decision<B> {
-    /// It goes on as it is.
+    /// It goes on with hyper, and may be upgraded.
     Stays,
     Leaves(Box<Leaving<B>>),
 }
@@ -59,12 +59,17 @@ struct Leaving<B> {
 
 /// Where the service says what was decided.
 struct Desk<B> {
-    first: AtomicBool,
+    /// Nothing was decided yet.
+    open: AtomicBool,
+    /// A request was answered already.
+    answered: AtomicBool,
+    /// All that hyper had to write is written.
+    flushed: Arc<AtomicBool>,
     decision: Mutex<Option<Decision<B>>>,
 }
 
 impl<S: Write + Send + 'static> Server<S> {
-    pub(super) fn new(
+    pub(crate) fn new(
         shards: Vec<Arc<Inbox<S>>>,
         settings: &Settings,
         ending: watch::Receiver<bool>,
@@ -92,12 +97,12 @@ impl<S: Write + Send + 'static> Server<S> {
     }
 
     /// Serves one connection.
-    pub(super) async fn exchange<T, A>(self: Arc<Self>, io: T, app: A, held: Held)
+    pub(crate) async fn exchange<T, A>(self: Arc<Self>, io: T, app: A, held: Held)
     where
         T: Transport<Socket = S>,
         A: Serves,
     {
-        let Ok(Ok(io)) = timeout(self.header_timeout, Begun::read(io)).await else { return };
+        let Some(io) = self.begin(io).await else { return };
         // Boxed, so that a connection of which nothing has come costs little.
         if io.is_http2() {
             Box::pin(self.serve_http2(io, app)).await;
@@ -106,12 +111,24 @@ impl<S: Write + Send + 'static> Server<S> {
         }
     }
 
+    /// Waits for the first bytes. `None` if there is nothing to serve.
+    async fn begin<T: Transport>(&self, io: T) -> Option<Begun<T>> {
+        let mut ending = self.ending.clone();
+        tokio::select! {
+            biased;
+            begun = Begun::read(io) => begun.ok(),
+            // Nothing was asked, so there is nothing to finish.
+            _ = ending.changed() => None,
+            () = sleep(self.header_timeout) => None,
+        }
+    }
+
     async fn serve_http1<T, A>(self: Arc<Self>, io: Begun<T>, app: A, held: Held)
     where
         T: Transport<Socket = S>,
         A: Serves,
     {
-        let desk = Arc::new(Desk { first: AtomicBool::new(true), decision: Mutex::new(None) });
+        let desk = Arc::new(Desk::new(true, Arc::clone(&io.flushed)));
         let service = service_fn({
             let (server, desk) = (Arc::clone(&self), Arc::clone(&desk));
             move |request| answer(Arc::clone(&server), app.clone(), request, Arc::clone(&desk))
@@ -168,7 +185,7 @@ impl<S: Write + Send + 'static> Server<S> {
         T: Transport<Socket = S>,
         A: Serves,
     {
-        let desk = Arc::new(Desk { first: AtomicBool::new(false), decision: Mutex::new(None) });
+        let desk = Arc::new(Desk::new(false, Arc::clone(&io.flushed)));
         let service = service_fn({
             let server = Arc::clone(&self);
             move |request| answer(Arc::clone(&server), app.clone(), request, Arc::clone(&desk))
@@ -218,9 +235,9 @@ async fn answer<S, A>(
 where
     A: Serves,
 {
-    let first = desk.first.swap(false, Ordering::Relaxed);
-    let may_leave = first && !server.shards.is_empty() && allows(&request);
-    if first && !may_leave {
+    let open = desk.open.load(Ordering::Relaxed);
+    let may_leave = open && !server.shards.is_empty() && allows(&request);
+    if open && may_upgrade(&request) {
         desk.decide(Decision::Stays);
         // The connection is made ready for upgrades before the application sees the request.
         tokio::task::yield_now().await;
@@ -228,9 +245,7 @@ where
     poll_fn(|cx| app.poll_ready(cx)).await?;
     let response = app.call(request).await?;
     if !is_event_stream(&response) {
-        if may_leave {
-            desk.decide(Decision::Stays);
-        }
+        desk.answered.store(true, Ordering::Relaxed);
         return Ok(response.map(|body| Served::Untouched { body }));
     }
     let (head, body) = response.into_parts();
@@ -243,16 +258,15 @@ where
         }
         _ => false,
     };
+    let leaves = may_leave && untouched && desk.all_is_written().await;
     match offered {
-        Some(offered) if may_leave && untouched => {
+        Some(offered) if leaves => {
             desk.decide(Decision::Leaves(Box::new(Leaving { head, offered, body })));
             // The connection is taken apart, and with it this future.
             std::future::pending().await
         }
         offered => {
-            if may_leave {
-                desk.decide(Decision::Stays);
-            }
+            desk.answered.store(true, Ordering::Relaxed);
             let listed = offered.and_then(|offered| list(&server.streams, &offered));
             let first: Option<First<A::Body>> = match polled {
                 Poll::Ready(first) => Some(first),
@@ -268,7 +282,27 @@ fn list(streams: &Arc<Streams>, offered: &Offered) -> Option<Listed> {
 }
 
 impl<B> Desk<B> {
+    fn new(open: bool, flushed: Arc<AtomicBool>) -> Self {
+        Self {
+            open: AtomicBool::new(open),
+            answered: AtomicBool::new(false),
+            flushed,
+            decision: Mutex::new(None),
+        }
+    }
+
+    /// Whether hyper has written its answers to earlier requests. What it still has of them would
+    /// be lost with it.
+    async fn all_is_written(&self) -> bool {
+        if self.answered.load(Ordering::Relaxed) {
+            // Whenever it waits for an answer, it has just written what it can.
+            tokio::task::yield_now().await;
+        }
+        self.flushed.load(Ordering::Relaxed)
+    }
+
     fn decide(&self, decision: Decision<B>) {
+        self.open.store(false, Ordering::Relaxed);
         *self.decision.lock().unwrap_or_else(PoisonError::into_inner) = Some(decision);
     }
 
@@ -284,6 +318,8 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 struct Begun<T> {
     ahead: Bytes,
     io: T,
+    /// It was flushed since it was last written to.
+    flushed: Arc<AtomicBool>,
 }
 
 impl<T: AsyncRead + Unpin> Begun<T> {
@@ -293,7 +329,8 @@ impl<T: AsyncRead + Unpin> Begun<T> {
         loop {
             let known = ahead.len().min(PREFACE.len());
             if ahead[..known] != PREFACE[..known] || known == PREFACE.len() {
-                return Ok(Self { ahead: ahead.freeze(), io });
+                let flushed = Arc::new(AtomicBool::new(true));
+                return Ok(Self { ahead: ahead.freeze(), io, flushed });
             }
             let known = ahead.len();
             poll_fn(|cx| {
@@ -340,11 +377,14 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Begun<T> {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<std::io::Result<usize>> {
+        self.flushed.store(false, Ordering::Relaxed);
         Pin::new(&mut self.io).poll_write(cx, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        std::task::ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+        self.flushed.store(true, Ordering::Relaxed);
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
@@ -356,6 +396,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Begun<T> {
         cx: &mut Context<'_>,
         bytes: &[std::io::IoSlice<'_>],
     ) -> Poll<std::io::Result<usize>> {
+        self.flushed.store(false, Ordering::Relaxed);
         Pin::new(&mut self.io).poll_write_vectored(cx, bytes)
     }
 

@@ -22,6 +22,12 @@ pub(super) fn allows<B: Body>(request: &Request<B>) -> bool {
         && [EXPECT, UPGRADE].iter().all(|name| !headers.contains_key(name))
 }
 
+/// Whether the connection may speak another protocol after this request (RFC 9110, sections 7.8 and
+/// 9.3.6).
+pub(super) fn may_upgrade<B>(request: &Request<B>) -> bool {
+    *request.method() == Method::CONNECT || request.headers().contains_key(UPGRADE)
+}
+
 /// Whether the answer may be an event stream of ours.
 pub(super) fn is_event_stream<B>(response: &Response<B>) -> bool {
     let kind = response.headers().get(CONTENT_TYPE);

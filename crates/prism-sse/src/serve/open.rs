@@ -9,27 +9,27 @@ use tokio::time::timeout;
 use crate::limits;
 
 #[derive(Default)]
-pub(super) struct Open {
+pub(crate) struct Open {
     count: AtomicUsize,
     /// Rung when one goes.
     freed: Notify,
 }
 
 /// One of them, for as long as it is kept.
-pub(super) struct Held(Arc<Open>);
+pub(crate) struct Held(Arc<Open>);
 
 impl Open {
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.count.load(Ordering::Acquire)
     }
 
     /// Waits until one may have gone, and not for long.
-    pub(super) async fn one_less(&self) {
+    pub(crate) async fn one_less(&self) {
         drop(timeout(limits::ACCEPT_PAUSE, self.freed.notified()).await);
     }
 
     /// Waits until there is none.
-    pub(super) async fn none(&self) {
+    pub(crate) async fn none(&self) {
         while self.count() > 0 {
             self.one_less().await;
         }
@@ -37,7 +37,7 @@ impl Open {
 }
 
 impl Held {
-    pub(super) fn new(open: &Arc<Open>) -> Self {
+    pub(crate) fn new(open: &Arc<Open>) -> Self {
         open.count.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(open))
     }

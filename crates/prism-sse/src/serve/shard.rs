@@ -3,8 +3,7 @@
 
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Wake, Waker};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -14,51 +13,8 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token};
 
 use super::delivery::{Delivery, HandOver, Turn};
+use super::inbox::{Inbox, Order};
 use crate::limits;
-
-/// Where a shard is told what to do.
-pub(super) struct Inbox<S> {
-    orders: Mutex<Vec<Order<S>>>,
-    waker: Waker,
-    /// Connections that were given to it and are not gone.
-    load: AtomicUsize,
-}
-
-pub(super) enum Order<S> {
-    Adopt(HandOver<S>),
-    Drain(Duration),
-    Stop,
-}
-
-impl<S> Inbox<S> {
-    pub(super) fn new(waker: Waker) -> Self {
-        Self { orders: Mutex::new(Vec::new()), waker, load: AtomicUsize::new(0) }
-    }
-
-    /// Gives the shard a connection.
-    pub(super) fn adopt(&self, hand_over: HandOver<S>) {
-        self.load.fetch_add(1, Ordering::Relaxed);
-        self.order(Order::Adopt(hand_over));
-    }
-
-    pub(super) fn order(&self, order: Order<S>) {
-        self.orders.lock().unwrap_or_else(PoisonError::into_inner).push(order);
-        self.waker.wake_by_ref();
-    }
-
-    /// How many connections the shard has.
-    pub(super) fn load(&self) -> usize {
-        self.load.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn take(&self) -> Vec<Order<S>> {
-        std::mem::take(&mut *self.orders.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    pub(super) fn say_load(&self, connections: usize) {
-        self.load.store(connections, Ordering::Relaxed);
-    }
-}
 
 /// The token of the shard's own waker; connections have their keys.
 const WAKE: Token = Token(usize::MAX);

@@ -56,7 +56,7 @@ impl Gatekeeper {
             .route("/", get(Html(include_str!("recorder.html"))))
             .layer(SseLayer::new(sse.clone(), "/events"))
             .layer(from_fn(admit));
-        Self { sse: sse.clone(), arrivals, gate, server: Server::start(app).await }
+        Self { sse: sse.clone(), arrivals, gate, server: Server::start(app, sse).await }
     }
 
     /// A page that records everything, connected.

@@ -1,13 +1,16 @@
 //! The servers that pages come from: the examples, as they are built, and servers made here.
 
+use std::future::pending;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use axum::Router;
+use prism_sse::Manager;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::process::Process;
+use crate::serving::serve;
 use crate::wait::wait_for;
 
 /// A free port of the loopback interface, which the system chooses.
@@ -67,12 +70,12 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) async fn start(app: Router) -> Self {
-        Self::start_at(ANY_PORT, app).await
+    pub(crate) async fn start(app: Router, sse: &Manager) -> Self {
+        Self::start_at(ANY_PORT, app, sse).await
     }
 
     /// At the address of a server that was stopped.
-    pub(crate) async fn start_at(address: SocketAddr, app: Router) -> Self {
+    pub(crate) async fn start_at(address: SocketAddr, app: Router, sse: &Manager) -> Self {
         // A runtime of its own is what lets all of the server go away at once.
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime can be made");
@@ -89,7 +92,7 @@ impl Server {
         });
         let listener = listener.await;
         server.address = listener.local_addr().expect("a listener has an address");
-        handle.spawn(async move { axum::serve(listener, app).await });
+        handle.spawn(serve(listener, app, sse.clone(), pending()));
         server
     }
 

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::browser::Browser;
+use crate::serving::serve;
 use crate::wait::DEADLINE;
 
 #[tokio::test]
@@ -20,9 +21,8 @@ async fn a_server_with_a_connected_page_shuts_down() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let (shut_down, signal) = oneshot::channel::<()>();
-    let signal = sse.graceful(async { drop(signal.await) });
-    let serve = axum::serve(listener, app).with_graceful_shutdown(signal);
-    let mut serve = tokio::spawn(async move { serve.await });
+    let signal = async { drop(signal.await) };
+    let mut serve = tokio::spawn(serve(listener, app, sse.clone(), signal));
 
     let browser = Browser::start().await;
     browser.open(&url).await;

@@ -29,7 +29,7 @@ async fn publish(sse: &Manager, data: &str) {
 #[tokio::test]
 async fn the_few_lines_of_javascript_work_unchanged() {
     let (sse, app) = prices();
-    let server = Server::start(app).await;
+    let server = Server::start(app, &sse).await;
     let browser = Browser::start().await;
     browser.open(&server.url("/")).await;
     assert_eq!(browser.text("#price").await, "");
@@ -44,7 +44,7 @@ async fn the_few_lines_of_javascript_work_unchanged() {
     browser.until("logged.includes('Connection lost, reconnecting...')").await;
 
     let (sse, app) = prices();
-    let _server = Server::start_at(address, app).await;
+    let _server = Server::start_at(address, app, &sse).await;
     publish(&sse, r#"{"symbol":"AAPL","price":144}"#).await;
     browser.until_text("#price", "$144").await;
 }

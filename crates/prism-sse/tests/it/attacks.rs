@@ -8,7 +8,7 @@ use futures_util::{FutureExt, StreamExt};
 use prism_sse::test::{Client, Delayed};
 use prism_sse::*;
 
-use super::{keeping, page, select, text, with_history};
+use super::{keeping, page, select, served, text, with_history};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -275,7 +275,7 @@ async fn without_history_the_last_id_is_ignored_and_the_start_is_the_application
         "/",
         axum::routing::get(move |r: SseRequest| async move { s2.respond(r.start(Start::Latest)) }),
     );
-    let mut p = Client::connect_with(app, "/", headers).await.unwrap();
+    let mut p = Client::connect_with(served(app), "/", headers).await.unwrap();
     let got = p.listen(Duration::from_millis(50)).await;
     assert_eq!(got.len(), 1);
 }

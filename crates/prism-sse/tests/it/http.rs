@@ -7,13 +7,12 @@ use axum::body::Body;
 use axum::http::{Method, Request, Response, StatusCode, Version};
 use axum::routing::get;
 use http_body_util::BodyExt;
-use prism_sse::test::Client;
 use prism_sse::{Audience, Manager, Retention, SseLayer, SseRequest};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tower::ServiceExt;
 
-use super::{app, page, text};
+use super::{app, client, page, text};
 
 async fn ask(app: &Router, request: Request<Body>) -> Response<Body> {
     app.clone().oneshot(request).await.unwrap()
@@ -86,7 +85,7 @@ async fn a_reader_that_does_not_accept_event_streams_is_told_so() {
 async fn the_service_answers_wherever_it_is_mounted() {
     let sse = Manager::new();
     let app = Router::new().route_service("/live/{room}", sse.service());
-    let mut page = Client::connect(app.clone(), "/live/7").await.unwrap();
+    let mut page = client(app.clone(), "/live/7").await;
     sse.broadcast("hello").unwrap();
     page.expect("message", "hello").await;
     let response = ask(&app, request(Method::POST, "/live/7")).await;
@@ -105,8 +104,8 @@ async fn a_handler_chooses_the_audience_of_each_request() {
         }
     };
     let app = Router::new().route("/users/{user}/events", get(events));
-    let mut seven = Client::connect(app.clone(), "/users/7/events").await.unwrap();
-    let mut eight = Client::connect(app, "/users/8/events").await.unwrap();
+    let mut seven = client(app.clone(), "/users/7/events").await;
+    let mut eight = client(app, "/users/8/events").await;
     sse.publish("users/8", "for eight").unwrap();
     sse.publish("users/7", "for seven").unwrap();
     seven.expect("message", "for seven").await;
@@ -122,6 +121,9 @@ async fn a_browser_is_refused_softly_and_comes_back() {
     second.expect_end().await;
     assert!(second.retry().unwrap() >= Duration::from_secs(3));
     drop(first);
+    while sse.connection_count() > 0 {
+        tokio::task::yield_now().await;
+    }
     second.reconnect().await.unwrap();
     assert!(second.headers().get("prism-refused").is_none());
     sse.close();

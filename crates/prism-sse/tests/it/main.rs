@@ -17,6 +17,9 @@
 //! - `model`: made-up histories of everything at once, held against the oracle
 //! - `schedules`: publishers and readers on many threads, held against the oracle
 //! - `settings`: limits and refusals
+//!
+//! Here pages read response bodies. The target `over_serve` runs what has pages once more, over
+//! delivery shards.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -28,6 +31,7 @@ mod http;
 mod keys;
 mod model;
 mod page;
+mod pages;
 mod patterns;
 mod races;
 mod resume;
@@ -41,39 +45,13 @@ mod url_patterns;
 
 use axum::Router;
 use axum::body::Body;
+use pages::{app, client, keeping, page, page_after, select, text, with_history};
 use prism_sse::test::Client;
-use prism_sse::{Audience, Manager, OneOrMany, Retention, Selector, SseLayer};
 
-/// A page that reads `/events`.
+/// A page, read from the application itself.
 type Page = Client<Router, Body>;
 
-fn app(sse: &Manager) -> Router {
-    Router::new().layer(SseLayer::new(sse.clone(), "/events"))
-}
-
-async fn page(sse: &Manager) -> Page {
-    Client::connect(app(sse), "/events").await.unwrap()
-}
-
-/// A page that comes back with this id.
-async fn page_after(sse: &Manager, id: &str) -> Page {
-    let mut headers = axum::http::HeaderMap::new();
-    headers.insert("last-event-id", axum::http::HeaderValue::from_bytes(id.as_bytes()).unwrap());
-    Client::connect_with(app(sse), "/events", headers).await.unwrap()
-}
-
-fn select(selectors: impl OneOrMany<Selector>) -> Audience {
-    Audience::select(selectors).unwrap()
-}
-
-fn with_history() -> Manager {
-    Manager::builder().history(Retention::default()).build().unwrap()
-}
-
-fn keeping(records: usize) -> Manager {
-    Manager::builder().history(Retention::default().count(records)).build().unwrap()
-}
-
-fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).unwrap()
+/// The application, as pages read from it.
+fn served(app: Router) -> Router {
+    app
 }

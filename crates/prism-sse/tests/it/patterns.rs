@@ -117,7 +117,7 @@ async fn a_replay_by_pattern_finds_everything_however_far_behind_it_begins() {
             let early = sse.subscribe(select(template("/a/{x}")), Start::Now).unwrap();
             std::mem::forget(early);
         }
-        let topic = if n % 3 == 0 { format!("/a/{n}") } else { format!("/b/{n}") };
+        let topic = if n.is_multiple_of(3) { format!("/a/{n}") } else { format!("/b/{n}") };
         let publication = Publication::new(&*topic, n.to_string()).unwrap();
         let is_private = n % 2 == 0;
         sse.append(if is_private { publication.private() } else { publication }).unwrap();

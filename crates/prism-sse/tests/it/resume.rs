@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use prism_sse::test::{Client, Delayed};
+use prism_sse::test::Delayed;
 use prism_sse::{Event, Manager, PublishError, Retention, Start};
 
-use super::{Page, app, keeping, page, page_after, select, text, with_history};
+use super::{Page, app, client, keeping, page, page_after, select, text, with_history};
 
 fn publish(sse: &Manager, range: std::ops::Range<u32>) {
     for n in range {
@@ -335,7 +335,7 @@ async fn an_event_to_one_connection_has_no_id_and_is_gone_with_it() {
 async fn oldest_begins_with_what_is_kept() {
     let sse = keeping(3);
     publish(&sse, 0..5);
-    let mut page = Client::connect(starting(&sse, Start::Oldest), "/").await.unwrap();
+    let mut page = client(starting(&sse, Start::Oldest), "/").await;
     page.expect_named("prism.open").await;
     expect(&mut page, 2..5).await;
 }
@@ -348,7 +348,7 @@ async fn latest_begins_with_the_newest_event_of_each_topic() {
     }
     sse.broadcast("all 1").unwrap();
     sse.broadcast("all 2").unwrap();
-    let mut page = Client::connect(starting(&sse, Start::Latest), "/").await.unwrap();
+    let mut page = client(starting(&sse, Start::Latest), "/").await;
     let open = page.expect_named("prism.open").await;
     assert!(open.id.ends_with(".0"), "cut off here, it would miss nothing: {}", open.id);
     sse.publish("a", "a3").unwrap();

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use prism_sse::test::Client;
 use prism_sse::{Manager, Retention, Start};
 
-use super::{Page, page, text, with_history};
+use super::{Page, client, page, text, with_history};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -94,7 +93,7 @@ async fn a_reader_of_a_quiet_topic_is_moved_on_by_marks() {
         }
     };
     let app = axum::Router::new().route("/", axum::routing::get(events));
-    let mut page = Client::connect(app, "/").await.unwrap();
+    let mut page = client(app, "/").await;
     let open = page.expect_named("prism.open").await;
     sse.publish("loud", "x").unwrap();
     let marks = page.listen(Duration::from_secs(601)).await;
@@ -151,7 +150,7 @@ async fn a_day_of_marks_never_lets_an_id_grow_old() {
         }
     };
     let app = axum::Router::new().route("/", axum::routing::get(events));
-    let mut page = Client::connect(app, "/").await.unwrap();
+    let mut page = client(app, "/").await;
     page.expect_named("prism.open").await;
     let end = tokio::time::Instant::now() + 24 * 60 * MINUTE;
     while tokio::time::Instant::now() < end {

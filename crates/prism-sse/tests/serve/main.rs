@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+mod kept;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 

@@ -219,6 +219,7 @@ impl<S: Read + Write> Delivery<S> {
             self.make_ready(member);
         }
         for member in std::mem::take(&mut self.groups[key as usize].ahead) {
+            self.members[member as usize].leave(None);
             self.make_ready(member);
         }
         let group = &mut self.groups[key as usize];

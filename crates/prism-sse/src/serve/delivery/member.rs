@@ -8,8 +8,7 @@ use std::task::Waker;
 
 use bytes::Bytes;
 
-use super::super::open::Held;
-use super::{Delivery, HandOver, stall_ms};
+use super::{Delivery, HandOver, Held, stall_ms};
 use crate::connection::reading::{Form, Reading, Step};
 use crate::limits;
 use crate::manager::{CloseReason, Settings, disconnected};
@@ -107,6 +106,11 @@ impl<S> Member<S> {
         (self.place != NOWHERE).then_some(self.place as usize)
     }
 
+    #[cfg(test)]
+    pub(super) fn slot(&self) -> u32 {
+        self.slot
+    }
+
     pub(super) fn moved(&mut self, place: u32) {
         self.place = place;
     }
@@ -180,7 +184,7 @@ enum Went {
 
 impl<S: Read + Write> Delivery<S> {
     /// Takes over a connection.
-    pub(in crate::serve) fn adopt(&mut self, hand_over: HandOver<S>, now: u64) -> u32 {
+    pub(crate) fn adopt(&mut self, hand_over: HandOver<S>, now: u64) -> u32 {
         let HandOver { socket, shared, slot, reading, rest, body, held } = hand_over;
         let source = self.source_of(&shared);
         let shard = self.sources[source as usize].shard;
@@ -225,7 +229,7 @@ impl<S: Read + Write> Delivery<S> {
     }
 
     /// Says what the member's socket can do now.
-    pub(in crate::serve) fn socket_is(&mut self, key: u32, readable: bool, writable: bool) {
+    pub(crate) fn socket_is(&mut self, key: u32, readable: bool, writable: bool) {
         let Some(member) = self.members.get_mut(key as usize) else { return };
         if readable && !member.drain_input() {
             self.remove(key);

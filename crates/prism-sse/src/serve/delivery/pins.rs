@@ -41,6 +41,11 @@ impl Pins {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.buffers.len()
+    }
+
     /// Whether more is pinned than there is room for.
     pub(super) fn are_too_many(&self) -> bool {
         self.bytes > self.most

@@ -70,9 +70,12 @@ impl<S: Read + Write> Delivery<S> {
     }
 
     /// Managers that have something for the shard to do.
-    pub(super) fn called_sources(&self) -> impl Iterator<Item = u32> {
-        let called =
-            |source: &Source| !source.due.is_empty() || source.bell.rung.load(Ordering::Acquire);
+    pub(super) fn called_sources(&self, now: u64) -> impl Iterator<Item = u32> {
+        let called = move |source: &Source| {
+            !source.due.is_empty()
+                || source.bell.rung.load(Ordering::Acquire)
+                || source.expires.is_some_and(|at| at <= now)
+        };
         self.sources.iter().filter(move |(_, source)| called(source)).map(|(key, _)| key as u32)
     }
 

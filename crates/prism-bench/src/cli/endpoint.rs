@@ -1,0 +1,85 @@
+//! Where requests go.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+
+use anyhow::{Context, Result, ensure};
+use http::Uri;
+
+/// Stands in a path for the name of a topic.
+const TOPIC: &str = "{topic}";
+
+/// A server's address, and what is asked of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    pub(crate) address: SocketAddr,
+    /// As the header `Host` has it.
+    pub(crate) host: String,
+    path: String,
+}
+
+impl Endpoint {
+    /// Reads `http://HOST:PORT/PATH?QUERY`.
+    pub(crate) fn parse(url: &str) -> Result<Self> {
+        let uri: Uri = url.parse().with_context(|| format!("{url:?} is no URL"))?;
+        ensure!(uri.scheme_str() == Some("http"), "{url:?} does not begin with http://");
+        let (host, port) = (uri.host().unwrap_or_default(), uri.port_u16().unwrap_or(80));
+        let mut addresses = (host.trim_matches(['[', ']']), port)
+            .to_socket_addrs()
+            .with_context(|| format!("{host:?} has no address"))?;
+        Ok(Self {
+            address: addresses.next().with_context(|| format!("{host:?} has no address"))?,
+            host: uri.authority().map_or_else(String::new, ToString::to_string),
+            path: uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string),
+        })
+    }
+
+    /// Whether the path has a place for a topic.
+    pub(crate) fn has_topic(&self) -> bool {
+        self.path.contains(TOPIC)
+    }
+
+    /// The text that [`parse`](Self::parse) reads.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}{}", self.host, self.path)
+    }
+
+    /// The line that asks for the path, and the header that names the host, cut where a topic
+    /// belongs. Without such a place nothing follows.
+    pub(crate) fn request_line(&self, method: &str) -> (String, String) {
+        let line = format!("{method} {} HTTP/1.1\r\nHost: {}\r\n", self.path, self.host);
+        match line.split_once(TOPIC) {
+            Some((before, after)) => (before.to_owned(), after.to_owned()),
+            None => (line, String::new()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_has_an_address_a_host_and_a_path() {
+        let found = Endpoint::parse("http://127.0.0.1:8080/a?topic=b").unwrap();
+        assert_eq!(found.address, "127.0.0.1:8080".parse().unwrap());
+        assert_eq!((found.host.as_str(), found.path.as_str()), ("127.0.0.1:8080", "/a?topic=b"));
+        assert_eq!(found.url(), "http://127.0.0.1:8080/a?topic=b");
+        assert_eq!(Endpoint::parse("http://[::1]:9").unwrap().path, "/");
+        for url in ["https://127.0.0.1/", "127.0.0.1:80", "/events", ""] {
+            assert!(Endpoint::parse(url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_request_line_is_cut_where_the_topic_belongs() {
+        let plain = Endpoint::parse("http://127.0.0.1:80/a").unwrap();
+        let line = "GET /a HTTP/1.1\r\nHost: 127.0.0.1:80\r\n";
+        assert!(!plain.has_topic());
+        assert_eq!(plain.request_line("GET"), (line.to_owned(), String::new()));
+        let by_topic = Endpoint::parse("http://127.0.0.1:80/a?t={topic}&b").unwrap();
+        let (before, after) = by_topic.request_line("POST");
+        assert!(by_topic.has_topic());
+        assert_eq!(before, "POST /a?t=");
+        assert_eq!(after, "&b HTTP/1.1\r\nHost: 127.0.0.1:80\r\n");
+    }
+}

@@ -1,0 +1,74 @@
+//! Where connections come from.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Addresses of this machine that the connections of one process come from, so that no address
+/// runs out of ports.
+const SOURCES: usize = 64;
+
+/// Opens connections to one server.
+#[derive(Debug)]
+pub(super) struct Opener {
+    registry: Registry,
+    /// Keeps the addresses of several processes apart.
+    place: u8,
+}
+
+impl Opener {
+    /// Registers what it opens in `registry`.
+    pub(super) fn new(registry: &Registry, place: u8) -> Result<Self> {
+        Ok(Self { registry: registry.try_clone()?, place })
+    }
+
+    /// Begins a connection. It is reset when it is dropped, so that its port is free at once.
+    pub(super) fn open(&self, to: SocketAddr, token: Token, number: usize) -> Result<TcpStream> {
+        self.open_with(to, token, number, |_| Ok(()))
+    }
+
+    /// As [`open`](Self::open), with a socket that is set up by `set_up` first.
+    pub(super) fn open_with(
+        &self,
+        to: SocketAddr,
+        token: Token,
+        number: usize,
+        set_up: impl FnOnce(&Socket) -> std::io::Result<()>,
+    ) -> Result<TcpStream> {
+        let socket = Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP))
+            .context("no further connection can be opened")?;
+        socket.set_nonblocking(true)?;
+        socket.set_tcp_nodelay(true)?;
+        socket.set_linger(Some(Duration::ZERO))?;
+        set_up(&socket)?;
+        if to.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST) {
+            let source = Ipv4Addr::new(127, 0, self.place, (number % SOURCES) as u8 + 1);
+            socket.bind(&SocketAddr::from((source, 0)).into())?;
+        }
+        match socket.connect(&to.into()) {
+            Err(error) if !is_under_way(&error) => {
+                return Err(error).with_context(|| format!("{to} does not accept connections"));
+            }
+            _ => {}
+        }
+        let mut stream = TcpStream::from_std(socket.into());
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.registry.register(&mut stream, token, interest)?;
+        Ok(stream)
+    }
+
+    /// No longer waits for a connection, which stays open.
+    pub(super) fn forget(&self, stream: &mut TcpStream) -> Result<()> {
+        Ok(self.registry.deregister(stream)?)
+    }
+}
+
+fn is_under_way(error: &std::io::Error) -> bool {
+    let in_progress = Errno::INPROGRESS.raw_os_error();
+    error.kind() == std::io::ErrorKind::WouldBlock || error.raw_os_error() == Some(in_progress)
+}

@@ -1,0 +1,250 @@
+//! Ratios with their intervals, against what is wanted of them: dots and whiskers.
+
+use super::svg::{Anchor, Drawing};
+use crate::compare::Compared;
+use crate::goals::{self, Goal, Verdict};
+use crate::metric::{Better, Metric, digits, metric};
+use crate::record::Record;
+use crate::stats::Estimate;
+
+const WIDTH: f64 = 1000.0;
+const LEFT: f64 = 240.0;
+const RIGHT: f64 = 720.0;
+const TOP: f64 = 26.0;
+const ROW: f64 = 34.0;
+
+/// The server that is as fast as can be.
+const CEILING: &str = "raw";
+
+/// Ratios beyond this are drawn at the edge: how far beyond is no matter for a picture.
+const FARTHEST: f64 = 32.0;
+
+/// Marks of the axis; the first that have room are taken.
+const MARKS: &[&[f64]] = &[
+    &[0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.15, 1.2],
+    &[0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.4, 1.7, 2.0, 2.5],
+    &[0.1, 0.2, 0.33, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0, 12.0],
+    &[0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0],
+];
+
+/// Room that the number at a mark takes.
+const MARK_WIDTH: f64 = 42.0;
+
+/// A row of the plot.
+struct Row<'a> {
+    compared: &'a Compared,
+    metric: &'static Metric,
+    ratio: Estimate,
+    goal: Option<Goal>,
+    /// The ratio of each pair.
+    each: Vec<f64>,
+    /// Whether the other one is as fast as can be.
+    is_to_ceiling: bool,
+}
+
+/// A scale of ratios: as far from 1 to 2 as from 1 to 1/2.
+struct Scale {
+    low: f64,
+    high: f64,
+}
+
+/// The plot of all ratios of a record; nothing if there are none.
+pub(super) fn plot(record: &Record) -> Option<String> {
+    let rows: Vec<Row<'_>> =
+        record.compared.iter().filter_map(|compared| Row::new(record, compared)).collect();
+    let pair = record.pairs.first()?;
+    if rows.is_empty() {
+        return None;
+    }
+    let scale = Scale::of(&rows);
+    let bottom = TOP + ROW * rows.len() as f64;
+    let mut drawing = Drawing::default();
+    for mark in scale.marks() {
+        let x = scale.x(mark);
+        let class = if mark == 1.0 { "one" } else { "grid" };
+        drawing.line(class, (x, TOP), (x, bottom));
+        drawing.text("small", (x, bottom + 16.0), Anchor::Middle, &format!("{mark}x"));
+    }
+    let other = &pair.b.target;
+    drawing.text("small", (LEFT, TOP - 12.0), Anchor::Start, &format!("less than {other}"));
+    drawing.text("small", (RIGHT, TOP - 12.0), Anchor::End, &format!("more than {other}"));
+    for (number, row) in rows.iter().enumerate() {
+        row.draw(&mut drawing, &scale, TOP + ROW * (number as f64 + 0.5));
+    }
+    let what = format!("ratios of {} to {}", pair.a.target, pair.b.target);
+    Some(drawing.finish(WIDTH, bottom + 24.0, &what))
+}
+
+/// Whether a metric tells more than others do already.
+fn says_something(record: &Record, metric: &str) -> bool {
+    let scenario = record.scenario.as_str();
+    match metric {
+        // For those to whom everything goes it is the time of a delivery once more.
+        "CPU us/publish" => scenario == "topics",
+        "CPU us/delivery" | "user us/delivery" => scenario != "topics",
+        // The rate that was asked for.
+        "deliveries/s" => record.rate.is_none() && scenario != "churn",
+        // The same as its events a second.
+        "replay s" => false,
+        "anonymous B/connection" => false,
+        "RSS growth MB" => scenario == "slow",
+        // What is compared there is one server, whose first connections cost more than later ones.
+        "RSS B/connection" | "connects/s" | "CPU us/connect" => {
+            !matches!(scenario, "slow" | "topics")
+        }
+        _ => true,
+    }
+}
+
+/// Whether a ratio is good news: `None` if its interval holds 1.
+fn is_good(better: Better, ratio: Estimate) -> Option<bool> {
+    let more = match (ratio.low > 1.0, ratio.high < 1.0) {
+        (true, _) => true,
+        (_, true) => false,
+        _ => return None,
+    };
+    match better {
+        Better::More => Some(more),
+        Better::Less => Some(!more),
+        Better::Neither => None,
+    }
+}
+
+/// How far a ratio is from its goal, by its worse end.
+pub(super) fn verdict(goal: Goal, better: Better, ratio: Estimate) -> Verdict {
+    let worse_end = if better == Better::More { ratio.low } else { ratio.high };
+    goal.verdict(better, ratio.median, worse_end)
+}
+
+impl<'a> Row<'a> {
+    fn new(record: &Record, compared: &'a Compared) -> Option<Self> {
+        let metric = metric(&compared.name).filter(|it| it.better != Better::Neither)?;
+        if !says_something(record, metric.name) {
+            return None;
+        }
+        let ratio = compared.ratio.filter(|it| it.low > 0.0)?;
+        let of_pair = |pair: &crate::compare::Pair| {
+            let ratio = (metric.value)(&pair.a)? / (metric.value)(&pair.b)?;
+            (ratio.is_finite() && ratio > 0.0).then_some(ratio)
+        };
+        let each = record.pairs.iter().filter_map(of_pair).collect();
+        let goal = goals::goal(record, &compared.name);
+        let is_to_ceiling = record.pairs.first().is_some_and(|pair| pair.b.target == CEILING);
+        Some(Self { compared, metric, ratio, goal, each, is_to_ceiling })
+    }
+
+    /// How it looks: as good or bad as it is.
+    fn class(&self) -> &'static str {
+        match (self.goal, is_good(self.metric.better, self.ratio)) {
+            (Some(goal), _) => match verdict(goal, self.metric.better, self.ratio) {
+                Verdict::Aim | Verdict::Must => "good",
+                Verdict::Missed => "bad",
+            },
+            (None, Some(true)) => "good",
+            // To be behind the ceiling is no fault.
+            (None, Some(false)) if self.is_to_ceiling => "plain",
+            (None, Some(false)) => "bad",
+            (None, None) => "unclear",
+        }
+    }
+
+    fn draw(&self, drawing: &mut Drawing, scale: &Scale, y: f64) {
+        let (better, ratio) = (self.metric.better, self.ratio);
+        let class = self.class();
+        let arrow = if better == Better::More { "\u{2191}" } else { "\u{2193}" };
+        let name = &self.compared.name;
+        drawing.text("", (0.0, y + 4.5), Anchor::Start, name);
+        drawing.text("small", (LEFT - 14.0, y + 4.5), Anchor::End, &format!("{arrow} better"));
+        let wanted = self.goal.into_iter().flat_map(|goal| {
+            [Some(("must", goal.must)), goal.aim.map(|aim| ("aim", aim))].into_iter().flatten()
+        });
+        for (class, wanted) in wanted {
+            let x = scale.x(wanted);
+            drawing.line(class, (x, y - 13.0), (x, y + 13.0));
+        }
+        for &one in &self.each {
+            drawing.dot(&format!("{class} pair"), (scale.x(one), y), 4.0);
+        }
+        let [low, middle, high] = [ratio.low, ratio.median, ratio.high].map(|it| scale.x(it));
+        drawing.line(&format!("{class} whisker"), (low, y), (high, y));
+        drawing.dot(class, (middle, y), 6.0);
+        drawing.text(class, (RIGHT + 18.0, y + 4.5), Anchor::Start, &times(ratio.median));
+        let goal = self.goal.map_or_else(String::new, |goal| format!("  {goal}"));
+        let beside = format!("[{}, {}]{goal}", digits(ratio.low), digits(ratio.high));
+        drawing.text("small", (RIGHT + 80.0, y + 4.5), Anchor::Start, &beside);
+    }
+}
+
+impl Scale {
+    fn of(rows: &[Row<'_>]) -> Self {
+        let wanted = |row: &Row<'_>| {
+            row.goal.map_or([1.0; 2], |goal| [goal.must, goal.aim.unwrap_or(goal.must)])
+        };
+        let all = rows.iter().flat_map(|row| {
+            [row.ratio.low, row.ratio.high].into_iter().chain(wanted(row)).chain(row.each.clone())
+        });
+        let (low, high) = all.fold((1.0f64, 1.0f64), |(low, high), it| (low.min(it), high.max(it)));
+        // Room on both sides, so that even equal servers have a picture.
+        let low = (low / 1.08).clamp(1.0 / FARTHEST, 0.9);
+        Self { low, high: (high * 1.08).clamp(1.1, FARTHEST) }
+    }
+
+    fn x(&self, ratio: f64) -> f64 {
+        let part = (ratio.clamp(self.low, self.high) / self.low).ln() / (self.high / self.low).ln();
+        LEFT + part * (RIGHT - LEFT)
+    }
+
+    fn marks(&self) -> Vec<f64> {
+        let within = |marks: &&[f64]| -> Vec<f64> {
+            let marks = marks.iter().copied();
+            marks.filter(|mark| (self.low..=self.high).contains(mark)).collect()
+        };
+        let has_room = |marks: &Vec<f64>| {
+            marks.windows(2).all(|pair| self.x(pair[1]) - self.x(pair[0]) >= MARK_WIDTH)
+        };
+        MARKS.iter().map(within).find(has_room).unwrap_or_else(|| vec![1.0])
+    }
+}
+
+/// A ratio as people say it.
+pub(super) fn times(ratio: f64) -> String {
+    format!("{}x", digits(ratio))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::tests::record;
+
+    #[test]
+    fn ratios_are_drawn_with_their_goals() {
+        let record = record("fanout", "prism-serve", "raw");
+        let svg = plot(&record).unwrap();
+        assert!(svg.contains("CPU us/delivery") && svg.contains("class=\"must\""), "{svg}");
+        assert!(svg.contains("must 1.15, aim 1.05"), "{svg}");
+        assert!(!svg.contains("client busy"), "what is neither good nor bad has no place");
+        assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+    }
+
+    #[test]
+    fn an_interval_around_one_is_no_news() {
+        let ratio = |low, high| Estimate { median: 1.0, low, high };
+        assert_eq!(is_good(Better::Less, ratio(0.9, 1.1)), None);
+        assert_eq!(is_good(Better::Less, ratio(0.8, 0.9)), Some(true));
+        assert_eq!(is_good(Better::More, ratio(0.8, 0.9)), Some(false));
+        assert_eq!(is_good(Better::More, ratio(1.1, 1.2)), Some(true));
+    }
+
+    #[test]
+    fn a_scale_has_a_few_marks_and_its_middle_is_even() {
+        for (low, high) in [(0.9, 1.1), (0.5, 1.2), (0.2, 12.0), (1.0 / 32.0, 32.0)] {
+            let scale = Scale { low, high };
+            let marks = scale.marks();
+            assert!((2..=12).contains(&marks.len()), "{marks:?}");
+            assert!(marks.contains(&1.0) && marks.is_sorted(), "{marks:?}");
+        }
+        let scale = Scale { low: 0.5, high: 2.0 };
+        assert!((scale.x(1.0) - (LEFT + RIGHT) / 2.0).abs() < 1e-9);
+        assert_eq!((scale.x(0.01), scale.x(99.0)), (LEFT, RIGHT));
+    }
+}

@@ -1,0 +1,52 @@
+//! How a shard is given connections, and told to end.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
+
+use super::delivery::HandOver;
+
+/// Where a shard is told what to do.
+pub(crate) struct Inbox<S> {
+    orders: Mutex<Vec<Order<S>>>,
+    waker: Waker,
+    /// Connections that were given to it and are not gone.
+    load: AtomicUsize,
+}
+
+pub(crate) enum Order<S> {
+    Adopt(HandOver<S>),
+    Drain(Duration),
+    Stop,
+}
+
+impl<S> Inbox<S> {
+    pub(crate) fn new(waker: Waker) -> Self {
+        Self { orders: Mutex::new(Vec::new()), waker, load: AtomicUsize::new(0) }
+    }
+
+    /// Gives the shard a connection.
+    pub(crate) fn adopt(&self, hand_over: HandOver<S>) {
+        self.load.fetch_add(1, Ordering::Relaxed);
+        self.order(Order::Adopt(hand_over));
+    }
+
+    pub(crate) fn order(&self, order: Order<S>) {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner).push(order);
+        self.waker.wake_by_ref();
+    }
+
+    /// How many connections the shard has.
+    pub(crate) fn load(&self) -> usize {
+        self.load.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn take(&self) -> Vec<Order<S>> {
+        std::mem::take(&mut *self.orders.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn say_load(&self, connections: usize) {
+        self.load.store(connections, Ordering::Relaxed);
+    }
+}
