@@ -19,6 +19,7 @@ pub mod metrics;
 pub mod problem;
 pub mod serve;
 
+mod demo;
 mod mode;
 
 pub use mode::run;

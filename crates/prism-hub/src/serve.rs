@@ -29,6 +29,7 @@ use tokio::task::JoinSet;
 use crate::api::{self, Ends, Presence, Seats};
 use crate::auth::{Clock, KeyError};
 use crate::config::Config;
+use crate::demo;
 use crate::limits;
 use crate::live::Live;
 use crate::metrics::{self, Metrics};
@@ -53,6 +54,7 @@ struct Inner {
     ends: Arc<Ends>,
     presence: Option<Arc<Presence>>,
     metrics: Arc<Metrics>,
+    is_demo: bool,
     is_ready: AtomicBool,
 }
 
@@ -84,6 +86,19 @@ impl Hub {
     ///
     /// [`ServeError`] if a key cannot be used, or a setting.
     pub fn new(config: Config, clock: Clock) -> Result<Self, ServeError> {
+        Self::make(config, clock, false)
+    }
+
+    /// A hub that shows what it is for, on a page of its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn demo(config: Config, clock: Clock) -> Result<Self, ServeError> {
+        Self::make(config, clock, true)
+    }
+
+    fn make(config: Config, clock: Clock, is_demo: bool) -> Result<Self, ServeError> {
         let live = Live::new(&config, clock)?;
         let events = api::manager(&config).map_err(ServeError::Setting)?;
         let presence = |events: &Manager| Presence::new(events.clone(), config.hub_url.path());
@@ -97,6 +112,7 @@ impl Hub {
             ends: Arc::default(),
             presence,
             metrics,
+            is_demo,
             is_ready: AtomicBool::new(false),
         })))
     }
@@ -188,10 +204,14 @@ pub async fn serve(hub: Hub, reload: Reload) -> Result<(), ServeError> {
 
     let public = Servers::start(listeners);
     let admin = Servers::start(admin);
+    let trade = hub.0.is_demo.then(|| tokio::spawn(demo::trade(hub.clone())));
     run(&hub, &reload, signals).await;
 
     hub.set_ready(false);
     tracing::info!("ending");
+    if let Some(trade) = trade {
+        trade.abort();
+    }
     if config.tls.is_some() {
         // Streams that hyper writes are not ended by the server of the others.
         let (events, window) = (hub.events().clone(), config.drain);
@@ -267,7 +287,11 @@ async fn run(hub: &Hub, reload: &Reload, mut signals: Signals) {
 
 /// What clients reach.
 fn public(hub: &Hub) -> Router {
-    api::router(hub).merge(health()).with_state(hub.clone()).fallback(not_found)
+    let mut router = api::router(hub).merge(health());
+    if hub.0.is_demo {
+        router = router.merge(demo::router());
+    }
+    router.with_state(hub.clone()).fallback(not_found)
 }
 
 /// What operators reach.

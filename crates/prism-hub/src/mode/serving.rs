@@ -8,7 +8,7 @@ use super::Failure;
 use crate::auth::Clock;
 use crate::cli::DemoArgs;
 use crate::config::{Config, ConfigError, environment};
-use crate::serve::{self, Hub, Reload};
+use crate::serve::{self, Hub, Reload, ServeError};
 
 /// Serves what flags, environment and file say.
 pub(super) fn serve(matches: ArgMatches) -> Result<(), Failure> {
@@ -22,18 +22,24 @@ pub(super) fn serve(matches: ArgMatches) -> Result<(), Failure> {
             "tokens travel in the clear; put a proxy in front that speaks TLS, or give `tls-cert`"
         );
     }
-    run(config, Reload::new(read))
+    run(Hub::new(config, Clock::system()), Reload::new(read))
 }
 
 /// Serves examples, without keys, on this machine only.
 pub(super) fn demo(args: &DemoArgs) -> Result<(), Failure> {
     let listen = args.listen.clone();
-    let read = move || Config::from_args(["--dev", "--admin-listen", "off", "--listen", &listen]);
-    run(read().map_err(refused)?, Reload::new(read))
+    let read = move || {
+        // Prices go on as long as it runs, and nobody looks back further than this.
+        let rest = ["--admin-listen", "off", "--retention-age", "15m", "--retry", "1s"];
+        Config::from_args(["--dev", "--listen", &listen].iter().chain(&rest))
+    };
+    let config = read().map_err(refused)?;
+    tracing::info!("open http://{listen} in a browser", listen = args.listen);
+    run(Hub::demo(config, Clock::system()), Reload::new(read))
 }
 
-fn run(config: Config, reload: Reload) -> Result<(), Failure> {
-    let hub = Hub::new(config, Clock::system()).map_err(Failure::failed)?;
+fn run(hub: Result<Hub, ServeError>, reload: Reload) -> Result<(), Failure> {
+    let hub = hub.map_err(Failure::failed)?;
     block_on(async { serve::serve(hub, reload).await.map_err(Failure::failed) })
 }
 

@@ -197,3 +197,20 @@ async fn metrics_have_the_names_that_dashboards_know() {
     }
     assert!(hub.get("/metrics").await.status == 404, "operators alone read them");
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_demo_needs_nothing_from_elsewhere() {
+    use prism_hub::{auth::Clock, config::Config, serve::Hub};
+    let hub = Hub::demo(Config::from_args(["--dev"]).unwrap(), Clock::system()).unwrap();
+    hub.set_ready(true);
+    let demo = TestHub { app: hub.router(), hub };
+    for (path, kind) in
+        [("/", "text/html"), ("/demo.css", "text/css"), ("/demo.js", "text/javascript")]
+    {
+        let answer = demo.get(path).await.expect(200);
+        assert!(answer.header("content-type").starts_with(kind), "{path}");
+        assert!(answer.header("content-security-policy").starts_with("default-src 'self'"));
+        assert!(!answer.text.contains("https://") && !answer.text.contains("http://"), "{path}");
+    }
+    TestHub::new().get("/").await.expect(404);
+}
