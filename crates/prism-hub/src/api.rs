@@ -31,6 +31,7 @@ use axum::routing::any;
 use http::header::{REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method};
 
+use crate::auth::AuthError;
 use crate::config::{Config, HUB_PATH};
 use crate::problem::Problem;
 use crate::serve::Hub;
@@ -89,6 +90,14 @@ fn endpoint(endpoint: Endpoint) -> axum::routing::MethodRouter<Hub> {
         };
         answer.unwrap_or_else(|problem| problem.into_response())
     })
+}
+
+/// The answer to somebody without the right. What is wrong with a token is for the log alone.
+fn denied(error: AuthError) -> Problem {
+    if let Some(defect) = error.defect() {
+        tracing::debug!(?defect, "a token was refused");
+    }
+    error.into()
 }
 
 const ENDPOINT_METHODS: &str = "GET, HEAD, OPTIONS, POST, QUERY";

@@ -270,6 +270,7 @@ async fn serve_plain(acceptor: Acceptor, mut ending: watch::Receiver<()>) {
     if let Some(shards) = config.shards.and_then(|it| usize::try_from(it).ok()) {
         server = server.shards(NonZeroUsize::new(shards).unwrap_or(NonZeroUsize::MIN));
     }
+    tracing::info!("{}", server.capacity());
     if let Err(error) = server.await {
         tracing::error!("a listener failed: {error}");
     }
