@@ -149,7 +149,7 @@ impl Connection {
         admit: impl FnOnce(&State) -> Result<(), E>,
     ) -> Result<Self, E> {
         let shared = Arc::clone(manager.shared());
-        let random = (random::bits(), random::bits() as u32);
+        let random = random::more_bits();
         let now = shared.now();
         let has_history = shared.settings.has_history();
         let start = match (&wish.last_event_id, wish.start) {

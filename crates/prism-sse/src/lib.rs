@@ -77,7 +77,7 @@ mod sync;
 #[cfg(feature = "test-util")]
 pub mod test;
 
-#[cfg(all(doctest, feature = "axum"))]
+#[cfg(all(doctest, feature = "axum", feature = "serve"))]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 

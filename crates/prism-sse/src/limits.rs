@@ -165,6 +165,10 @@ pub(crate) const SHARD_TURN: usize = 64;
 /// Writes to one connection on its own way before others have their turn.
 pub(crate) const STEPS_PER_TURN: usize = 4;
 
+/// Passages of the log, of one frame each at most, that a shard keeps because several readers that
+/// come back may want them.
+pub(crate) const RECENT_PASSAGES: usize = 64;
+
 /// Bytes of half-written events that all shards together keep for readers that stopped reading.
 /// Beyond it the reader that took nothing for the longest time is closed.
 /// Setting: [`Serve::pinned_bytes`](crate::Serve::pinned_bytes).

@@ -54,7 +54,7 @@ pub use transport::bind_shared;
 #[cfg(feature = "test-util")]
 pub(crate) use {
     app::Serves,
-    delivery::{Delivery, Turn},
+    delivery::{Delivery, HandOver, Turn},
     exchange::Server,
     inbox::{Inbox, Order},
     open::{Held, Open},

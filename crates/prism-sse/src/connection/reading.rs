@@ -95,6 +95,22 @@ impl Reading {
         }
     }
 
+    /// Whether what comes next is what all of its audience read from there.
+    pub(crate) fn is_common(
+        &mut self,
+        state: &State,
+        settings: &Settings,
+        slot: u32,
+        now: u64,
+    ) -> bool {
+        let entry = state.entry(slot);
+        entry.closing().is_none()
+            && entry.direct().is_none()
+            && !self.subscription.is_newest_only()
+            && !state.log.was_replaced(self.subscription.next())
+            && !self.lags(state, settings, slot, now)
+    }
+
     fn lags(&mut self, state: &State, settings: &Settings, slot: u32, now: u64) -> bool {
         let (bytes, age) = (settings.lag_bytes, settings.lag_age_ms());
         self.subscription.lags(&state.log, reader(state, slot), now, bytes, age)

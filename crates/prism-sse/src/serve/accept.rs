@@ -77,6 +77,7 @@ pub(super) async fn run<M: Make>(
     let (end, ending) = watch::channel(false);
     let server = Arc::new(Server::new(shards.inboxes.clone(), &settings, ending));
     let open = Arc::new(Open::default());
+    tokio::spawn(Arc::clone(&server).wake_shards());
     let mut signal = signal.unwrap_or_else(|| Box::pin(std::future::pending()));
     loop {
         let full = open.count() >= most;

@@ -20,6 +20,7 @@ mod group;
 mod histories;
 mod member;
 mod pins;
+mod recent;
 mod source;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -39,6 +40,7 @@ use crate::manager::{Shared, Timers};
 use group::Group;
 use member::Member;
 use pins::Pins;
+use recent::Recent;
 use source::Source;
 
 /// A connection whose head was written, and what its owner still holds of it.
@@ -82,6 +84,7 @@ pub(crate) struct Delivery<S> {
     /// When to tell which group where it is.
     marks: Timers,
     pins: Pins,
+    recent: Recent,
     /// Wakes whoever drives this.
     waker: Waker,
     /// End of the drain, once it began.
@@ -102,6 +105,7 @@ impl<S: Read + Write> Delivery<S> {
             looks: Timers::default(),
             marks: Timers::default(),
             pins: Pins::new(pinned_bytes),
+            recent: Recent::new(),
             waker,
             drains_until: None,
         }

@@ -16,7 +16,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
 use super::Settings;
@@ -39,6 +39,8 @@ pub(crate) struct Server<S> {
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
     header_timeout: Duration,
+    /// Rung when a shard was given a connection.
+    placed: Notify,
     /// `true` once the server ends; the sender is gone when it has ended.
     ending: watch::Receiver<bool>,
 }
@@ -92,6 +94,7 @@ impl<S: Write + Send + 'static> Server<S> {
             http1,
             http2,
             header_timeout: settings.header_timeout,
+            placed: Notify::new(),
             ending,
         }
     }
@@ -222,6 +225,26 @@ impl<S: Write + Send + 'static> Server<S> {
         let Offered { shared, slot, reading, .. } = offered;
         let rest = bytes.slice(len..);
         shard.adopt(HandOver { socket, shared, slot, reading, rest, body, held });
+        self.placed.notify_one();
+    }
+
+    /// Wakes shards that were given connections, until the server has ended.
+    ///
+    /// The head is written already, so that nobody waits for this. Others that are under way are
+    /// handed over first, and a shard is woken once for all of them.
+    pub(crate) async fn wake_shards(self: Arc<Self>) {
+        let mut ending = self.ending.clone();
+        loop {
+            tokio::select! {
+                () = self.placed.notified() => {}
+                changed = ending.changed() => match changed {
+                    Ok(()) => {}
+                    Err(_) => return,
+                }
+            }
+            tokio::task::yield_now().await;
+            self.shards.iter().for_each(|shard| shard.wake());
+        }
     }
 }
 

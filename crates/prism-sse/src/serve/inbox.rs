@@ -26,15 +26,28 @@ impl<S> Inbox<S> {
         Self { orders: Mutex::new(Vec::new()), waker, load: AtomicUsize::new(0) }
     }
 
-    /// Gives the shard a connection.
+    /// Gives the shard a connection, of which it learns when it is [woken](Self::wake).
     pub(crate) fn adopt(&self, hand_over: HandOver<S>) {
         self.load.fetch_add(1, Ordering::Relaxed);
-        self.order(Order::Adopt(hand_over));
+        self.push(Order::Adopt(hand_over));
     }
 
+    /// Tells the shard what to do, at once.
     pub(crate) fn order(&self, order: Order<S>) {
-        self.orders.lock().unwrap_or_else(PoisonError::into_inner).push(order);
+        self.push(order);
         self.waker.wake_by_ref();
+    }
+
+    /// Lets the shard do what it was given, if it was given something.
+    pub(crate) fn wake(&self) {
+        let empty = self.orders.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        if !empty {
+            self.waker.wake_by_ref();
+        }
+    }
+
+    fn push(&self, order: Order<S>) {
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner).push(order);
     }
 
     /// How many connections the shard has.

@@ -52,12 +52,9 @@ impl<A: Serves> Served<A> {
         tokio::spawn(drive(Arc::clone(&inbox), bell));
         let (end, ending) = watch::channel(false);
         let server = Server::new(vec![Arc::clone(&inbox)], &Settings::default(), ending);
-        Self {
-            app,
-            server: Arc::new(server),
-            open: Arc::default(),
-            shard: Arc::new(Guard { inbox, end }),
-        }
+        let server = Arc::new(server);
+        tokio::spawn(Arc::clone(&server).wake_shards());
+        Self { app, server, open: Arc::default(), shard: Arc::new(Guard { inbox, end }) }
     }
 
     /// Ends all streams within `window`, as a graceful shutdown does.

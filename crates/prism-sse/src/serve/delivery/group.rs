@@ -106,6 +106,7 @@ impl<S: Read + Write> Delivery<S> {
     pub(super) fn forget_group(&mut self, key: u32) {
         let group = self.groups.remove(key as usize);
         self.sources[group.source as usize].groups.remove(&group.audience);
+        self.recent.forget(key);
     }
 
     /// Takes the group's next bytes from the log.

@@ -306,9 +306,22 @@ impl<S: Read + Write> Delivery<S> {
         let shared = Arc::clone(&self.sources[source as usize].shared);
         let mut ended = None;
         let manager_now = shared.now();
+        let settings = &shared.settings;
+        let (group, from) = (member.group, reading.subscription.next());
         let mut state = shared.lock();
-        let step =
-            reading.step(&mut state, &shared.settings, slot, manager_now, Form::Chunk, &mut ended);
+        let is_common = reading.is_common(&state, settings, slot, manager_now);
+        let known = is_common.then(|| self.recent.read(group, &mut reading.subscription)).flatten();
+        let step = match known {
+            Some(batch) => Step::Events(batch),
+            None => {
+                let form = Form::Chunk;
+                let step = reading.step(&mut state, settings, slot, manager_now, form, &mut ended);
+                if let (Step::Events(batch), true) = (&step, is_common) {
+                    self.recent.add(group, from, batch, reading.subscription);
+                }
+                step
+            }
+        };
         self.members[key as usize].own_mut().reading = Some(reading);
         if matches!(step, Step::Wait) {
             self.join_group(key, &state);

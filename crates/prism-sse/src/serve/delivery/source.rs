@@ -3,12 +3,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::io::{Read, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Wake, Waker};
 
 use super::Delivery;
 use crate::limits;
 use crate::manager::{AudienceKey, Calls, ShardKey, Shared};
+use crate::sync::AtomicBool;
 
 /// A manager as its shard sees it.
 pub(super) struct Source {
