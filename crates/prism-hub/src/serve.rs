@@ -202,6 +202,12 @@ pub async fn serve(hub: Hub, reload: Reload) -> Result<(), ServeError> {
     hub.set_ready(true);
     announce(&listeners, admin.as_ref()).map_err(ServeError::System)?;
 
+    if hub.0.is_demo
+        && let Some(address) = listeners.first().and_then(|it| it.listener.local_addr().ok())
+    {
+        tracing::info!("open http://{address} in a browser");
+    }
+
     let public = Servers::start(listeners);
     let admin = Servers::start(admin);
     let trade = hub.0.is_demo.then(|| tokio::spawn(demo::trade(hub.clone())));
