@@ -372,6 +372,11 @@ impl State {
         self.leave(audience, member)
     }
 
+    /// Whether the shard was called for anything that it has not taken yet.
+    pub(crate) fn is_shard_called(&self, shard: ShardKey) -> bool {
+        self.shards.is_called(shard)
+    }
+
     /// Takes what the shard was called for, in exchange for `empty`. Connections are named by the
     /// shard's own keys.
     pub(crate) fn take_calls(&mut self, shard: ShardKey, empty: &mut Calls) {

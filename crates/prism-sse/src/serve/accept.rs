@@ -91,7 +91,12 @@ pub(super) async fn run<M: Make>(
             Ok((io, peer)) => {
                 let held = Held::new(&open);
                 // A service that cannot be made is as good as a connection that is closed.
-                let Ok(app) = make.make(peer).await else { continue };
+                let made = tokio::select! {
+                    biased;
+                    () = &mut signal => break,
+                    made = make.make(peer) => made,
+                };
+                let Ok(app) = made else { continue };
                 tokio::spawn(Arc::clone(&server).exchange(io, app, held));
             }
             Err(error) if concerns_one_connection(&error) => {}

@@ -26,7 +26,7 @@ use super::delivery::HandOver;
 use super::handover::{allows, begin, is_event_stream, is_untouched, may_upgrade};
 use super::inbox::Inbox;
 use super::open::Held;
-use super::streams::{Listed, Streams};
+use super::streams::Streams;
 use super::transport::Transport;
 use crate::connection::offer::{self, Offered};
 use crate::limits;
@@ -138,7 +138,6 @@ impl<S: Write + Send + 'static> Server<S> {
         });
         let mut connection = self.http1.serve_connection(TokioIo::new(io), service);
         let mut ending = self.ending.clone();
-        let mut ends = false;
         let decision = loop {
             let decided = poll_fn(|cx| {
                 let done = Pin::new(&mut connection).poll(cx);
@@ -150,8 +149,7 @@ impl<S: Write + Send + 'static> Server<S> {
             });
             tokio::select! {
                 decided = decided => break decided,
-                changed = ending.changed(), if !ends => {
-                    ends = true;
+                changed = ending.changed() => {
                     if changed.is_err() {
                         return;
                     }
@@ -170,8 +168,7 @@ impl<S: Write + Send + 'static> Server<S> {
                 loop {
                     tokio::select! {
                         _ = &mut connection => break,
-                        changed = ending.changed(), if !ends => {
-                            ends = true;
+                        changed = ending.changed() => {
                             if changed.is_err() {
                                 return;
                             }
@@ -195,12 +192,10 @@ impl<S: Write + Send + 'static> Server<S> {
         });
         let mut connection = self.http2.serve_connection(TokioIo::new(io), service);
         let mut ending = self.ending.clone();
-        let mut ends = false;
         loop {
             tokio::select! {
                 _ = &mut connection => break,
-                changed = ending.changed(), if !ends => {
-                    ends = true;
+                changed = ending.changed() => {
                     if changed.is_err() {
                         return;
                     }
@@ -275,9 +270,11 @@ where
     let mut body = Box::pin(body);
     let (polled, offered) =
         poll_fn(|cx| Poll::Ready(offer::during(|| body.as_mut().poll_frame(cx)))).await;
+    // A layer may have dropped the connection as soon as it had its first bytes.
+    let handle = offered.as_ref().and_then(Offered::handle);
     let untouched = match (&polled, &offered) {
         (Poll::Ready(Some(Ok(frame))), Some(offered)) => {
-            is_untouched(&head, frame, &*body, offered)
+            handle.is_some() && is_untouched(&head, frame, &*body, offered)
         }
         _ => false,
     };
@@ -288,9 +285,9 @@ where
             // The connection is taken apart, and with it this future.
             std::future::pending().await
         }
-        offered => {
+        _ => {
             desk.answered.store(true, Ordering::Relaxed);
-            let listed = offered.and_then(|offered| list(&server.streams, &offered));
+            let listed = handle.map(|handle| server.streams.list(handle));
             let first: Option<First<A::Body>> = match polled {
                 Poll::Ready(first) => Some(first),
                 Poll::Pending => None,
@@ -298,10 +295,6 @@ where
             Ok(Response::from_parts(head, Served::Begun { first, rest: body, listed }))
         }
     }
-}
-
-fn list(streams: &Arc<Streams>, offered: &Offered) -> Option<Listed> {
-    Some(streams.list(offered.handle()?))
 }
 
 impl<B> Desk<B> {

@@ -233,14 +233,21 @@ impl<S: Read + Write> Delivery<S> {
         let Some(own) = self.members[member as usize].subscription() else { return };
         let key = self.members[member as usize].group;
         let group = &mut self.groups[key as usize];
-        let Source { shard, .. } = self.sources[group.source as usize];
-        let called = group.due || state.audiences[group.audience].is_called(shard);
+        let source = &mut self.sources[group.source as usize];
         let alone = group.live.is_empty() && group.pass.is_none() && group.ahead.is_empty();
         if alone {
             group.subscription = Subscription::standing(own.next(), own.told());
-        } else if !called && group.subscription.next() < own.next() {
-            // Nothing came for the audience since, or the shard would have been called.
-            group.subscription.go_to(own.next());
+        } else if !group.due && group.subscription.next() < own.next() {
+            if state.is_shard_called(source.shard) {
+                // Live members may have been called for alone: they leave from where they stand.
+                group.due = true;
+                if group.pass.is_none() {
+                    source.due.push_back(key);
+                }
+            } else {
+                // Nothing came for the group since, or the shard would have been called.
+                group.subscription.go_to(own.next());
+            }
         }
         if group.subscription.next() == own.next() {
             // The group says the older place of both, so that nobody's grows too old.
@@ -301,7 +308,7 @@ impl<S: Read + Write> Delivery<S> {
         let state = shared.lock();
         let group = &mut self.groups[key as usize];
         let shard = self.sources[group.source as usize].shard;
-        let called = group.due || state.audiences[group.audience].is_called(shard);
+        let called = group.due || state.is_shard_called(shard);
         let applied = state.log.applied();
         // Events that are on their way tell a place themselves.
         let talks = state.audiences[group.audience].audience.wants_control_events();

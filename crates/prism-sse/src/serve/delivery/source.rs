@@ -70,12 +70,11 @@ impl<S: Read + Write> Delivery<S> {
         drop(source);
     }
 
-    /// Managers that have something for the shard to do.
+    /// Managers that have something for the shard to do, if only to drop what is too old.
     pub(super) fn called_sources(&self, now: u64) -> impl Iterator<Item = u32> {
         let called = move |source: &Source| {
-            !source.due.is_empty()
-                || source.bell.rung.load(Ordering::Acquire)
-                || source.expires.is_some_and(|at| at <= now)
+            let expired = source.expires.is_some_and(|at| at <= now);
+            expired || !source.due.is_empty() || source.bell.rung.load(Ordering::Acquire)
         };
         self.sources.iter().filter(move |(_, source)| called(source)).map(|(key, _)| key as u32)
     }
