@@ -3,7 +3,8 @@
 //! Not part of plain `cargo test`: it needs `chromium` and `chromedriver`, to which
 //! `cargo xtask test` sees. Everything stays on the loopback interface.
 //!
-//! - `conformance`: what the public conformance suite of the Mercure protocol does, in both dialects
+//! - `conformance`: what the public conformance suite of the Mercure protocol does, in both
+//!   dialects
 //! - `demo`: the page of `prism-hub demo`, used as a person uses it
 
 #![allow(clippy::panic, reason = "a helper that cannot go on fails its test")]
