@@ -71,7 +71,8 @@ fn hub_paths(config: &Config) -> Vec<String> {
     let mut paths = vec![HUB_PATH.to_owned()];
     let public = config.hub_url.path();
     // What a router reads as a pattern is no path that it could be asked for.
-    if public != HUB_PATH && !public.contains(['{', '}']) {
+    let is_pattern = public.contains(['{', '}']) || public.contains("/:") || public.contains("/*");
+    if public != HUB_PATH && !is_pattern {
         paths.push(public.to_owned());
     }
     paths
