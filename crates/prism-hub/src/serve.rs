@@ -13,7 +13,6 @@ mod tls;
 use std::fmt;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -274,7 +273,7 @@ async fn serve_plain(acceptor: Acceptor, mut ending: watch::Receiver<()>) {
         .header_timeout(hub.live().rules().limits.header_timeout)
         .drain(config.drain);
     if let Some(shards) = config.shards.and_then(|it| usize::try_from(it).ok()) {
-        server = server.shards(NonZeroUsize::new(shards).unwrap_or(NonZeroUsize::MIN));
+        server = server.shards(shards);
     }
     tracing::info!("{}", server.capacity());
     if let Err(error) = server.await {

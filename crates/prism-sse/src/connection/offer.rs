@@ -14,6 +14,10 @@ use super::reading::Reading;
 use crate::manager::{ConnectionRef, Manager, Shared};
 use crate::wire::ConnectionId;
 
+/// Says in a response's extensions that its body is this connection and nothing else.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ticket(pub(crate) ConnectionId);
+
 /// A connection at its beginning, as its owner told it.
 #[derive(Debug)]
 pub(crate) struct Offered {

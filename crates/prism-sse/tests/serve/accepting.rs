@@ -1,7 +1,6 @@
 //! More connections than there is room for.
 
 use std::future::IntoFuture;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -14,7 +13,7 @@ use crate::{End, LISTEN, Reader, Running, app, connect, soon, until, with_histor
 const HELLO: &str = "GET /hello HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
 
 fn most<A: prism_sse::App<K>, K>(serve: Serve<A, K>) -> Serve<A, K> {
-    serve.max_connections(NonZeroUsize::new(3).unwrap()).shards(NonZeroUsize::MIN)
+    serve.max_connections(3).shards(1)
 }
 
 #[tokio::test]
@@ -111,9 +110,9 @@ async fn servers_can_share_an_address() {
     let mut address = "127.0.0.1:0".parse().unwrap();
     let mut servers = Vec::new();
     for sse in &managers {
-        let listener = prism_sse::bind_shared(address).unwrap();
+        let listener = prism_sse::bind_reuse_port(address).unwrap();
         address = listener.local_addr().unwrap();
-        let one = NonZeroUsize::MIN;
+        let one = 1;
         let serve = prism_sse::serve(listener, app(sse)).shards(one);
         servers.push(tokio::spawn(serve.into_future()));
     }

@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::future::Future;
 use std::io::{Read, Seek};
-use std::num::NonZeroUsize;
 use std::process::Command;
 use std::time::Duration;
 
@@ -119,7 +118,7 @@ async fn again_and_again<F: Future<Output = ()>>(round: impl Fn() -> F) {
 }
 
 async fn served(sse: &Manager) -> Running {
-    Running::set(app(sse), |serve| serve.shards(NonZeroUsize::new(2).unwrap())).await
+    Running::set(app(sse), |serve| serve.shards(2)).await
 }
 
 #[test]
@@ -218,7 +217,7 @@ fn readers_that_never_read_cost_what_was_promised() {
         let sse = Manager::builder().history(history).on_lag(OnLag::SkipWithGap);
         let sse = sse.build().unwrap();
         let pinned = 8 << 20;
-        let server = Running::set(app(&sse), |serve| serve.pinned_bytes(pinned)).await;
+        let server = Running::set(app(&sse), |serve| serve.stalled_bytes(pinned)).await;
         let mut healthy = Reader::open(server.address).await;
         let mut stuck = Vec::new();
         let holds = Holds::now();

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use axum::Router;
@@ -94,7 +93,7 @@ async fn several_managers_in_one_application_do_not_mix() {
     for (number, sse) in managers.iter().enumerate() {
         app = app.layer(SseLayer::new(sse.clone(), format!("/{number}")));
     }
-    let server = Running::set(app, |serve| serve.shards(NonZeroUsize::new(2).unwrap())).await;
+    let server = Running::set(app, |serve| serve.shards(2)).await;
     let mut readers = Vec::new();
     for number in [0, 1, 2, 2, 1, 0] {
         let request = format!("GET /{number} HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -134,7 +133,7 @@ async fn every_audience_gets_its_own_and_nobody_elses() {
         sse.respond(request.audience(audience)).map(Body::new).into_response()
     };
     let app = Router::new().route("/{user}", get(events)).with_state(sse.clone());
-    let server = Running::set(app, |serve| serve.shards(NonZeroUsize::new(2).unwrap())).await;
+    let server = Running::set(app, |serve| serve.shards(2)).await;
     let mut readers = Vec::new();
     for user in 0..40 {
         let request = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", user % 20);

@@ -1,7 +1,6 @@
 //! The end of a server, of a manager, of one connection.
 
 use std::future::pending;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -229,7 +228,7 @@ async fn a_server_without_connections_ends_at_once() {
 #[tokio::test]
 async fn a_manager_that_is_closed_ends_its_streams_and_the_server_goes_on() {
     let (sse, mut told) = telling();
-    let server = Running::set(app(&sse), |serve| serve.shards(NonZeroUsize::new(2).unwrap())).await;
+    let server = Running::set(app(&sse), |serve| serve.shards(2)).await;
     let mut readers = Vec::new();
     for ask in [LISTEN, LISTEN, BY_HYPER].iter().cycle().take(60) {
         readers.push(Reader::ask(server.address, ask).await);

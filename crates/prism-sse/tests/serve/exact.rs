@@ -1,7 +1,6 @@
 //! Nothing lost, nothing doubled, nothing out of order, whatever readers and publishers do.
 
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -136,7 +135,6 @@ fn publish(sse: &Manager, publisher: usize) {
 
 async fn nothing_is_lost(shards: usize) {
     let sse = with_history();
-    let shards = NonZeroUsize::new(shards).unwrap();
     let server = Running::set(audiences(&sse), |serve| serve.shards(shards)).await;
     let address = server.address;
     let mut open = Vec::new();
@@ -203,7 +201,7 @@ async fn nothing_is_lost_doubled_or_reordered_with_two_shards() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_sent_to_one_reader_stands_in_the_order_of_broadcasts() {
     let sse = with_history();
-    let shards = NonZeroUsize::new(2).unwrap();
+    let shards = 2;
     let server = Running::set(app(&sse), |serve| serve.shards(shards)).await;
     let mut readers = Vec::new();
     let mut ids: Vec<ConnectionId> = Vec::new();
@@ -281,7 +279,7 @@ async fn what_is_sent_to_one_reader_stands_in_the_order_of_broadcasts() {
 async fn readers_of_a_short_log_are_told_of_every_gap_and_none_stays_behind() {
     let history = Retention::default().count(8);
     let sse = Manager::builder().history(history).on_lag(OnLag::SkipWithGap).build().unwrap();
-    let shards = NonZeroUsize::new(2).unwrap();
+    let shards = 2;
     let server = Running::set(app(&sse), |serve| serve.shards(shards)).await;
     let address = server.address;
     let over = Arc::new(AtomicBool::new(false));
@@ -348,7 +346,7 @@ async fn readers_of_a_short_log_are_told_of_every_gap_and_none_stays_behind() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_storm_of_readers_that_resume_loses_nothing() {
     let sse = with_history();
-    let shards = NonZeroUsize::new(2).unwrap();
+    let shards = 2;
     let server = Running::set(app(&sse), |serve| serve.shards(shards)).await;
     let address = server.address;
     let mut ids = Vec::new();

@@ -111,9 +111,7 @@ async fn hooks_are_called_once_for_each_connection_whatever_ends_it() {
         })
         .build()
         .unwrap();
-    let server =
-        Running::set(app(&sse), |serve| serve.shards(std::num::NonZeroUsize::new(2).unwrap()))
-            .await;
+    let server = Running::set(app(&sse), |serve| serve.shards(2)).await;
     let address = server.address;
     let publisher = tokio::spawn({
         let sse = sse.clone();

@@ -1,6 +1,5 @@
 //! What comes in: whole, in pieces, too slow, too long, and several at once.
 
-use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use prism_sse::Manager;
@@ -220,7 +219,7 @@ async fn requests_with_bodies_work_and_their_connections_go_on() {
 #[tokio::test]
 async fn every_way_to_ask_for_a_stream_gives_the_same_stream() {
     let sse = with_history();
-    let server = Running::set(app(&sse), |serve| serve.shards(NonZeroUsize::new(2).unwrap())).await;
+    let server = Running::set(app(&sse), |serve| serve.shards(2)).await;
     let get = "GET /events HTTP/1.1\r\nHost: x\r\n";
     let asks = [
         LISTEN.to_owned(),

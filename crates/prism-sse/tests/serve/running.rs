@@ -3,7 +3,6 @@
 use std::future::IntoFuture;
 use std::io;
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use prism_sse::{App, Serve};
@@ -26,7 +25,7 @@ impl Running {
         A: App<K>,
         Serve<A, K>: Serves,
     {
-        Self::set(app, |serve| serve.shards(NonZeroUsize::MIN)).await
+        Self::set(app, |serve| serve.shards(1)).await
     }
 
     /// Serves `app` with these settings, and a drain of 200 ms unless they say something else.

@@ -1,6 +1,5 @@
 //! Readers that read slowly, in small pieces, or never.
 
-use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use axum::Router;
@@ -35,8 +34,7 @@ pub(crate) fn large(what: &str) -> String {
 #[tokio::test]
 async fn whoever_took_nothing_for_longest_makes_room_for_others() {
     let (sse, mut told) = telling(|it| it.on_lag(OnLag::SkipWithGap));
-    let server =
-        Running::set(app(&sse), |serve| serve.pinned_bytes(3 << 19).shards(NonZeroUsize::MIN));
+    let server = Running::set(app(&sse), |serve| serve.stalled_bytes(3 << 19).shards(1));
     let server = server.await;
     let mut healthy = Reader::open(server.address).await;
     let mut longest = Reader::ask_small(server.address, LISTEN).await;
@@ -58,7 +56,7 @@ async fn whoever_took_nothing_for_longest_makes_room_for_others() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn large_events_arrive_whole_through_small_buffers() {
     let (sse, _told) = telling(|it| it);
-    let server = Running::set(app(&sse), |serve| serve.shards(NonZeroUsize::new(2).unwrap())).await;
+    let server = Running::set(app(&sse), |serve| serve.shards(2)).await;
     let mut readers = tokio::task::JoinSet::new();
     let expected: Vec<String> = (0..9)
         .map(|n| if n % 3 == 1 { large(&n.to_string()) } else { format!("small {n}") })
