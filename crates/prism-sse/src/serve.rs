@@ -14,8 +14,8 @@
 //! trailers were added, the stream is handed over. Otherwise it stays with hyper and goes on after
 //! that frame; so does a body that an application made of a [`Connection`] itself. A layer that
 //! passes on the first frame as it is and changes later ones would go unnoticed: let it remove the
-//! response's extensions, or set one of the headers `Connection` and `Trailer`. The body is kept, unpolled, until the connection ends, so
-//! that what layers keep in it ends with it.
+//! response's extensions, or set one of the headers `Connection` and `Trailer`. The body is kept,
+//! unpolled, until the connection ends, so that what layers keep in it ends with it.
 //!
 //! # Limits
 //!
@@ -170,16 +170,16 @@ impl<A, K> Serve<A, K> {
         self
     }
 
-    /// Time for the head of a request to arrive: 10 s unless said, at most a day. Then the connection
-    /// is closed; an idle one between two requests, too.
+    /// Time for the head of a request to arrive: 10 s unless said, at most a day. Then the
+    /// connection is closed; an idle one between two requests, too.
     pub fn header_timeout(mut self, timeout: Duration) -> Self {
         self.settings.header_timeout = timeout.min(limits::WAIT_MAX);
         self
     }
 
-    /// Bytes of half-written events kept for readers that stopped reading: 64 MiB unless said, shared
-    /// by the shards, each of which has room for one event at least. Beyond it the reader that took
-    /// nothing for the longest time is closed.
+    /// Bytes of half-written events kept for readers that stopped reading: 64 MiB unless said,
+    /// shared by the shards, each of which has room for one event at least. Beyond it the reader
+    /// that took nothing for the longest time is closed.
     pub fn stalled_bytes(mut self, bytes: usize) -> Self {
         self.settings.stalled_bytes = bytes;
         self

@@ -19,8 +19,7 @@ use tower_service::Service;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no application that can be served",
     label = "neither a service of HTTP requests nor one that makes such services",
-    note = "its answers must be `Response`s whose bodies are of `Bytes`, and it must be `Clone` and \
-            `Send`"
+    note = "it must be `Clone` and `Send`, and answer with `Response`s whose bodies are of `Bytes`"
 )]
 pub trait App<K>: sealed::Sealed<K> {
     #[doc(hidden)]

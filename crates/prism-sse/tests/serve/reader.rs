@@ -52,8 +52,13 @@ impl Reader {
 
     /// The same with a receive buffer as small as the system makes them.
     pub(crate) async fn ask_small(address: SocketAddr, request: &str) -> Self {
+        Self::ask_through(1, address, request).await
+    }
+
+    /// The same with a receive buffer of this size.
+    pub(crate) async fn ask_through(bytes: u32, address: SocketAddr, request: &str) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
-        socket.set_recv_buffer_size(1).unwrap();
+        socket.set_recv_buffer_size(bytes).unwrap();
         Self::begin(soon(socket.connect(address)).await.unwrap(), request).await
     }
 

@@ -23,8 +23,8 @@ impl Pins {
         Self { buffers: HashMap::new(), bytes: 0, most }
     }
 
-    /// Pins what there is of `bytes` from `begin` on, and answers with that. A small part is copied,
-    /// so that it does not keep all the others.
+    /// Pins what there is of `bytes` from `begin` on, and answers with that. A small part is
+    /// copied, so that it does not keep all the others.
     pub(super) fn add(&mut self, bytes: &Bytes, begin: usize) -> Bytes {
         let mut rest = bytes.slice(begin..);
         let mut len = bytes.len();
