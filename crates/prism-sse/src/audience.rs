@@ -23,12 +23,13 @@ pub struct Audience {
     selectors: Box<[Selector]>,
     grants: Box<[Selector]>,
     broadcasts: bool,
+    control_events: bool,
 }
 
 impl Audience {
     /// Everything public: each topic, and what is broadcast.
     pub fn everything() -> Self {
-        Self { selectors: [Selector::Any].into(), grants: Box::default(), broadcasts: true }
+        Self::of([Selector::Any].into())
     }
 
     /// What these selectors choose, and what is broadcast.
@@ -39,7 +40,11 @@ impl Audience {
     /// [`limits::SELECTORS_MAX`].
     pub fn select(selectors: impl OneOrMany<Selector>) -> Result<Self, InvalidTopic> {
         let selectors = collect(selectors, limits::SELECTORS_MAX)?;
-        Ok(Self { selectors, grants: Box::default(), broadcasts: true })
+        Ok(Self::of(selectors))
+    }
+
+    fn of(selectors: Box<[Selector]>) -> Self {
+        Self { selectors, grants: Box::default(), broadcasts: true, control_events: true }
     }
 
     /// Lets the audience read private records of the topics that `grants` choose too. `*` opens
@@ -62,6 +67,15 @@ impl Audience {
         self
     }
 
+    /// Whether the audience is told where it is and what it missed, if the manager does that at
+    /// all. It is unless this says no; see
+    /// [`control_events`](crate::ManagerBuilder::control_events) for what happens then.
+    #[must_use]
+    pub fn control_events(mut self, wanted: bool) -> Self {
+        self.control_events = wanted;
+        self
+    }
+
     /// The selectors, sorted.
     pub fn selectors(&self) -> &[Selector] {
         &self.selectors
@@ -79,6 +93,10 @@ impl Audience {
 
     pub(crate) fn wants_broadcasts(&self) -> bool {
         self.broadcasts
+    }
+
+    pub(crate) fn wants_control_events(&self) -> bool {
+        self.control_events
     }
 
     /// Whether a private record of one of these topics is open to the audience. A private broadcast

@@ -166,7 +166,8 @@ impl Connection {
         let (subscription, gap) = Subscription::open(&state.log, reader(state, slot), &start);
         state.counts.gaps += u64::from(gap.is_some());
         let told = subscription.told();
-        let opening = control::opening(&shared.settings, &state.log, id, told, gap, &start);
+        let talks = reading::talks(state, &shared.settings, slot);
+        let opening = control::opening(&shared.settings, &state.log, id, told, gap, &start, talks);
         let handle = ConnectionRef::new(Arc::downgrade(&shared), id, state.attached(slot));
         let closed = state.is_closed();
         if closed {
@@ -307,10 +308,12 @@ impl Connection {
 
     fn keep_alive(&mut self, state: &mut State, now: u64) -> Step {
         let applied = state.log.applied();
+        let talks = reading::talks(state, &self.shared.settings, self.slot);
         let entry = state.entry_mut(self.slot);
         let heartbeat = std::mem::take(&mut entry.wants_heartbeat);
-        let mark =
-            std::mem::take(&mut entry.wants_mark) && self.reading.subscription.told() < applied;
+        let mark = std::mem::take(&mut entry.wants_mark)
+            && talks
+            && self.reading.subscription.told() < applied;
         if mark || heartbeat {
             state.progress(self.slot, now);
         }

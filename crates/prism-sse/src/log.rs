@@ -402,6 +402,11 @@ impl Log {
         self.kept.bytes() + self.sent.bytes() + self.topics.bytes()
     }
 
+    /// When the oldest record that is kept was applied.
+    pub(crate) fn oldest_at(&self) -> Option<u64> {
+        self.kept.oldest().map(|record| record.at)
+    }
+
     /// Records the ring holds.
     pub(crate) fn len(&self) -> usize {
         self.kept.len()

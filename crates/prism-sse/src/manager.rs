@@ -17,10 +17,14 @@ use std::any::Any;
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::engine::{EngineError, Publication, Receipt, Target};
+use crate::random;
 use crate::selector::{InvalidTopic, OneOrMany, Topic};
-use crate::wire::{ConnectionId, Event};
+use crate::wire::{ConnectionId, Event, Position};
 
 pub(crate) use audiences::AudienceKey;
 pub(crate) use builder::Settings;
@@ -161,6 +165,20 @@ impl Manager {
         disconnected(&self.shared.settings.hooks, &self.shared, ended);
     }
 
+    /// Ends each connection at a random moment within `window`, so that not all of them come back
+    /// at once; then [closes](Self::close) the manager.
+    pub async fn drain(&self, window: Duration) {
+        let begin = Instant::now();
+        let moment = || window.mul_f64(random::bits() as f64 / u64::MAX as f64);
+        let mut ends: Vec<_> = self.connections().into_iter().map(|it| (moment(), it)).collect();
+        ends.sort_by_key(|&(at, _)| at);
+        for (at, connection) in ends {
+            tokio::time::sleep_until(begin + at).await;
+            connection.shut_down();
+        }
+        self.close();
+    }
+
     /// Waits for `signal`, then [closes](Self::close) the manager.
     ///
     /// A server that shuts down gracefully waits for its streams, which do not end by themselves.
@@ -194,11 +212,23 @@ impl Manager {
             topics: state.log.topics().len(),
             records: state.log.len(),
             bytes: state.log.bytes(),
+            oldest: state
+                .log
+                .oldest_at()
+                .map(|at| Duration::from_millis(self.shared.now().saturating_sub(at))),
             connected: state.counts.connected,
             published: state.counts.published,
             delivered: self.shared.delivered(),
             gaps: state.counts.gaps,
         }
+    }
+
+    /// The place up to which the order is known here; `None` while there is no order, or nothing in
+    /// it.
+    pub fn position(&self) -> Option<Position> {
+        let state = self.shared.lock();
+        let applied = state.log.applied();
+        state.log.position(applied).filter(|_| applied > 0)
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -343,6 +373,8 @@ pub struct Stats {
     pub records: usize,
     /// Bytes the log holds, bookkeeping included.
     pub bytes: usize,
+    /// Age of the oldest record.
+    pub oldest: Option<Duration>,
     /// Connections that began.
     pub connected: u64,
     /// Events that got a place in the order.

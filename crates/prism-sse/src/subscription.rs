@@ -8,6 +8,7 @@
 use crate::audience::Audience;
 use crate::limits;
 use crate::log::{EVERYONE, Gap, Log, Record, TopicKey, Walk};
+use crate::wire::EARLIEST;
 
 /// Where a subscription begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -76,6 +77,9 @@ impl Subscription {
             Start::Latest => (Self { newest_only: true, ..oldest }, None),
             Start::After(id) => {
                 let found = log.resolve(id).and_then(|seq| {
+                    if !reader.may_know(log, id, seq) {
+                        return Err(Gap::Unknown);
+                    }
                     let next = log.seek(seq, reader.walk).ok_or(Gap::Expired)?;
                     Ok(Self { next, told: seq, ..now })
                 });
@@ -271,6 +275,15 @@ impl Reader<'_> {
     fn selects(&self, log: &Log, topic: TopicKey) -> bool {
         self.walk.topics.is_none_or(|keys| keys.contains(&topic))
             || log.is_chosen(topic, self.walk.patterns)
+    }
+
+    /// Whether the reader may be told that there is an event with this id. An id of ours says
+    /// nothing about the event; one that its publisher chose might.
+    fn may_know(&self, log: &Log, id: &str, seq: u64) -> bool {
+        let is_ours = id.starts_with('#') || id == EARLIEST;
+        let is_open =
+            |record: &Record| !record.private || self.audience.is_granted(log.names(record));
+        is_ours || log.find(seq).is_none_or(is_open)
     }
 
     /// Whether the reader may read a record that it selects.

@@ -17,6 +17,7 @@ const MARK: EventName = EventName::from_static("prism.mark");
 const GAP: EventName = EventName::from_static("prism.gap");
 
 /// The first bytes of a stream. There are always some, so that the response is seen to begin.
+/// `talks` says whether they are an event.
 pub(super) fn opening(
     settings: &Settings,
     log: &Log,
@@ -24,10 +25,11 @@ pub(super) fn opening(
     told: u64,
     gap: Option<Gap>,
     start: &Start,
+    talks: bool,
 ) -> Vec<u8> {
     let mut bytes = Vec::new();
     let retry_ms = settings.retry_ms(id.jitter());
-    if !settings.has_control_events() {
+    if !talks {
         retry_line(retry_ms, &mut bytes);
         return bytes;
     }

@@ -128,7 +128,8 @@ impl Reading {
         let told = self.subscription.told();
         // What cannot be told in the stream is told at the next connect.
         let disconnects = gap == Gap::Lag && settings.on_lag() == OnLag::Disconnect;
-        if disconnects || !settings.tells_gaps() {
+        let is_told = settings.tells_gaps() && reader(state, slot).audience.wants_control_events();
+        if disconnects || !is_told {
             *ended = state.close(slot, CloseReason::Lagged);
             return Step::End;
         }
@@ -157,7 +158,7 @@ impl Reading {
         let jitter = state.entry(slot).id().jitter();
         let retry = (closing.reason == CloseReason::Shutdown).then(|| settings.retry_ms(jitter));
         // A place of an order that was replaced meanwhile must not be told as one of the new order.
-        if state.log.was_replaced(closing.end) || !settings.has_control_events() {
+        if state.log.was_replaced(closing.end) || !talks(state, settings, slot) {
             return retry.map_or(Step::End, |retry| Step::Control(control::retry(retry)));
         }
         let applied = closing.applied.max(self.subscription.told());
@@ -209,6 +210,11 @@ pub(crate) fn gather(
     }
     let bytes = if events == 1 { form.shared(&first.framed) } else { joined.into() };
     Gathered::Events(Batch { bytes, events, begins })
+}
+
+/// Whether the connection in this slot is told where it is.
+pub(super) fn talks(state: &State, settings: &Settings, slot: u32) -> bool {
+    settings.has_control_events() && reader(state, slot).audience.wants_control_events()
 }
 
 /// Who reads in this slot.

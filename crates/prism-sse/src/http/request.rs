@@ -88,7 +88,8 @@ impl SseRequest {
         self.head
     }
 
-    pub(super) fn names_event_stream(&self) -> bool {
+    /// Whether the reader named `text/event-stream`, so that it understands a refusal in one.
+    pub fn names_event_stream(&self) -> bool {
         self.names_event_stream
     }
 

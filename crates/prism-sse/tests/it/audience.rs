@@ -1,9 +1,9 @@
 //! Topics, grants and broadcasts.
 
 use futures_util::{FutureExt, StreamExt};
-use prism_sse::{Audience, Connection, Manager, Publication, Start};
+use prism_sse::{Audience, Connection, Event, Gap, Manager, Publication, Start};
 
-use super::{select, text};
+use super::{select, text, with_history};
 
 /// Everything due now, without the opening.
 fn due(connection: &mut Connection) -> String {
@@ -124,4 +124,41 @@ async fn equal_wishes_share_an_audience() {
     let _one = sse.subscribe(select(["a", "b"]), Start::Now).unwrap();
     let _two = sse.subscribe(select(["b", "a"]), Start::Now).unwrap();
     assert_eq!(sse.stats().audiences, 1);
+}
+
+#[tokio::test]
+async fn an_audience_that_wants_no_control_events_gets_the_retry_line_and_its_events() {
+    let sse = with_history();
+    let id = sse.publish("a", "one").unwrap().try_ack().unwrap().unwrap().position.to_string();
+    sse.publish("a", "two").unwrap();
+    let audience = select("a").control_events(false);
+    let mut quiet = sse.subscribe(audience.clone(), Start::After(id)).unwrap();
+    let opening = quiet.next().await.unwrap();
+    assert!(opening.starts_with(b"retry: ") && opening.ends_with(b"\n"));
+    assert!(!text(&opening).contains("prism."), "{opening:?}");
+    assert_eq!(due(&mut quiet), "two");
+
+    let mut lost = sse.subscribe(audience, Start::After("nobody's".to_owned())).unwrap();
+    assert_eq!(lost.gap(), Some(Gap::Unknown));
+    assert!(!text(&lost.next().await.unwrap()).contains("prism."));
+    assert_eq!(due(&mut lost), "one two");
+    sse.close();
+    let last = text(&quiet.next().await.unwrap()).to_owned();
+    assert!(last.starts_with("retry: ") && !last.contains("prism."), "{last}");
+    assert_eq!(quiet.next().await, None);
+}
+
+#[tokio::test]
+async fn an_id_of_a_private_event_is_unknown_to_who_may_not_read_it() {
+    let sse = with_history();
+    let secret = Event::new("secret").id("payslip-7").unwrap();
+    sse.append(Publication::new("users/7", secret).unwrap().private()).unwrap();
+    sse.publish("news", "public").unwrap();
+    let start = || Start::After("payslip-7".to_owned());
+    let other = sse.subscribe(Audience::everything(), start()).unwrap();
+    assert_eq!(other.gap(), Some(Gap::Unknown), "as one that nobody ever published");
+    let owner = Audience::everything().grant("users/7").unwrap();
+    let mut owner = sse.subscribe(owner, start()).unwrap();
+    assert_eq!(owner.gap(), None);
+    assert!(due(&mut owner).ends_with("public"));
 }

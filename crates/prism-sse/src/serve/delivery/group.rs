@@ -323,7 +323,8 @@ impl<S: Read + Write> Delivery<S> {
         if called || group.pass.is_some() {
             return false;
         }
-        if group.subscription.told() >= applied {
+        let talks = state.audiences[group.audience].audience.wants_control_events();
+        if !talks || group.subscription.told() >= applied {
             return true;
         }
         let begin = group.subscription;

@@ -1,0 +1,186 @@
+//! Who may publish and who may read: from the head of a request to the rights it has.
+//!
+//! An [`Authority`] is built once from the configuration and asked for every request. It finds the
+//! token (`credentials`), verifies it (`token`) or remembers that it did (`verified`), and
+//! answers with a [`Publisher`] or a [`Subscriber`]. A reload builds another one; so a key that
+//! was taken away is forgotten with everything it ever verified.
+//!
+//! What holds for every token:
+//!
+//! - The algorithm belongs to the key, from when the key is read. A token's `alg` only confirms
+//!   it, and its `jwk`, `jku` and `x5u` make it invalid.
+//! - Nothing unverified causes input or output: keys are looked up by comparing, never fetched.
+//! - Every defect gives the same answer, [`AuthError`], so that an attacker learns nothing.
+//! - The header `typ` chooses the rules: `at+jwt` those of draft-08, and no others; anything else
+//!   those of draft-07, where they are on.
+//!
+//! ```
+//! use prism_hub::auth::{Authority, Clock};
+//! use prism_hub::config::Config;
+//!
+//! let config = Config::from_args([
+//!     "--publisher-key", "a secret of at least 32 bytes, or more", "--anonymous",
+//! ])?;
+//! let authority = Authority::new(&config, Clock::system())?;
+//!
+//! let (reader, ()) = http::Request::get("/events").body(())?.into_parts();
+//! assert!(authority.subscriber(&reader)?.is_anonymous());
+//! let (publisher, ()) = http::Request::post("/events").body(())?.into_parts();
+//! assert_eq!(authority.publisher(&publisher).unwrap_err().status(), 401);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod claims;
+mod clock;
+mod credentials;
+mod error;
+mod grants;
+mod keyring;
+mod keys;
+mod rights;
+mod token;
+mod verified;
+
+#[cfg(test)]
+mod attacks_on_rights;
+#[cfg(test)]
+mod attacks_on_tokens;
+#[cfg(test)]
+mod drafts;
+#[cfg(test)]
+mod fixture;
+
+use std::sync::Arc;
+
+use http::request::Parts;
+
+use crate::config::{Config, Origin};
+
+pub use clock::Clock;
+pub(crate) use credentials::COOKIE_08;
+pub use error::{AuthError, Defect};
+pub use keys::KeyError;
+pub(crate) use keys::SigningKey;
+pub use rights::{Publisher, Subscriber, TokenPlace};
+pub use token::Dialect;
+
+use credentials::Credentials;
+use keyring::Keyring;
+use token::Verifier;
+use verified::Verified;
+
+/// What decides who may do what.
+#[derive(Debug)]
+pub struct Authority {
+    publishers: Verifier,
+    subscribers: Verifier,
+    verified: Verified,
+    clock: Clock,
+    credentials: Credentials,
+    is_dev: bool,
+    allows_anonymous: bool,
+    /// Where clients learn which tokens are wanted.
+    metadata: Option<Arc<str>>,
+}
+
+impl Authority {
+    /// Reads the keys that the configuration names.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`] names the key that cannot be read or must not be used.
+    pub fn new(config: &Config, clock: Clock) -> Result<Self, KeyError> {
+        let trust = &config.trust;
+        let mut origins = trust.publish_origins.clone();
+        origins.extend(config.public_url.as_ref().and_then(Origin::of_url));
+        let verifier = |role| -> Result<Verifier, KeyError> {
+            Ok(Verifier::new(Keyring::read(trust, role)?, trust, config.hub_url.as_str()))
+        };
+        Ok(Self {
+            publishers: verifier(Role::Publisher)?,
+            subscribers: verifier(Role::Subscriber)?,
+            verified: Verified::new(),
+            clock,
+            credentials: Credentials::new(trust.compat_draft_07, origins),
+            is_dev: trust.dev,
+            allows_anonymous: trust.anonymous || trust.dev,
+            metadata: config.metadata_url().map(|url| url.as_str().into()),
+        })
+    }
+
+    /// The rights of whoever wants to publish.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthError`] if there is no token, or none that counts.
+    pub fn publisher(&self, request: &Parts) -> Result<Publisher, AuthError> {
+        let found = self.credentials.find(request).map_err(|error| self.challenge(error))?;
+        let Some(found) = found else {
+            return if self.is_dev {
+                Ok(Publisher::unrestricted())
+            } else {
+                Err(self.challenge(AuthError::missing()))
+            };
+        };
+        let rights = self.verify(Role::Publisher, &found.token)?;
+        Ok(Publisher::new(rights, self.metadata.clone()))
+    }
+
+    /// The rights of whoever wants to subscribe, or to read the subscription API.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthError`] if there is no token that counts, and somebody without one may not read.
+    pub fn subscriber(&self, request: &Parts) -> Result<Subscriber, AuthError> {
+        let found = self.credentials.find(request).map_err(|error| self.challenge(error))?;
+        let Some(found) = found else {
+            return if self.allows_anonymous {
+                Ok(Subscriber::anonymous(self.metadata.clone()))
+            } else {
+                Err(self.challenge(AuthError::missing()))
+            };
+        };
+        let rights = self.verify(Role::Subscriber, &found.token)?;
+        Ok(Subscriber::new(rights, found.place, self.metadata.clone()))
+    }
+
+    /// The time by which tokens are judged, in seconds since 1970.
+    pub fn now(&self) -> u64 {
+        self.clock.now()
+    }
+
+    fn verify(&self, role: Role, token: &str) -> Result<Arc<rights::Rights>, AuthError> {
+        let now = self.clock.now();
+        let invalid = |defect| self.challenge(AuthError::invalid(defect));
+        if let Some(rights) = self.verified.get(role, token) {
+            rights.check_time(now).map_err(invalid)?;
+            return Ok(rights);
+        }
+        let verifier = match role {
+            Role::Publisher => &self.publishers,
+            Role::Subscriber => &self.subscribers,
+        };
+        let rights = Arc::new(verifier.verify(token).map_err(invalid)?);
+        rights.check_time(now).map_err(invalid)?;
+        self.verified.insert(role, token, &rights);
+        Ok(rights)
+    }
+
+    fn challenge(&self, error: AuthError) -> AuthError {
+        error.with_metadata(self.metadata.clone())
+    }
+
+    /// How many signatures were checked, for a test that some were not.
+    #[cfg(test)]
+    fn signatures_checked(&self) -> usize {
+        self.publishers.signatures_checked() + self.subscribers.signatures_checked()
+    }
+}
+
+/// What a token is shown for. It is also the domain of trust in which it was verified: what one
+/// key vouched for says nothing in the domain of the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Role {
+    Publisher,
+    Subscriber,
+}

@@ -1,0 +1,85 @@
+//! What the two drafts of the Mercure protocol demand of tokens: one test for each case, named
+//! after it. What they demand of answers and streams is tested where those are made.
+
+mod m07;
+mod m08_details;
+mod m08_presenting;
+mod m08_validation;
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use jsonwebtoken::{Algorithm, EncodingKey};
+use serde_json::{Value, json};
+
+use super::credentials::{COOKIE_07, COOKIE_08};
+use super::fixture::{
+    Fixture, HUB, ISSUER, NOW, OTHER_SECRET, Pair, SECRET, TempFile, detail, details, get, mercure,
+    new, octets, old, old_by, post, request, sign, topic,
+};
+use super::{AuthError, Dialect, Publisher, Subscriber, TokenPlace};
+
+const BOOKS: &str = "https://example.com/books/{id}";
+const BOOK_1: &str = "https://example.com/books/1";
+
+fn hub() -> Fixture {
+    Fixture::new(&[])
+}
+
+/// What a request with these headers may publish.
+fn publishes(fixture: &Fixture, headers: &[(&str, &str)]) -> Result<Publisher, AuthError> {
+    fixture.authority.publisher(&post(headers))
+}
+
+/// What a request for this address with these headers may read.
+fn reads(fixture: &Fixture, path: &str, headers: &[(&str, &str)]) -> Result<Subscriber, AuthError> {
+    fixture.authority.subscriber(&get(path, headers))
+}
+
+fn bearer(token: &str) -> String {
+    format!("Bearer {token}")
+}
+
+fn cookie(name: &str, token: &str) -> String {
+    format!("theme=dark; {name}={token}; lang=de")
+}
+
+/// The status and the error that a client is told.
+fn told(error: &AuthError) -> (u16, String) {
+    let challenge = error.challenge().to_str().unwrap().to_owned();
+    let name = challenge.split("error=\"").nth(1).and_then(|it| it.split('"').next());
+    (error.status().as_u16(), name.unwrap_or_default().to_owned())
+}
+
+fn is_invalid<T: std::fmt::Debug>(result: Result<T, AuthError>) -> bool {
+    told(&result.unwrap_err()) == (401, "invalid_token".to_owned())
+}
+
+/// A token of draft-08 with one detail for both actions.
+fn grants(topics: Value) -> String {
+    new(&details(json!([detail(topics)])))
+}
+
+/// The claims of draft-08 with one of them changed.
+fn changed(claim: &str, value: Value) -> String {
+    let mut claims = details(json!([detail(json!([{"match": "*"}]))]));
+    claims[claim] = value;
+    new(&claims)
+}
+
+/// A token of draft-08 whose only detail has a member changed.
+fn changed_detail(member: &str, value: Value) -> String {
+    let mut detail = detail(json!([{"match": "*"}]));
+    detail[member] = value;
+    new(&details(json!([detail])))
+}
+
+/// The claims of draft-08 without one of them.
+fn without(claim: &str) -> String {
+    let mut claims = details(json!([]));
+    claims.as_object_mut().unwrap().remove(claim);
+    new(&claims)
+}
+
+fn covers(selector: &str, name: &str) -> bool {
+    hub().subscriber(&old(&mercure(&[selector]))).unwrap().may_read(&topic(name))
+}

@@ -1,0 +1,195 @@
+//! Draft-08: which tokens count.
+
+use super::*;
+
+fn with_typ(typ: &str) -> String {
+    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    let claims = details(json!([detail(json!([{"match": "*"}]))])).to_string();
+    sign(&format!(r#"{{"alg":"HS256"{typ}}}"#), &claims, &key, Algorithm::HS256)
+}
+
+#[test]
+fn m08_074_an_access_token_is_a_compact_signature() {
+    assert!(hub().publisher(&grants(json!([{"match": "*"}]))).is_ok());
+    assert!(is_invalid(hub().publisher(r#"{"signatures":[]}"#)));
+}
+
+#[test]
+fn m08_098_the_type_says_that_it_is_an_access_token() {
+    let strict = Fixture::new(&["--compat-draft-07", "off"]);
+    for typ in ["at+jwt", "AT+JWT", "application/at+jwt", "Application/At+Jwt"] {
+        assert!(strict.publisher(&with_typ(&format!(r#","typ":"{typ}""#))).is_ok(), "{typ}");
+    }
+    for typ in ["", r#","typ":"JWT""#, r#","typ":"at+jwt ""#, r#","typ":"jwt+at""#] {
+        assert!(is_invalid(strict.publisher(&with_typ(typ))), "{typ}");
+        let publisher = hub().publisher(&with_typ(typ)).unwrap();
+        assert!(!publisher.may_publish(&[topic("a")]), "it is one of draft-07, without grants");
+    }
+}
+
+#[test]
+fn m08_100_algorithms_that_are_not_accepted_are_refused() {
+    let pair = Pair::ec(Algorithm::ES256);
+    assert!(is_invalid(hub().publisher(&pair.token(&mercure(&["*"])))));
+}
+
+#[test]
+fn m08_101_none_is_never_accepted() {
+    let header = r#"{"alg":"none","typ":"at+jwt"}"#;
+    let claims = details(json!([])).to_string();
+    assert!(is_invalid(hub().publisher(&super::super::fixture::raw(header, &claims, ""))));
+}
+
+#[test]
+fn m08_103_the_algorithm_fits_the_kind_of_the_key() {
+    let pair = Pair::rsa();
+    let pem = pair.public_pem();
+    let hub = Fixture::of(&["--publisher-key", &pem, "--anonymous"]);
+    assert!(hub.publisher(&pair.token(&mercure(&["*"]))).is_ok());
+    assert!(hub.publisher(&old_by(&pem, &mercure(&["*"]))).is_err());
+}
+
+#[test]
+fn m08_104_the_usual_algorithms_are_there() {
+    for pair in [Pair::ed(), Pair::ec(Algorithm::ES256), Pair::rsa()] {
+        let pem = pair.public_pem();
+        let hub = Fixture::of(&[
+            "--publisher-key",
+            &pem,
+            "--anonymous",
+            "--issuer",
+            ISSUER,
+            "--audience",
+            HUB,
+        ]);
+        let header = format!(r#"{{"alg":"{:?}","typ":"at+jwt"}}"#, pair.algorithm);
+        let claims = details(json!([detail(json!([{"match": "*"}]))])).to_string();
+        let token = sign(&header, &claims, &pair.signing, pair.algorithm);
+        assert!(hub.publisher(&token).is_ok(), "{:?}", pair.algorithm);
+    }
+}
+
+#[test]
+fn m08_107_a_key_in_the_token_is_not_used() {
+    let stranger = EncodingKey::from_secret(b"a stranger's secret");
+    let header = json!({"alg": "HS256", "typ": "at+jwt", "jwk": octets("", "a stranger's secret")});
+    let claims = details(json!([])).to_string();
+    let token = sign(&header.to_string(), &claims, &stranger, Algorithm::HS256);
+    assert!(is_invalid(hub().publisher(&token)));
+}
+
+#[test]
+fn m08_108_every_trusted_key_belongs_to_one_issuer() {
+    let set = TempFile::new(json!({"keys": [octets("1", SECRET)]}).to_string()).source();
+    let two = ["--issuer", ISSUER, "--issuer", "https://b.example", "--audience", HUB];
+    let error = Fixture::try_of(&[&two[..], &["--jwks", &set]].concat()).err().unwrap();
+    assert!(error.contains("of several issuers, say whose it is"), "{error}");
+}
+
+#[test]
+fn m08_109_only_keys_of_the_token_s_issuer_are_tried() {
+    let a = TempFile::new(json!({"keys": [octets("1", SECRET)]}).to_string());
+    let b = TempFile::new(json!({"keys": [octets("2", OTHER_SECRET)]}).to_string());
+    let hub = Fixture::of(&[
+        "--issuer",
+        ISSUER,
+        "--issuer",
+        "https://b.example",
+        "--audience",
+        HUB,
+        "--jwks",
+        &format!("{ISSUER}={}", a.source()),
+        "--jwks",
+        &format!("https://b.example={}", b.source()),
+    ]);
+    assert!(hub.publisher(&changed("iss", json!(ISSUER))).is_ok());
+    assert!(is_invalid(hub.publisher(&changed("iss", json!("https://b.example")))));
+}
+
+#[test]
+fn m08_110_a_token_is_over_at_its_end() {
+    let hub = hub();
+    let token = changed("exp", json!(NOW + 5));
+    assert!(hub.publisher(&token).is_ok());
+    assert!(is_invalid(hub.at(NOW + 5).publisher(&token)), "also when it is known");
+    assert!(is_invalid(Fixture::new(&[]).at(NOW + 6).publisher(&token)));
+}
+
+#[test]
+fn m08_111_a_token_has_an_end() {
+    assert!(is_invalid(hub().publisher(&without("exp"))));
+}
+
+#[test]
+fn m08_112_a_token_does_not_count_before_it_begins() {
+    let token = changed("nbf", json!(NOW + 5));
+    assert!(is_invalid(hub().publisher(&token)));
+    assert!(hub().at(NOW + 5).publisher(&token).is_ok());
+}
+
+#[test]
+fn m08_113_a_hub_that_takes_these_tokens_has_a_name() {
+    let error = Fixture::try_of(&["--publisher-key", SECRET, "--anonymous", "--issuer", ISSUER]);
+    assert!(error.err().unwrap().contains("give `audience` or `public-url`"));
+}
+
+#[test]
+fn m08_114_its_name_is_its_address_unless_it_has_another() {
+    assert!(hub().publisher(&changed("aud", json!(HUB))).is_ok());
+    let named = Fixture::new(&["--audience", "urn:hub:7"]);
+    assert!(named.publisher(&changed("aud", json!("urn:hub:7"))).is_ok());
+    assert!(is_invalid(named.publisher(&changed("aud", json!(HUB)))));
+}
+
+#[test]
+fn m08_115_the_audience_is_the_hub_or_has_it() {
+    assert!(hub().publisher(&changed("aud", json!([HUB]))).is_ok());
+    assert!(hub().publisher(&changed("aud", json!(["https://a.example", HUB]))).is_ok());
+    for aud in [json!("https://a.example"), json!([]), json!(format!("{HUB}/x"))] {
+        assert!(is_invalid(hub().publisher(&changed("aud", aud))));
+    }
+    assert!(is_invalid(hub().publisher(&without("aud"))));
+}
+
+#[test]
+fn m08_116_the_issuer_is_exactly_a_trusted_one() {
+    for iss in ["https://issuer.example/", "https://Issuer.example", "issuer.example"] {
+        assert!(is_invalid(hub().publisher(&changed("iss", json!(iss)))));
+    }
+    assert!(is_invalid(hub().publisher(&without("iss"))));
+    let nobody = Fixture::of(&["--publisher-key", SECRET, "--anonymous"]);
+    assert!(nobody.publisher(&grants(json!([{"match": "*"}]))).is_err());
+}
+
+#[test]
+fn m08_117_what_the_hub_does_not_rely_on_may_be_missing() {
+    assert!(hub().publisher(&new(&details(json!([])))).is_ok());
+}
+
+#[test]
+fn m08_118_a_failed_check_is_an_invalid_token() {
+    assert!(is_invalid(hub().publisher(&changed("aud", json!("a")))));
+}
+
+#[test]
+fn m08_133_a_stream_ends_with_its_token() {
+    let end = UNIX_EPOCH + Duration::from_secs(NOW + 7);
+    let reader = hub().subscriber(&changed("exp", json!(NOW + 7))).unwrap();
+    assert_eq!(reader.expires_at(), Some(end));
+}
+
+#[test]
+fn m08_193_a_key_that_was_taken_away_opens_nothing() {
+    let token = grants(json!([{"match": "*"}]));
+    assert!(hub().publisher(&token).is_ok());
+    let other = Fixture::of(&[
+        "--publisher-key",
+        OTHER_SECRET,
+        "--anonymous",
+        "--issuer",
+        ISSUER,
+        "--audience",
+        HUB,
+    ]);
+    assert!(other.publisher(&token).is_err());
+}

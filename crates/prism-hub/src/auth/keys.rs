@@ -1,0 +1,481 @@
+//! Keys from text, files and variables, and what each may be used for.
+//!
+//! What a key is decides its algorithms, here and once: a secret is for HMAC, a public key for its
+//! own kind of signature. Text that looks like a public key and cannot be read is refused; it never
+//! becomes a secret, which everybody would know.
+
+use std::fmt;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::keyring::Key;
+use crate::config::KeySource;
+use crate::limits;
+
+const HMAC: &[Algorithm] = &[Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
+const RSA: &[Algorithm] = &[
+    Algorithm::RS256,
+    Algorithm::RS384,
+    Algorithm::RS512,
+    Algorithm::PS256,
+    Algorithm::PS384,
+    Algorithm::PS512,
+];
+
+/// Secrets that are printed in documentation.
+const KNOWN_SECRETS: &[&str] = &[
+    "!ChangeThisMercureHubJWTSecretKey!",
+    "!ChangeMe!",
+    "your-256-bit-secret",
+    "a-string-secret-at-least-256-bits-long",
+];
+
+/// A key that cannot be read, or must not be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyError {
+    /// Which one, by its setting or its file.
+    name: String,
+    reason: Reason,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Reason {
+    Algorithm(String),
+    Empty,
+    File { path: PathBuf, error: String },
+    Known,
+    LooksLikeKey,
+    NoUsableKey,
+    NotASet,
+    NotPem,
+    Private,
+    Public,
+    Short { len: usize },
+    TooMany { count: usize },
+    Variable { name: String },
+}
+
+/// A key that signs.
+pub(crate) struct SigningKey {
+    pub(crate) algorithm: Algorithm,
+    pub(crate) encoding: EncodingKey,
+}
+
+/// The key that verifies what a source signs. Short and well-known secrets are for `dev`.
+pub(super) fn read_verifying(
+    name: &str,
+    source: &KeySource,
+    is_dev: bool,
+) -> Result<Key, KeyError> {
+    let fail = |reason| KeyError { name: name.to_owned(), reason };
+    let bytes = read(source).map_err(fail)?;
+    let (algorithms, key) = match Material::of(&bytes).map_err(fail)? {
+        Material::Pem(pem) => verifying_pem(pem).map_err(fail)?,
+        Material::Secret(secret) => {
+            check_secret(secret, is_dev).map_err(fail)?;
+            (HMAC.to_vec(), DecodingKey::from_secret(secret))
+        }
+    };
+    Ok(Key::new(None, algorithms, key))
+}
+
+/// The keys of a set that verify signatures. Those of other kinds are passed over.
+pub(super) fn read_set(path: &Path, is_dev: bool) -> Result<Vec<Key>, KeyError> {
+    let fail = |reason| KeyError { name: format!("the key set {}", path.display()), reason };
+    let bytes = read_file(path).map_err(fail)?;
+    let set: KeySet = serde_json::from_slice(&bytes).map_err(|_| fail(Reason::NotASet))?;
+    if set.keys.len() > limits::KEYS_MAX {
+        return Err(fail(Reason::TooMany { count: set.keys.len() }));
+    }
+    let mut keys = Vec::new();
+    for value in set.keys {
+        // Kinds of keys that the crate does not know cannot be read.
+        let Ok(jwk) = serde_json::from_value::<Jwk>(value) else { continue };
+        if let Some(key) = verifying_jwk(&jwk, is_dev).map_err(fail)? {
+            keys.push(key);
+        }
+    }
+    if keys.is_empty() { Err(fail(Reason::NoUsableKey)) } else { Ok(keys) }
+}
+
+impl SigningKey {
+    /// The key of a source that signs. Any secret will do: the hub decides what it accepts.
+    pub(crate) fn read(source: &KeySource) -> Result<Self, KeyError> {
+        let fail = |reason| KeyError { name: "key".to_owned(), reason };
+        let bytes = read(source).map_err(fail)?;
+        let (algorithm, encoding) = match Material::of(&bytes).map_err(fail)? {
+            Material::Pem(pem) => signing_pem(pem).map_err(fail)?,
+            Material::Secret(secret) => (Algorithm::HS256, EncodingKey::from_secret(secret)),
+        };
+        Ok(Self { algorithm, encoding })
+    }
+}
+
+#[derive(Deserialize)]
+struct KeySet {
+    keys: Vec<Value>,
+}
+
+/// What the bytes of a key are.
+enum Material<'a> {
+    Pem(&'a [u8]),
+    Secret(&'a [u8]),
+}
+
+impl<'a> Material<'a> {
+    fn of(bytes: &'a [u8]) -> Result<Self, Reason> {
+        // Text files end in a line feed that is no part of the secret.
+        let secret = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+        let secret = secret.strip_suffix(b"\r").unwrap_or(secret);
+        if secret.is_empty() {
+            return Err(Reason::Empty);
+        }
+        if contains(bytes, b"-----BEGIN") {
+            return Ok(Self::Pem(bytes));
+        }
+        if looks_like_jwk(bytes) || looks_like_der(bytes) {
+            return Err(Reason::LooksLikeKey);
+        }
+        Ok(Self::Secret(secret))
+    }
+}
+
+fn check_secret(secret: &[u8], is_dev: bool) -> Result<(), Reason> {
+    if is_dev {
+        return Ok(());
+    }
+    if secret.len() < limits::SECRET_BYTES_MIN {
+        return Err(Reason::Short { len: secret.len() });
+    }
+    if KNOWN_SECRETS.iter().any(|known| known.as_bytes() == secret) {
+        return Err(Reason::Known);
+    }
+    Ok(())
+}
+
+fn verifying_pem(pem: &[u8]) -> Result<(Vec<Algorithm>, DecodingKey), Reason> {
+    // A hub that cannot sign cannot be robbed of the key that does.
+    if contains(pem, b"PRIVATE KEY-----") {
+        return Err(Reason::Private);
+    }
+    if let Ok(key) = DecodingKey::from_ed_pem(pem) {
+        return Ok((vec![Algorithm::EdDSA], key));
+    }
+    if let Ok(key) = DecodingKey::from_ec_pem(pem) {
+        let algorithm = ec_algorithm(&key)?;
+        return Ok((vec![algorithm], key));
+    }
+    DecodingKey::from_rsa_pem(pem).map(|key| (RSA.to_vec(), key)).map_err(|_| Reason::NotPem)
+}
+
+/// The curve shows in the length of the point, which PEM gives uncompressed.
+fn ec_algorithm(key: &DecodingKey) -> Result<Algorithm, Reason> {
+    match key.try_get_as_bytes().map(<[u8]>::len) {
+        Ok(65) => Ok(Algorithm::ES256),
+        Ok(97) => Ok(Algorithm::ES384),
+        _ => Err(Reason::Algorithm("this elliptic curve".to_owned())),
+    }
+}
+
+fn signing_pem(pem: &[u8]) -> Result<(Algorithm, EncodingKey), Reason> {
+    if !contains(pem, b"PRIVATE KEY-----") {
+        return Err(Reason::Public);
+    }
+    if let Ok(key) = EncodingKey::from_ed_pem(pem) {
+        return Ok((Algorithm::EdDSA, key));
+    }
+    if let Ok(key) = EncodingKey::from_ec_pem(pem) {
+        // Which curve it is shows when it signs.
+        let fits = |it: &Algorithm| jsonwebtoken::crypto::sign(b"", &key, *it).is_ok();
+        let algorithm = [Algorithm::ES256, Algorithm::ES384].into_iter().find(fits);
+        let algorithm = algorithm.ok_or(Reason::Algorithm("this elliptic curve".to_owned()))?;
+        return Ok((algorithm, key));
+    }
+    EncodingKey::from_rsa_pem(pem).map(|key| (Algorithm::RS256, key)).map_err(|_| Reason::NotPem)
+}
+
+/// The key, unless it is for something else than signatures, or of a kind that is not known.
+fn verifying_jwk(jwk: &Jwk, is_dev: bool) -> Result<Option<Key>, Reason> {
+    let own = &jwk.common;
+    let is_for_signatures = matches!(own.public_key_use, None | Some(PublicKeyUse::Signature));
+    let verifies = own.key_operations.as_ref().is_none_or(|operations| {
+        operations.contains(&KeyOperations::Verify) || operations.contains(&KeyOperations::Sign)
+    });
+    if !is_for_signatures || !verifies {
+        return Ok(None);
+    }
+    let possible = match &jwk.algorithm {
+        AlgorithmParameters::EllipticCurve(it) if it.curve == EllipticCurve::P256 => {
+            &[Algorithm::ES256][..]
+        }
+        AlgorithmParameters::EllipticCurve(it) if it.curve == EllipticCurve::P384 => {
+            &[Algorithm::ES384]
+        }
+        AlgorithmParameters::OctetKeyPair(it) if it.curve == EllipticCurve::Ed25519 => {
+            &[Algorithm::EdDSA]
+        }
+        AlgorithmParameters::RSA(_) => RSA,
+        AlgorithmParameters::OctetKey(_) => HMAC,
+        _ => return Ok(None),
+    };
+    // A key that names its algorithm is for this one alone; for none, if it is not one of its kind.
+    let algorithms: Vec<Algorithm> = match own.key_algorithm {
+        None => possible.to_vec(),
+        Some(named) => {
+            let is_named = |it: &&Algorithm| format!("{it:?}") == format!("{named:?}");
+            possible.iter().filter(is_named).copied().collect()
+        }
+    };
+    let Ok(key) = DecodingKey::from_jwk(jwk) else { return Ok(None) };
+    if algorithms.is_empty() {
+        return Ok(None);
+    }
+    if let AlgorithmParameters::OctetKey(_) = jwk.algorithm {
+        check_secret(key.try_get_as_bytes().unwrap_or_default(), is_dev)?;
+    }
+    Ok(Some(Key::new(own.key_id.clone(), algorithms, key)))
+}
+
+fn read(source: &KeySource) -> Result<Vec<u8>, Reason> {
+    match source {
+        KeySource::Text(text) => Ok(text.clone().into_bytes()),
+        KeySource::File(path) => read_file(path),
+        KeySource::Env(name) => std::env::var(name)
+            .map(String::into_bytes)
+            .map_err(|_| Reason::Variable { name: name.clone() }),
+    }
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, Reason> {
+    let fail = |error: String| Reason::File { path: path.to_owned(), error };
+    let file = std::fs::File::open(path).map_err(|error| fail(error.to_string()))?;
+    let mut bytes = Vec::new();
+    let max = limits::KEY_FILE_BYTES_MAX;
+    file.take(max + 1).read_to_end(&mut bytes).map_err(|error| fail(error.to_string()))?;
+    if bytes.len() as u64 > max {
+        return Err(fail(format!("it has more than {max} bytes")));
+    }
+    Ok(bytes)
+}
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
+}
+
+/// A key or a set of keys as JSON.
+fn looks_like_jwk(bytes: &[u8]) -> bool {
+    let text = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes).trim_ascii_start();
+    text.starts_with(b"{") && (contains(text, b"\"kty\"") || contains(text, b"\"keys\""))
+}
+
+/// A sequence of ASN.1 that is as long as it says. Of a thousand million random secrets of 32
+/// bytes, about fifteen thousand begin so by chance, and are refused.
+fn looks_like_der(bytes: &[u8]) -> bool {
+    match bytes {
+        [0x30, len @ 0..=0x7F, rest @ ..] => usize::from(*len) == rest.len(),
+        [0x30, 0x81, len, rest @ ..] => usize::from(*len) == rest.len(),
+        [0x30, 0x82, high, low, rest @ ..] => {
+            usize::from(u16::from_be_bytes([*high, *low])) == rest.len()
+        }
+        _ => false,
+    }
+}
+
+impl fmt::Display for KeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.name)?;
+        match &self.reason {
+            Reason::Algorithm(what) => write!(f, "{what} is not supported"),
+            Reason::Empty => f.write_str("the key is empty"),
+            Reason::File { path, error } => write!(f, "{}: {error}", path.display()),
+            Reason::Known => f.write_str("this secret is printed in documentation; make your own"),
+            Reason::LooksLikeKey => f.write_str(
+                "this looks like a public key in DER or JSON, not like a secret; give PEM, or a \
+                 key set",
+            ),
+            Reason::NoUsableKey => f.write_str("it has no key for signatures that is supported"),
+            Reason::NotASet => f.write_str("it is no JSON object with `keys`"),
+            Reason::NotPem => f.write_str("the PEM has no RSA, P-256, P-384 or Ed25519 key"),
+            Reason::Private => {
+                f.write_str("this is a private key; the hub needs the public one alone")
+            }
+            Reason::Public => f.write_str("this is a public key; the private one signs"),
+            Reason::Short { len } => write!(
+                f,
+                "the secret has {len} bytes; at least {} are needed, except with `dev`",
+                limits::SECRET_BYTES_MIN
+            ),
+            Reason::TooMany { count } => {
+                write!(f, "it has {count} keys; at most {} are allowed", limits::KEYS_MAX)
+            }
+            Reason::Variable { name } => write!(f, "the variable {name} is not set, or not UTF-8"),
+        }
+    }
+}
+
+impl std::error::Error for KeyError {}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SigningKey").field("algorithm", &self.algorithm).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use serde_json::json;
+
+    use super::super::fixture::{Fixture, Pair, SECRET, TempFile, mercure, octets, old, sign};
+    use super::*;
+
+    fn pairs() -> [Pair; 4] {
+        [Pair::rsa(), Pair::ec(Algorithm::ES256), Pair::ec(Algorithm::ES384), Pair::ed()]
+    }
+
+    /// The public key of a pair as JSON.
+    fn jwk(pair: &Pair, more: &[(&str, &str)]) -> Value {
+        let jwk = Jwk::from_encoding_key(&pair.signing, pair.algorithm).unwrap();
+        let mut jwk = serde_json::to_value(jwk).unwrap();
+        jwk.as_object_mut().unwrap().remove("alg");
+        for (name, value) in more {
+            jwk[*name] = (*value).into();
+        }
+        jwk
+    }
+
+    fn with_set(keys: &[Value]) -> Result<Fixture, String> {
+        let set = TempFile::new(json!({ "keys": keys }).to_string());
+        Fixture::try_of(&["--jwks", &set.source()])
+    }
+
+    #[test]
+    fn what_a_private_key_signs_its_public_key_verifies() {
+        for pair in pairs() {
+            let private = TempFile::new(&pair.private_pem);
+            let source = KeySource::parse(&private.source()).unwrap();
+            let key = SigningKey::read(&source).unwrap();
+            assert_eq!(key.algorithm, pair.algorithm);
+            let header = format!(r#"{{"alg":"{:?}"}}"#, key.algorithm);
+            let claims = mercure(&["*"]).to_string();
+            let token = sign(&header, &claims, &key.encoding, key.algorithm);
+            let public = TempFile::new(pair.public_pem());
+            let fixture = Fixture::of(&["--publisher-key", &public.source(), "--anonymous"]);
+            assert!(fixture.publisher(&token).is_ok(), "{:?}", pair.algorithm);
+
+            let public = KeySource::parse(&public.source()).unwrap();
+            let error = SigningKey::read(&public).unwrap_err();
+            assert_eq!(error.to_string(), "key: this is a public key; the private one signs");
+        }
+    }
+
+    #[test]
+    fn the_line_feed_that_ends_a_file_is_no_part_of_a_secret() {
+        for end in ["", "\n", "\r\n"] {
+            let file = TempFile::new(format!("{SECRET}{end}"));
+            let fixture = Fixture::of(&["--publisher-key", &file.source(), "--anonymous"]);
+            assert!(fixture.publisher(&old(&mercure(&["*"]))).is_ok(), "{end:?}");
+        }
+    }
+
+    #[test]
+    fn a_secret_may_be_any_bytes() {
+        let bytes: Vec<u8> = (100..=255).collect();
+        let file = TempFile::new(&bytes);
+        let fixture = Fixture::of(&["--publisher-key", &file.source(), "--anonymous"]);
+        let key = EncodingKey::from_secret(&bytes);
+        let claims = mercure(&["*"]).to_string();
+        let token = sign(r#"{"alg":"HS512"}"#, &claims, &key, Algorithm::HS512);
+        assert!(fixture.publisher(&token).is_ok());
+    }
+
+    #[test]
+    fn a_set_has_keys_of_all_kinds() {
+        let pairs = pairs();
+        let keys: Vec<Value> = pairs.iter().map(|pair| jwk(pair, &[])).collect();
+        let fixture = with_set(&keys).unwrap();
+        for pair in &pairs {
+            assert!(fixture.publisher(&pair.token(&mercure(&["*"]))).is_ok());
+            assert!(fixture.subscriber(&pair.token(&mercure(&["*"]))).is_ok());
+        }
+        assert!(fixture.publisher(&Pair::ed().token(&mercure(&["*"]))).is_err());
+    }
+
+    #[test]
+    fn a_key_id_chooses_among_the_keys_of_a_set() {
+        let keys = [octets("1", SECRET), octets("2", "another secret of 32 bytes or more")];
+        let fixture = with_set(&keys).unwrap();
+        let key = EncodingKey::from_secret(SECRET.as_bytes());
+        let with = |header: &str| {
+            let token = sign(header, &mercure(&["*"]).to_string(), &key, Algorithm::HS256);
+            fixture.publisher(&token)
+        };
+        assert!(with(r#"{"alg":"HS256","kid":"1"}"#).is_ok());
+        assert!(with(r#"{"alg":"HS256","kid":"2"}"#).is_err());
+        assert!(with(r#"{"alg":"HS256","kid":"3"}"#).is_err());
+        assert!(with(r#"{"alg":"HS256"}"#).is_ok(), "each that fits is tried");
+    }
+
+    #[test]
+    fn a_key_that_names_its_algorithm_is_for_no_other() {
+        let pair = Pair::rsa();
+        let fixture = with_set(&[jwk(&pair, &[("alg", "PS256")])]).unwrap();
+        assert!(fixture.publisher(&pair.token(&mercure(&["*"]))).is_err());
+        assert!(with_set(&[jwk(&pair, &[("alg", "RS256")])]).is_ok());
+        assert!(with_set(&[jwk(&pair, &[("alg", "HS256")])]).is_err(), "never of another kind");
+    }
+
+    #[test]
+    fn keys_for_other_purposes_are_passed_over() {
+        let good = jwk(&Pair::ed(), &[]);
+        let point = URL_SAFE_NO_PAD.encode([1; 32]);
+        for other in [
+            jwk(&Pair::rsa(), &[("use", "enc")]),
+            json!({"kty": "EC", "crv": "secp256k1", "x": point, "y": point}),
+            json!({"kty": "OKP", "crv": "X25519", "x": point}),
+            json!({"kty": "XYZ"}),
+            json!({}),
+            json!("text"),
+        ] {
+            assert!(with_set(&[other.clone(), good.clone()]).is_ok(), "{other}");
+            let error = with_set(&[other]).err().unwrap();
+            assert!(error.ends_with("it has no key for signatures that is supported"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_set_is_refused() {
+        for (text, message) in [
+            ("", "it is no JSON object with `keys`"),
+            ("[]", "it is no JSON object with `keys`"),
+            ("{\"keys\":{}}", "it is no JSON object with `keys`"),
+            ("{\"keys\":[]}", "it has no key for signatures that is supported"),
+        ] {
+            let set = TempFile::new(text);
+            let error = Fixture::try_of(&["--jwks", &set.source()]).err().unwrap();
+            assert!(error.ends_with(message), "{error}");
+        }
+        let many = vec![octets("1", SECRET); limits::KEYS_MAX + 1];
+        let error = with_set(&many).err().unwrap();
+        assert!(error.ends_with("it has 101 keys; at most 100 are allowed"), "{error}");
+        let large = TempFile::new(" ".repeat(limits::KEY_FILE_BYTES_MAX as usize + 1));
+        let error = Fixture::try_of(&["--jwks", &large.source()]).err().unwrap();
+        assert!(error.ends_with("it has more than 262144 bytes"), "{error}");
+    }
+
+    #[test]
+    fn secrets_that_look_like_der_are_refused() {
+        for der in [&b"\x30\x03abc"[..], b"\x30\x81\x03abc", b"\x30\x82\x00\x03abc"] {
+            assert!(looks_like_der(der));
+        }
+        for other in [&b"0123"[..], b"\x30\x04abc", b"\x31\x03abc", b"\x30", b""] {
+            assert!(!looks_like_der(other));
+        }
+    }
+}

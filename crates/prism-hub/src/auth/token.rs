@@ -1,0 +1,206 @@
+//! From the text of a token to what it allows.
+//!
+//! The token's header is read twice: here, strictly, to choose the rules and the keys; and by the
+//! crate that checks the signature, which must find the algorithm among those of the key.
+
+use std::sync::Arc;
+
+use jsonwebtoken::dangerous::insecure_decode_claims;
+use jsonwebtoken::{Algorithm, Validation};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::claims::{Draft07, Draft08, Issuer, Object, Present};
+use super::error::Defect;
+use super::keyring::{Key, Keyring};
+use super::rights::Rights;
+use crate::config::Trust;
+use crate::limits;
+
+/// A draft of the Mercure protocol, by whose rules a token was judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Dialect {
+    /// As deployed up to 0.24.
+    Draft07,
+    /// Of 1.0.
+    Draft08,
+}
+
+/// Verifies the tokens that are shown for one purpose.
+#[derive(Debug)]
+pub(super) struct Verifier {
+    keys: Keyring,
+    knows_draft_07: bool,
+    audiences: Arc<[String]>,
+    hub_url: String,
+    #[cfg(test)]
+    signatures_checked: std::sync::atomic::AtomicUsize,
+}
+
+/// What is read of a token's header. A member that stands there twice is an error.
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+    #[serde(default, deserialize_with = "super::claims::present")]
+    typ: Option<String>,
+    #[serde(default, deserialize_with = "super::claims::present")]
+    kid: Option<String>,
+    /// Members that would bring a key along, or change what the rest means. Nothing that must be
+    /// understood is understood here.
+    #[serde(default)]
+    crit: Present,
+    #[serde(default)]
+    jwk: Present,
+    #[serde(default)]
+    jku: Present,
+    #[serde(default)]
+    x5u: Present,
+    #[serde(default)]
+    enc: Present,
+    #[serde(default)]
+    zip: Present,
+    #[serde(default)]
+    b64: Present,
+}
+
+impl Verifier {
+    pub(super) fn new(keys: Keyring, trust: &Trust, hub_url: &str) -> Self {
+        Self {
+            keys,
+            knows_draft_07: trust.compat_draft_07,
+            audiences: trust.audiences.clone().into(),
+            hub_url: hub_url.to_owned(),
+            #[cfg(test)]
+            signatures_checked: Default::default(),
+        }
+    }
+
+    /// What a token allows, whatever the time is.
+    pub(super) fn verify(&self, token: &str) -> Result<Rights, Defect> {
+        if token.len() > limits::TOKEN_BYTES_MAX {
+            return Err(Defect::Length);
+        }
+        let header = Header::of(token)?;
+        let algorithm: Algorithm = header.alg.parse().map_err(|_| Defect::Algorithm)?;
+        if header.is_draft_08() {
+            self.verify_draft_08(token, &header, algorithm)
+        } else if self.knows_draft_07 {
+            let claims: Draft07 = self.check(token, &header, algorithm, self.keys.of_draft_07())?;
+            claims.into_rights()
+        } else {
+            Err(Defect::Dialect)
+        }
+    }
+
+    /// The issuer is read before anything is verified, and only chooses whose keys are tried: the
+    /// same bytes are read again when one of them has vouched for them.
+    fn verify_draft_08(
+        &self,
+        token: &str,
+        header: &Header,
+        algorithm: Algorithm,
+    ) -> Result<Rights, Defect> {
+        let issuer: Object<Issuer> = insecure_decode_claims(token).map_err(|_| Defect::Form)?;
+        let keys = self.keys.of_issuer(&issuer.0.iss).ok_or(Defect::Issuer)?;
+        let claims: Draft08 = self.check(token, header, algorithm, keys)?;
+        if !claims.is_for(&self.audiences) {
+            return Err(Defect::Audience);
+        }
+        claims.into_rights(&self.hub_url)
+    }
+
+    /// The claims, if one of the keys that fit made the signature.
+    fn check<T: DeserializeOwned>(
+        &self,
+        token: &str,
+        header: &Header,
+        algorithm: Algorithm,
+        keys: &[Key],
+    ) -> Result<T, Defect> {
+        let fits = |key: &&Key| key.fits(header.kid.as_deref());
+        let mut defect = Defect::Key;
+        for key in keys.iter().filter(fits) {
+            if !key.algorithms().contains(&algorithm) {
+                defect = Defect::Algorithm;
+                continue;
+            }
+            match self.decode::<T>(token, key, algorithm) {
+                Err(Defect::Signature) => defect = Defect::Signature,
+                result => return result,
+            }
+        }
+        Err(defect)
+    }
+
+    fn decode<T: DeserializeOwned>(
+        &self,
+        token: &str,
+        key: &Key,
+        algorithm: Algorithm,
+    ) -> Result<T, Defect> {
+        #[cfg(test)]
+        self.signatures_checked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        // Time, audience and issuer are judged here and not by the crate: it asks the system's
+        // clock, and passes over claims of the wrong type.
+        let mut rules = Validation::new(algorithm);
+        rules.required_spec_claims.clear();
+        rules.validate_exp = false;
+        rules.validate_nbf = false;
+        rules.validate_aud = false;
+        let decoded = jsonwebtoken::decode::<Object<T>>(token, key.decoding(), &rules);
+        decoded.map(|data| data.claims.0).map_err(|error| match error.kind() {
+            jsonwebtoken::errors::ErrorKind::Json(_) => Defect::Claims,
+            _ => Defect::Signature,
+        })
+    }
+
+    #[cfg(test)]
+    pub(super) fn signatures_checked(&self) -> usize {
+        self.signatures_checked.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+impl Header {
+    fn of(token: &str) -> Result<Self, Defect> {
+        let mut parts = token.split('.');
+        let (Some(header), Some(_), Some(_), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(Defect::Form);
+        };
+        let json = decode_base64(header).ok_or(Defect::Form)?;
+        let header: Object<Self> = serde_json::from_slice(&json).map_err(|_| Defect::Form)?;
+        let header = header.0;
+        let foreign = [
+            &header.crit,
+            &header.jwk,
+            &header.jku,
+            &header.x5u,
+            &header.enc,
+            &header.zip,
+            &header.b64,
+        ];
+        if foreign.iter().any(|member| member.0) {
+            return Err(Defect::Form);
+        }
+        Ok(header)
+    }
+
+    fn is_draft_08(&self) -> bool {
+        let typ = self.typ.as_deref().unwrap_or_default();
+        typ.eq_ignore_ascii_case("at+jwt") || typ.eq_ignore_ascii_case("application/at+jwt")
+    }
+}
+
+/// Whether a token says that it is one of draft-08.
+pub(super) fn is_draft_08(token: &str) -> bool {
+    token.len() <= limits::TOKEN_BYTES_MAX
+        && Header::of(token).is_ok_and(|header| header.is_draft_08())
+}
+
+/// Base64 for URLs without padding (RFC 7515, section 2), or nothing.
+fn decode_base64(text: &str) -> Option<Vec<u8>> {
+    use base64::Engine as _;
+    base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).ok()
+}

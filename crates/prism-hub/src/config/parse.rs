@@ -1,0 +1,202 @@
+//! Durations, sizes, counts, switches and addresses as people write them.
+//!
+//! A number always has its unit, and never means "unlimited": that is spelled `unlimited`, so that
+//! a slip of the finger removes no limit.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use url::Url;
+
+/// Why a value was refused, as half a sentence after the name of the setting.
+pub(crate) type Refusal = String;
+
+const UNLIMITED: &str = "unlimited";
+
+const DURATIONS: &[(&str, u64)] =
+    &[("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+
+const SIZES: &[(&str, u64)] =
+    &[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
+
+/// `250ms`, `15s`, `2m`, `24h` or `7d`.
+pub(crate) fn duration(text: &str) -> Result<Duration, Refusal> {
+    let millis = number_with_unit(text, DURATIONS)
+        .ok_or_else(|| format!("`{text}` is no duration such as 250ms, 15s, 2m, 24h or 7d"))?;
+    Ok(Duration::from_millis(millis))
+}
+
+/// A duration within bounds.
+pub(super) fn duration_in(
+    text: &str,
+    min: Duration,
+    max: Option<Duration>,
+) -> Result<Duration, Refusal> {
+    let value = duration(text)?;
+    if value < min {
+        return Err(format!("`{text}` is too short; at least {} ms are needed", min.as_millis()));
+    }
+    match max {
+        Some(max) if value > max => {
+            Err(format!("`{text}` is too long; at most {} ms are allowed", max.as_millis()))
+        }
+        _ => Ok(value),
+    }
+}
+
+/// A size of at least one byte: `512B`, `64KiB`, `1MiB`, `1GiB`.
+pub(super) fn size(text: &str) -> Result<u64, Refusal> {
+    let bytes = number_with_unit(text, SIZES)
+        .ok_or_else(|| format!("`{text}` is no size such as 512B, 64KiB, 1MiB or 1GiB"))?;
+    not_zero(bytes, text)
+}
+
+/// A number of at least one.
+pub(super) fn count(text: &str) -> Result<u64, Refusal> {
+    let count = digits(text).ok_or_else(|| format!("`{text}` is no whole number such as 1000"))?;
+    not_zero(count, text)
+}
+
+/// What `parse` makes of it, or nothing for `unlimited`.
+pub(super) fn or_unlimited<T>(
+    text: &str,
+    parse: impl FnOnce(&str) -> Result<T, Refusal>,
+) -> Result<Option<T>, Refusal> {
+    if text == UNLIMITED {
+        return Ok(None);
+    }
+    parse(text).map(Some).map_err(|refusal| format!("{refusal}; no limit is `{UNLIMITED}`"))
+}
+
+/// What `parse` makes of it, or nothing for `off`.
+pub(super) fn or_off<T>(
+    text: &str,
+    parse: impl FnOnce(&str) -> Result<T, Refusal>,
+) -> Result<Option<T>, Refusal> {
+    if text == "off" {
+        return Ok(None);
+    }
+    parse(text).map(Some).map_err(|refusal| format!("{refusal}; none is `off`"))
+}
+
+/// `on` or `off`; `true` and `false` say the same.
+pub(super) fn switch(text: &str) -> Result<bool, Refusal> {
+    match text {
+        "on" | "true" => Ok(true),
+        "off" | "false" => Ok(false),
+        _ => Err(format!("`{text}` is neither `on` nor `off`")),
+    }
+}
+
+/// One of several words.
+pub(super) fn one_of<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Refusal> {
+    if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
+        return Ok(*value);
+    }
+    let words: Vec<String> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
+    Err(format!("`{text}` is none of {}", words.join(", ")))
+}
+
+/// An address to listen on. Names are not resolved, because what they resolve to changes.
+pub(super) fn address(text: &str) -> Result<SocketAddr, Refusal> {
+    text.parse().map_err(|_| format!("`{text}` is no address such as 127.0.0.1:8080 or [::1]:8080"))
+}
+
+/// An `http` or `https` URL without user, query and fragment, and without a slash at its end.
+pub(super) fn base_url(text: &str) -> Result<Url, Refusal> {
+    let refuse = || format!("`{text}` is no URL such as https://hub.example.com");
+    let mut url = Url::parse(text).map_err(|_| refuse())?;
+    let is_web = matches!(url.scheme(), "http" | "https") && url.host().is_some();
+    let has_user = !url.username().is_empty() || url.password().is_some();
+    if !is_web || has_user || url.query().is_some() || url.fragment().is_some() {
+        return Err(refuse());
+    }
+    let path = url.path().trim_end_matches('/').to_owned();
+    url.set_path(&path);
+    Ok(url)
+}
+
+/// An identifier that is compared byte for byte: kept as it is, if it is a URL at all.
+pub(super) fn identifier(text: &str) -> Result<String, Refusal> {
+    match Url::parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(_) => Err(format!("`{text}` is no URL such as https://issuer.example.com")),
+    }
+}
+
+fn number_with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let unit_at = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(unit_at);
+    let (_, factor) = units.iter().find(|(name, _)| *name == unit)?;
+    digits(number)?.checked_mul(*factor)
+}
+
+fn digits(text: &str) -> Option<u64> {
+    let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_plain.then(|| text.parse().ok()).flatten()
+}
+
+fn not_zero(number: u64, text: &str) -> Result<u64, Refusal> {
+    if number == 0 {
+        Err(format!("`{text}` is not allowed; at least 1 is needed"))
+    } else {
+        Ok(number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_one_number_and_one_unit() {
+        for (text, millis) in
+            [("250ms", 250), ("15s", 15_000), ("2m", 120_000), ("24h", 86_400_000), ("0s", 0)]
+        {
+            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        let huge = "99999999999999999999s";
+        for text in ["", "s", "15", "1.5s", "-1s", "+1s", "1 s", "1h30m", "15S", "1w", huge] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+        assert_eq!(duration("18446744073709551615d").ok(), None, "overflow is an error");
+    }
+
+    #[test]
+    fn sizes_are_powers_of_two_and_never_zero() {
+        for (text, bytes) in
+            [("1B", 1), ("64KiB", 65_536), ("1MiB", 1 << 20), ("1GiB", 1 << 30), ("2TiB", 2 << 40)]
+        {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for text in ["0B", "0KiB", "64", "64KB", "64kib", "1.5MiB", "KiB", "16777216TiB"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn zero_is_refused_and_unlimited_is_spelled() {
+        assert_eq!(or_unlimited("unlimited", count), Ok(None));
+        assert_eq!(or_unlimited("7", count), Ok(Some(7)));
+        assert_eq!(
+            or_unlimited("0", count).unwrap_err(),
+            "`0` is not allowed; at least 1 is needed; no limit is `unlimited`"
+        );
+    }
+
+    #[test]
+    fn urls_have_neither_user_nor_query() {
+        for (text, url) in [
+            ("https://hub.example.com", "https://hub.example.com/"),
+            ("https://hub.example.com/", "https://hub.example.com/"),
+            ("https://example.com/live/", "https://example.com/live"),
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080/"),
+        ] {
+            assert_eq!(base_url(text).unwrap().as_str(), url);
+        }
+        for text in ["", "hub.example.com", "ftp://a", "https://u@a", "https://a?b", "https://a#b"]
+        {
+            assert!(base_url(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,400 @@
+//! How settings become a configuration, and what they must not say together.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use prism_sse::OnLag;
+use url::Url;
+
+use super::parse::{self, Refusal};
+use super::settings::Settings;
+use super::{
+    Config, ConfigError, Cors, Durability, EngineChoice, HUB_PATH, KeySetSource, KeySource, Limits,
+    Origin, Place, Refuse, TlsFiles, Trust,
+};
+use crate::limits;
+
+const RETRY_MAX: Duration = Duration::from_millis(prism_sse::limits::RETRY_MS_MAX as u64);
+
+impl Config {
+    pub(super) fn from_settings(settings: Settings) -> Result<Self, ConfigError> {
+        let s = &settings;
+        let listen = s.all("listen", parse::address)?;
+        let tls = tls(s)?;
+        let public_url = s.maybe("public-url", parse::base_url)?;
+        let hub_url = hub_url(public_url.as_ref(), &listen, tls.is_some())?;
+        let config = Self {
+            admin: s.get("admin-listen", |text| parse::or_off(text, parse::address))?,
+            trust: trust(s, public_url.as_ref())?,
+            engine: s.get("engine", engine)?,
+            durability: s.get("durability", durability)?,
+            limits: limits(s)?,
+            cors: cors(s)?,
+            subscriptions: s.get("subscriptions", parse::switch)?,
+            heartbeat: s.get("heartbeat", |text| {
+                let min = prism_sse::limits::HEARTBEAT_MIN;
+                parse::or_off(text, |text| parse::duration_in(text, min, None))
+            })?,
+            retry: s.get("retry", |text| {
+                parse::duration_in(text, Duration::from_millis(1), Some(RETRY_MAX))
+            })?,
+            max_age: s.get("max-age", |text| parse::or_unlimited(text, at_least_a_second))?,
+            on_lag: s.get("on-lag", on_lag)?,
+            refuse: s.get("refuse", |text| {
+                parse::one_of(text, &[("soft", Refuse::Soft), ("status", Refuse::Status)])
+            })?,
+            retention_age: s
+                .get("retention-age", |text| parse::or_unlimited(text, at_least_a_second))?,
+            retention_bytes: s
+                .get("retention-bytes", |text| parse::or_unlimited(text, parse::size))?,
+            retention_count: s
+                .get("retention-count", |text| parse::or_unlimited(text, parse::count))?,
+            idempotency_window: s
+                .get("idempotency-window", |text| parse::or_off(text, at_least_a_second))?,
+            shards: s.maybe("shards", parse::count)?,
+            drain: s.get("drain", parse::duration)?,
+            listen,
+            tls,
+            public_url,
+            hub_url,
+        };
+        config.check(s)?;
+        Ok(config)
+    }
+
+    /// Checks what settings must not say together.
+    fn check(&self, settings: &Settings) -> Result<(), ConfigError> {
+        let refuse =
+            |name: &str, what: &str| Err(ConfigError::at(settings.place(name), Some(name), what));
+        if self.listen.is_empty() {
+            return refuse("listen", "at least one address is needed");
+        }
+        if self.engine == EngineChoice::Memory && self.durability != Durability::Memory {
+            return refuse("durability", "the engine `memory` has durability `memory` alone");
+        }
+        if self.engine == EngineChoice::Memory && self.retention_bytes.is_none() {
+            return refuse("retention-bytes", "the engine `memory` cannot keep without a limit");
+        }
+        if self.trust.dev { self.check_dev(settings) } else { self.check_keys() }
+    }
+
+    /// Without keys, anybody may do anything; so nobody else may come.
+    fn check_dev(&self, settings: &Settings) -> Result<(), ConfigError> {
+        let is_open = |address: &&SocketAddr| !address.ip().is_loopback();
+        let open = self.listen.iter().map(|address| ("listen", address));
+        let open = open.chain(self.admin.iter().map(|address| ("admin-listen", address)));
+        let Some((name, address)) = open.into_iter().find(|(_, address)| is_open(address)) else {
+            return Ok(());
+        };
+        let what = format!(
+            "`dev` allows everything without a token, and so on loopback alone; {address} can be \
+             reached from elsewhere"
+        );
+        Err(ConfigError::at(settings.place(name), Some(name), what))
+    }
+
+    fn check_keys(&self) -> Result<(), ConfigError> {
+        let trust = &self.trust;
+        let has_sets = !trust.key_sets.is_empty();
+        if trust.publisher_key.is_none() && trust.subscriber_key.is_none() && !has_sets {
+            return Err(ConfigError::whole(
+                "no key says who may publish; give `publisher-key` or `jwks`, or try it out with \
+                 `dev`",
+            ));
+        }
+        if trust.publisher_key.is_none() && !has_sets {
+            return Err(ConfigError::whole("nobody could publish; give `publisher-key` or `jwks`"));
+        }
+        if trust.subscriber_key.is_none() && !has_sets && !trust.anonymous {
+            return Err(ConfigError::whole(
+                "nobody could subscribe; give `subscriber-key` or `jwks`, or let everybody read \
+                 what is public with `anonymous`",
+            ));
+        }
+        if !trust.compat_draft_07 && trust.issuers.is_empty() {
+            return Err(ConfigError::whole(
+                "no token could be valid: draft-07 is off, and draft-08 needs an `issuer`",
+            ));
+        }
+        // The first issuer owns the keys of the roles, if there are any.
+        let owns_key = |issuer: &&String| {
+            let is_first = trust.issuers.first() == Some(*issuer);
+            is_first && (trust.publisher_key.is_some() || trust.subscriber_key.is_some())
+                || trust.key_sets.iter().any(|set| set.issuer.as_ref() == Some(*issuer))
+        };
+        match trust.issuers.iter().find(|issuer| !owns_key(issuer)) {
+            Some(issuer) => Err(ConfigError::whole(format!(
+                "no token of {issuer} could be valid; give its keys: `jwks` {issuer}=file:PATH"
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What of two configurations differs that a reload cannot change.
+pub(super) fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
+    let mut names = Vec::new();
+    let mut compare = |name, is_equal: bool| {
+        if !is_equal {
+            names.push(name);
+        }
+    };
+    compare("listen", old.listen == new.listen);
+    compare("admin-listen", old.admin == new.admin);
+    compare("tls-cert, tls-key", old.tls == new.tls);
+    compare("engine", old.engine == new.engine);
+    compare("durability", old.durability == new.durability);
+    compare("dev", old.trust.dev == new.trust.dev);
+    compare("public-url", old.public_url == new.public_url);
+    compare("cors-origin", old.cors == new.cors);
+    compare("subscriptions", old.subscriptions == new.subscriptions);
+    compare("heartbeat", old.heartbeat == new.heartbeat);
+    compare("retry", old.retry == new.retry);
+    compare("max-age", old.max_age == new.max_age);
+    compare("on-lag", old.on_lag == new.on_lag);
+    compare("refuse", old.refuse == new.refuse);
+    compare("retention-age", old.retention_age == new.retention_age);
+    compare("retention-bytes", old.retention_bytes == new.retention_bytes);
+    compare("retention-count", old.retention_count == new.retention_count);
+    compare("idempotency-window", old.idempotency_window == new.idempotency_window);
+    compare("shards", old.shards == new.shards);
+    compare("drain", old.drain == new.drain);
+    names
+}
+
+fn trust(s: &Settings, public_url: Option<&Url>) -> Result<Trust, ConfigError> {
+    let issuers = s.all("issuer", parse::identifier)?;
+    let mut audiences = s.all("audience", parse::identifier)?;
+    if audiences.is_empty() && !issuers.is_empty() {
+        let Some(url) = public_url else {
+            let what = "draft-08 tokens name their hub; give `audience` or `public-url`";
+            return Err(ConfigError::at(s.place("issuer"), Some("issuer"), what));
+        };
+        audiences.push(format!("{}{HUB_PATH}", url.as_str().trim_end_matches('/')));
+    }
+    Ok(Trust {
+        publisher_key: s.maybe("publisher-key", KeySource::parse)?,
+        subscriber_key: s.maybe("subscriber-key", KeySource::parse)?,
+        key_sets: s.all("jwks", |text| KeySetSource::parse(text, &issuers))?,
+        anonymous: s.get("anonymous", parse::switch)?,
+        dev: s.get("dev", parse::switch)?,
+        compat_draft_07: s.get("compat-draft-07", parse::switch)?,
+        publish_origins: s.all("publish-origin", origin)?,
+        issuers,
+        audiences,
+    })
+}
+
+fn limits(s: &Settings) -> Result<Limits, ConfigError> {
+    let connections = s.maybe("max-connections", |text| parse::or_unlimited(text, parse::count))?;
+    Ok(Limits {
+        max_connections: connections.unwrap_or_else(connections_of_files),
+        max_connections_per_ip: s
+            .get("max-connections-per-ip", |text| parse::or_unlimited(text, parse::count))?,
+        max_body: s.get("max-body", parse::size)?,
+        header_timeout: s.get("header-timeout", |text| {
+            parse::duration_in(text, Duration::from_millis(1), None)
+        })?,
+    })
+}
+
+/// As many connections as the files that this process may open leave room for.
+fn connections_of_files() -> Option<u64> {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current?;
+    let (part, whole) = limits::CONNECTIONS_OF_FILES;
+    Some((files / whole).saturating_mul(part).max(1))
+}
+
+fn tls(s: &Settings) -> Result<Option<TlsFiles>, ConfigError> {
+    let path = |text: &str| Ok(PathBuf::from(text));
+    match (s.maybe("tls-cert", path)?, s.maybe("tls-key", path)?) {
+        (None, None) => Ok(None),
+        (Some(cert), Some(key)) => Ok(Some(TlsFiles { cert, key })),
+        (Some(_), None) => refuse_half(s, "tls-cert", "tls-key"),
+        (None, Some(_)) => refuse_half(s, "tls-key", "tls-cert"),
+    }
+}
+
+fn refuse_half<T>(s: &Settings, given: &str, missing: &str) -> Result<T, ConfigError> {
+    let what = format!("`{missing}` is needed with it");
+    Err(ConfigError::at(s.place(given), Some(given), what))
+}
+
+fn cors(s: &Settings) -> Result<Cors, ConfigError> {
+    let is_any = |text: &str| Ok(text == "*");
+    let origins = s.all("cors-origin", is_any)?;
+    match origins.as_slice() {
+        [true] => Ok(Cors::Any),
+        origins if origins.contains(&true) => {
+            let what = "`*` stands alone; it allows every page, without cookies";
+            Err(ConfigError::at(s.place("cors-origin"), Some("cors-origin"), what))
+        }
+        _ => Ok(Cors::Only(s.all("cors-origin", origin)?)),
+    }
+}
+
+fn hub_url(
+    public_url: Option<&Url>,
+    listen: &[SocketAddr],
+    is_tls: bool,
+) -> Result<Url, ConfigError> {
+    let local = || {
+        let scheme = if is_tls { "https" } else { "http" };
+        let address = listen.first().map_or_else(|| "localhost".to_owned(), ToString::to_string);
+        format!("{scheme}://{address}")
+    };
+    let base = public_url.map_or_else(local, |url| url.as_str().trim_end_matches('/').to_owned());
+    let what = |error: url::ParseError| ConfigError::whole(format!("{base}: {error}"));
+    Url::parse(&format!("{base}{HUB_PATH}")).map_err(what)
+}
+
+fn engine(text: &str) -> Result<EngineChoice, Refusal> {
+    let scheme = text.split(':').next().unwrap_or(text);
+    match scheme {
+        "memory" if text == "memory" => Ok(EngineChoice::Memory),
+        "embedded" | "nats" | "redis" => {
+            Err(format!("the engine `{scheme}` is not available yet; `memory` is"))
+        }
+        _ => Err(format!("`{text}` is no engine; `memory` is")),
+    }
+}
+
+fn durability(text: &str) -> Result<Durability, Refusal> {
+    let words =
+        [("memory", Durability::Memory), ("os", Durability::Os), ("fsync", Durability::Fsync)];
+    parse::one_of(text, &words)
+}
+
+fn on_lag(text: &str) -> Result<OnLag, Refusal> {
+    let words = [
+        ("disconnect", OnLag::Disconnect),
+        ("skip", OnLag::SkipWithGap),
+        ("latest", OnLag::LatestPerTopic),
+    ];
+    parse::one_of(text, &words)
+}
+
+fn origin(text: &str) -> Result<Origin, Refusal> {
+    Origin::parse(text)
+        .ok_or_else(|| format!("`{text}` is no origin such as https://app.example.com"))
+}
+
+fn at_least_a_second(text: &str) -> Result<Duration, Refusal> {
+    parse::duration_in(text, Duration::from_secs(1), None)
+}
+
+impl Place {
+    /// Whether the command line is what has to change.
+    pub fn is_flag(&self) -> bool {
+        matches!(self, Self::Flag(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args as _, Command};
+
+    use super::*;
+    use crate::cli::ServeArgs;
+
+    /// Settings that any text is right for, until it is used.
+    const PATHS: &[&str] = &["config", "tls-cert", "tls-key", "publisher-key", "subscriber-key"];
+
+    #[test]
+    fn every_setting_is_read() {
+        let command = ServeArgs::augment_args(Command::new("serve"));
+        let names = command.get_arguments().filter_map(|argument| argument.get_long());
+        for name in names.filter(|name| !PATHS.contains(name)) {
+            let error = Config::from_args([&format!("--{name}=\u{1}")]).unwrap_err();
+            assert_eq!(error.place(), &Place::Flag(name.to_owned()));
+        }
+    }
+
+    #[test]
+    fn defaults_are_those_that_are_documented() {
+        let config = Config::from_args(["--dev"]).unwrap();
+        assert_eq!(config.listen, ["127.0.0.1:8080".parse().unwrap()]);
+        assert_eq!(config.admin, Some("127.0.0.1:9090".parse().unwrap()));
+        assert_eq!(config.heartbeat, Some(Duration::from_secs(15)));
+        assert_eq!(config.retry, Duration::from_secs(3));
+        assert_eq!(config.max_age, Some(Duration::from_secs(3600)));
+        assert_eq!(config.on_lag, OnLag::Disconnect);
+        assert_eq!(config.refuse, Refuse::Soft);
+        assert_eq!(config.retention_age, Some(Duration::from_secs(86_400)));
+        assert_eq!(config.retention_bytes, Some(1 << 30));
+        assert_eq!(config.retention_count, None);
+        assert_eq!(config.idempotency_window, Some(Duration::from_secs(120)));
+        assert_eq!(config.limits.max_connections_per_ip, None);
+        assert_eq!(config.limits.max_body, 1 << 20);
+        assert_eq!(config.limits.header_timeout, Duration::from_secs(10));
+        assert_eq!(config.drain, Duration::from_secs(30));
+        assert!(config.trust.compat_draft_07 && !config.subscriptions);
+        assert!(config.limits.max_connections.is_some_and(|max| max > 0));
+    }
+
+    #[test]
+    fn addresses_follow_from_the_public_url() {
+        for (url, hub, metadata) in [
+            (
+                "https://hub.example/",
+                "https://hub.example/.well-known/mercure",
+                "https://hub.example/.well-known/oauth-protected-resource/.well-known/mercure",
+            ),
+            (
+                "https://example.com/live",
+                "https://example.com/live/.well-known/mercure",
+                "https://example.com/.well-known/oauth-protected-resource/live\
+                 /.well-known/mercure",
+            ),
+        ] {
+            let args = ["--dev", "--issuer", "https://issuer.example", "--public-url", url];
+            let config = Config::from_args(args).unwrap();
+            assert_eq!(config.hub_url.as_str(), hub);
+            assert_eq!(config.metadata_url().unwrap().as_str(), metadata);
+            assert_eq!(config.trust.audiences, [hub]);
+        }
+        let local = Config::from_args(["--dev", "--listen", "[::1]:8080"]).unwrap();
+        assert_eq!(local.hub_url.as_str(), "http://[::1]:8080/.well-known/mercure");
+        assert_eq!(local.metadata_url(), None);
+    }
+
+    #[test]
+    fn an_issuer_without_keys_is_refused() {
+        let key = "a secret of at least 32 bytes, or more";
+        let args = [
+            "--publisher-key",
+            key,
+            "--anonymous",
+            "--public-url",
+            "https://hub.example",
+            "--issuer",
+            "https://a.example",
+            "--issuer",
+            "https://b.example",
+        ];
+        let error = Config::from_args(args).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "no token of https://b.example could be valid; give its keys: `jwks` \
+             https://b.example=file:PATH"
+        );
+        assert!(Config::from_args(&args[..7]).is_ok());
+    }
+
+    #[test]
+    fn more_values_than_a_setting_may_have_are_refused() {
+        let args = std::iter::repeat_n("--listen=127.0.0.1:0", limits::REPEATED_MAX + 1);
+        let error = Config::from_args(args.chain(["--dev"])).unwrap_err();
+        assert_eq!(error.to_string(), "--listen: 101 values were given; at most 100");
+    }
+
+    #[test]
+    fn what_takes_a_restart_is_named() {
+        let old = Config::from_args(["--dev"]).unwrap();
+        assert_eq!(needs_restart(&old, &old), [""; 0]);
+        let new = ["--dev", "--retry", "5s", "--drain", "1s", "--max-body", "1KiB"];
+        let new = Config::from_args(new).unwrap();
+        assert_eq!(needs_restart(&old, &new), ["retry", "drain"]);
+    }
+}

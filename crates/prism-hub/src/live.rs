@@ -1,0 +1,157 @@
+//! What a reload replaces: who is trusted, and what is allowed, as one value.
+//!
+//! A request takes the value once and judges by it alone, so that it never sees the keys of one
+//! configuration with the limits of another. A configuration that cannot be read changes nothing.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::auth::{Authority, Clock, KeyError};
+use crate::config::{Config, ConfigError, Limits};
+
+/// Who is trusted and what is allowed, at one time.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Rules {
+    /// Who may do what.
+    pub authority: Authority,
+    /// What is allowed each and all.
+    pub limits: Limits,
+}
+
+/// The rules of now.
+#[derive(Debug)]
+pub struct Live {
+    rules: ArcSwap<Rules>,
+    clock: Clock,
+}
+
+/// Why the rules cannot be made or replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReloadError {
+    /// The configuration is wrong.
+    Config(ConfigError),
+    /// A key cannot be used.
+    Key(KeyError),
+}
+
+impl Rules {
+    /// The rules that a configuration says.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`] if a key cannot be used.
+    pub fn new(config: &Config, clock: Clock) -> Result<Self, KeyError> {
+        let authority = Authority::new(config, clock)?;
+        Ok(Self { authority, limits: config.limits.clone() })
+    }
+}
+
+impl Live {
+    /// Begins with the rules of a configuration.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`] if a key cannot be used.
+    pub fn new(config: &Config, clock: Clock) -> Result<Self, KeyError> {
+        let rules = ArcSwap::from_pointee(Rules::new(config, clock.clone())?);
+        Ok(Self { rules, clock })
+    }
+
+    /// The rules of now. Take them once for a request.
+    pub fn rules(&self) -> Arc<Rules> {
+        self.rules.load_full()
+    }
+
+    /// Puts the rules of another configuration in force, or leaves everything as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError`] if a key cannot be used.
+    pub fn replace(&self, config: &Config) -> Result<(), KeyError> {
+        self.rules.store(Arc::new(Rules::new(config, self.clock.clone())?));
+        Ok(())
+    }
+}
+
+impl fmt::Display for ReloadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => error.fmt(f),
+            Self::Key(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ReloadError {}
+
+impl From<ConfigError> for ReloadError {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+impl From<KeyError> for ReloadError {
+    fn from(error: KeyError) -> Self {
+        Self::Key(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_change_together_or_not_at_all() {
+        let config = |key: &str, max: &str| {
+            let args = ["--anonymous", "--publisher-key", key, "--max-connections", max];
+            Config::from_args(args).unwrap()
+        };
+        let long = "a secret of at least 32 bytes, or more";
+        let live = Live::new(&config(long, "7"), Clock::system()).unwrap();
+        let before = live.rules();
+
+        assert!(live.replace(&config("short", "8")).is_err());
+        assert_eq!(live.rules().limits.max_connections, Some(7));
+
+        live.replace(&config(&long.replace('a', "b"), "9")).unwrap();
+        assert_eq!(live.rules().limits.max_connections, Some(9));
+        assert_eq!(before.limits.max_connections, Some(7), "a request keeps what it took");
+    }
+
+    #[test]
+    fn no_request_sees_the_keys_of_one_configuration_with_the_limits_of_another() {
+        let secrets = ["first secret, 32 bytes long or more", "second secret, 32 bytes long or so"];
+        let configs = [("7", secrets[0]), ("8", secrets[1])].map(|(max, key)| {
+            let args = ["--anonymous", "--publisher-key", key, "--max-connections", max];
+            Config::from_args(args).unwrap()
+        });
+        let requests = secrets.map(|secret| {
+            let key = jsonwebtoken::EncodingKey::from_secret(secret.as_bytes());
+            let claims = serde_json::json!({"mercure": {"publish": ["*"]}});
+            let token = jsonwebtoken::encode(&Default::default(), &claims, &key).unwrap();
+            let request = http::Request::post("/");
+            let request = request.header("authorization", format!("Bearer {token}"));
+            request.body(()).unwrap().into_parts().0
+        });
+        let live = Live::new(&configs[0], Clock::system()).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for _ in 0..2000 {
+                        let rules = live.rules();
+                        let is_first = rules.limits.max_connections == Some(7);
+                        let allowed = requests.each_ref().map(|it| rules.authority.publisher(it));
+                        assert_eq!(allowed.map(|it| it.is_ok()), [is_first, !is_first]);
+                    }
+                });
+            }
+            for at in 0..500 {
+                live.replace(&configs[at % 2]).unwrap();
+            }
+        });
+    }
+}

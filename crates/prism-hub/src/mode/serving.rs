@@ -1,0 +1,57 @@
+//! `serve` and `demo`.
+
+use std::future::Future;
+
+use clap::ArgMatches;
+
+use super::Failure;
+use crate::auth::Clock;
+use crate::cli::DemoArgs;
+use crate::config::{Config, ConfigError, environment};
+use crate::serve::{self, Hub, Reload, ServeError};
+
+/// Serves what flags, environment and file say.
+pub(super) fn serve(matches: ArgMatches) -> Result<(), Failure> {
+    let read = move || Config::gather(&matches, environment());
+    let config = read().map_err(refused)?;
+    if config.trust.dev {
+        tracing::warn!("with `dev`, whoever reaches this hub may do everything");
+    }
+    if config.tls.is_none() && config.listen.iter().any(|it| !it.ip().is_loopback()) {
+        tracing::warn!(
+            "tokens travel in the clear; put a proxy in front that speaks TLS, or give `tls-cert`"
+        );
+    }
+    run(Hub::new(config, Clock::system()), Reload::new(read))
+}
+
+/// Serves examples, without keys, on this machine only.
+pub(super) fn demo(args: &DemoArgs) -> Result<(), Failure> {
+    let listen = args.listen.clone();
+    let read = move || {
+        // Prices go on as long as it runs, and nobody looks back further than this.
+        let rest = ["--admin-listen", "off", "--retention-age", "15m", "--retry", "1s"];
+        Config::from_args(["--dev", "--listen", &listen].iter().chain(&rest))
+    };
+    let config = read().map_err(refused)?;
+    run(Hub::demo(config, Clock::system()), Reload::new(read))
+}
+
+fn run(hub: Result<Hub, ServeError>, reload: Reload) -> Result<(), Failure> {
+    let hub = hub.map_err(Failure::failed)?;
+    block_on(async { serve::serve(hub, reload).await.map_err(Failure::failed) })
+}
+
+/// Runs a mode to its end.
+pub(super) fn block_on(mode: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::failed)?
+        .block_on(mode)
+}
+
+/// A wrong flag is wrong usage; a wrong file or variable, or what they say together, is refused.
+fn refused(error: ConfigError) -> Failure {
+    if error.place().is_flag() { Failure::usage(error) } else { Failure::failed(error) }
+}

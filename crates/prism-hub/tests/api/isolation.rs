@@ -1,0 +1,167 @@
+//! What must not leak, and what must not get in.
+
+use http::HeaderValue;
+
+use super::fixture::{EVENTS, MERCURE, TestHub, address, all_08, new_for, stream};
+
+const HOSTILE: &[&str] = &[
+    "_",
+    "a_b",
+    "a%2Fb",
+    "a%2fb",
+    "a//b",
+    "a/../b",
+    "\u{e9}",
+    "e\u{301}",
+    "A",
+    "a",
+    "a.",
+    "a/",
+    "https://a.example",
+    "https://a.example/",
+    "https://A.example/",
+    "{x}",
+    "a*",
+];
+
+#[tokio::test(start_paused = true)]
+async fn t_auth_2_a_tenant_reads_nothing_of_another_whatever_the_names() {
+    for (own, other) in HOSTILE.iter().flat_map(|own| HOSTILE.iter().map(move |it| (own, it))) {
+        if own == other {
+            continue;
+        }
+        let hub = TestHub::new();
+        let token = new_for("subscribe", &[own]);
+        let mut page = hub.read_by(&token, &[("match", "*")]).await;
+        let secret = [("topic", *other), ("data", "secret"), ("private", ""), ("id", "their-id")];
+        hub.publish(&secret).await.expect(200);
+        hub.publish(&[("topic", *own), ("data", "own"), ("private", "")]).await.expect(200);
+        page.expect("message", "own").await;
+        let replay = [("match", "*"), ("last_event_id", "their-id")];
+        let mut page = hub.read_by(&token, &replay).await;
+        assert_eq!(page.headers()["mercure-last-event-id"], "earliest");
+        assert!(page.headers().values().all(|value| !value.as_bytes().starts_with(b"their")));
+        page.expect("message", "own").await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn t_hdr_1_hostile_ids_make_no_header_and_no_event() {
+    let hub = TestHub::new();
+    for id in ["a\r\nx: y", "a\nb", "\0", "\u{7f}", "\u{200b}", "a\tb"] {
+        let asked = address(EVENTS, &[("last_event_id", id), ("control", "off")]);
+        let answer = hub.send(stream(&asked)).await.expect(200);
+        assert_eq!(answer.header("last-event-id"), "earliest", "{id:?}");
+        assert!(!answer.headers.contains_key("x"));
+        hub.publish(&[("topic", "a"), ("id", id)]).await.expect(400);
+        hub.publish(&[("topic", "a"), ("type", id)]).await.expect(400);
+        hub.publish(&[("topic", id)]).await.expect(400);
+    }
+    // Any bytes may come in the header itself.
+    let mut request = stream(EVENTS);
+    let bytes = HeaderValue::from_bytes(b"\xff\xfe").unwrap();
+    request.headers_mut().insert("last-event-id", bytes);
+    assert_eq!(hub.send(request).await.expect(200).header("last-event-id"), "earliest");
+}
+
+#[tokio::test(start_paused = true)]
+async fn t_hdr_2_an_answer_tells_no_id_that_its_reader_may_not_know() {
+    let hub = TestHub::new();
+    let secret = [("topic", "users/1"), ("private", ""), ("id", "payslip-1")];
+    hub.publish(&secret).await.expect(200);
+    hub.publish(&[("topic", "news"), ("data", "public"), ("id", "news-1")]).await.expect(200);
+    for asked in ["payslip-1", "unknown", "earliest"] {
+        let path = address(MERCURE, &[("match", "news"), ("last_event_id", asked)]);
+        let answer = hub.send(stream(&path)).await.expect(200);
+        assert_eq!(answer.header("mercure-last-event-id"), "earliest");
+        assert_eq!(answer.header("last-event-id"), "earliest");
+        let gap = answer.header("prism-gap");
+        assert_eq!(gap, if asked == "earliest" { "" } else { "unknown" });
+    }
+    let owner = new_for("subscribe", &["users/1"]);
+    let page = hub.read_by(&owner, &[("match", "*"), ("last_event_id", "payslip-1")]).await;
+    assert_eq!(page.headers()["mercure-last-event-id"], "payslip-1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn t_sse_2_nothing_that_is_posted_becomes_another_event_or_field() {
+    let hub = TestHub::new();
+    let mut page = hub.read(&[("match", "a")]).await;
+    for text in
+        ["\n", "\r", "\r\n", "\u{feff}", "\u{2028}", ":", " ", "data:", "\n\nevent: x\ndata: y\n\n"]
+    {
+        let read = text.replace("\r\n", "\n").replace('\r', "\n");
+        let json = serde_json::json!({"topic": "a", "data": text}).to_string();
+        let form = [("topic", "a"), ("data", text)];
+        hub.publish(&form).await.expect(200);
+        hub.post(&all_08(), EVENTS, "application/json", &json).await.expect(200);
+        hub.post(&all_08(), EVENTS, "application/x-ndjson", &json).await.expect(200);
+        let cloud = serde_json::json!({
+            "specversion": "1.0", "id": "1", "source": "a", "type": "message", "data": text,
+        });
+        let kind = "application/cloudevents+json";
+        hub.post(&all_08(), EVENTS, kind, &cloud.to_string()).await.expect(200);
+        for _ in 0..4 {
+            page.expect("message", &read).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn t_sse_3_reserved_names_are_the_hub_s_own() {
+    let hub = TestHub::new();
+    for (field, value) in [
+        ("type", "mercure"),
+        ("type", "prism.open"),
+        ("type", "prism.gap"),
+        ("id", "#1.1"),
+        ("id", "earliest"),
+        ("topic", "/.well-known/mercure/subscriptions/a/b"),
+        ("topic", "/.well-known/%6dercure"),
+        ("topic", "/.well-known/x/../mercure"),
+        ("topic", "/.well-known/Mercure"),
+        ("topic", "*"),
+    ] {
+        let form = [("topic", "a"), (field, value)];
+        hub.publish(&form).await.expect(400);
+        let json = match field {
+            "type" => serde_json::json!({"topic": "a", "event": value}),
+            "id" => serde_json::json!({"topic": "a", "id": value}),
+            _ => serde_json::json!({"topic": value}),
+        };
+        hub.post(&all_08(), EVENTS, "application/json", &json.to_string()).await.expect(400);
+    }
+    assert_eq!(hub.hub.events().stats().published, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn t_auth_3_every_endpoint_refuses_whoever_has_no_right_to_it() {
+    let hub = TestHub::of(&[
+        "--publisher-key",
+        super::fixture::SECRET,
+        "--subscriber-key",
+        super::fixture::SECRET,
+        "--issuer",
+        super::fixture::ISSUER,
+        "--public-url",
+        "https://hub.example",
+        "--subscriptions",
+        "on",
+    ]);
+    let reads = [
+        address(MERCURE, &[("match", "a")]),
+        EVENTS.to_owned(),
+        format!("{MERCURE}/subscriptions"),
+        format!("{MERCURE}/subscriptions/exact/a"),
+    ];
+    for path in &reads {
+        hub.get(path).await.expect(401);
+        hub.get_by("a.b.c", path).await.expect(401);
+        let head = http::Request::head(path).body(String::new()).unwrap();
+        assert_eq!(hub.send(head).await.status, 401);
+    }
+    let publish_only = new_for("publish", &["*"]);
+    hub.get_by(&publish_only, &reads[0]).await.expect(200);
+    hub.get_by(&publish_only, &reads[2]).await.expect(403);
+    hub.publish_by(&new_for("subscribe", &["*"]), &[("topic", "a")]).await.expect(403);
+}

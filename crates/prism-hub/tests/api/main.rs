@@ -1,0 +1,24 @@
+//! The hub's HTTP API, over its router and over sockets.
+//!
+//! - `subscribe_07`, `publish_07`, `presence_07`: cases of draft-07 of the Mercure protocol
+//! - `subscribe_08`, `publish_08`, `presence_08`: cases of draft-08
+//! - `native`: what only this hub has: JSON, lines, CloudEvents, keys, broadcasts, where to begin
+//! - `isolation`: what must not leak, in streams, headers and errors
+//! - `pages`: what pages of other origins may do, and metadata
+//! - `limits`: what there is too much of
+//! - `program`: the real program, read by a browser's rules
+
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test that panics has failed")]
+
+mod fixture;
+mod isolation;
+mod limits;
+mod native;
+mod pages;
+mod presence_07;
+mod presence_08;
+mod program;
+mod publish_07;
+mod publish_08;
+mod subscribe_07;
+mod subscribe_08;

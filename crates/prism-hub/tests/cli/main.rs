@@ -1,0 +1,14 @@
+//! The program as people start it: arguments, exit codes, messages, signals.
+//!
+//! - `settings`: flags, environment and file, and what is wrong with them
+//! - `life`: from the lines that say where it listens to the end
+//! - `remote`: `publish` and `listen`, against a hub that says what it is told
+//! - `tokens`: what `token` makes is what a hub takes
+
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a test that panics has failed")]
+
+mod life;
+mod program;
+mod remote;
+mod settings;
+mod tokens;
