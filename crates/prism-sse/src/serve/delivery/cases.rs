@@ -29,7 +29,7 @@ struct Bench {
     now: u64,
 }
 
-/// A reader that does not say which audience it is of.
+/// A connection of the shard, and the other end of its socket.
 struct Reader {
     id: ConnectionId,
     key: u32,
