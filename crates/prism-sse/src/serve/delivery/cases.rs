@@ -286,8 +286,8 @@ fn an_event_counts_as_delivered_once_for_each_reader_however_it_came() {
     bench.work();
     engine.hold();
     sse.broadcast("e0").unwrap();
-    // It comes behind the first event, and after one turn it waits for its group, which has not seen
-    // that. Both events then come in one batch.
+    // It comes behind the first event, and after one turn it waits for its group, which has not
+    // seen that. Both events then come in one batch.
     let other = bench.adopt(&sse);
     bench.shard.turn(bench.now);
     sse.broadcast("e1").unwrap();

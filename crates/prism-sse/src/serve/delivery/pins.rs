@@ -50,7 +50,7 @@ impl Pins {
         }
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, feature = "test-util"))]
     pub(super) fn len(&self) -> usize {
         self.buffers.len()
     }
