@@ -15,12 +15,16 @@
 //! bytes, and connections that were called for leave their groups first. So a group never passes an
 //! event that one of its members was to get alone.
 
+#[cfg(all(test, feature = "test-util"))]
+mod cases;
 mod group;
 #[cfg(all(test, feature = "test-util"))]
 mod histories;
 mod member;
 mod pins;
 mod recent;
+#[cfg(all(test, feature = "test-util"))]
+mod rig;
 mod source;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};

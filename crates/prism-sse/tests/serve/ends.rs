@@ -226,6 +226,22 @@ async fn a_server_without_connections_ends_at_once() {
 }
 
 #[tokio::test]
+async fn a_drain_without_end_is_over_when_the_last_reader_has_gone() {
+    let sse = with_history();
+    for ask in [LISTEN, BY_HYPER] {
+        let endless = Running::set(app(&sse), |serve| serve.drain(Duration::MAX).shards(1));
+        let mut server = endless.await;
+        let mut reader = Reader::ask(server.address, ask).await;
+        reader.named("prism.open").await;
+        server.signal();
+        until(|| std::net::TcpStream::connect(server.address).is_err()).await;
+        drop(reader);
+        server.ended().await;
+    }
+    assert_eq!(sse.connection_count(), 0);
+}
+
+#[tokio::test]
 async fn a_manager_that_is_closed_ends_its_streams_and_the_server_goes_on() {
     let (sse, mut told) = telling();
     let server = Running::set(app(&sse), |serve| serve.shards(2)).await;

@@ -157,6 +157,18 @@ async fn slow_heads_are_closed_and_streams_are_not() {
 }
 
 #[tokio::test]
+async fn a_head_may_take_for_ever_if_the_server_says_so() {
+    let sse = with_history();
+    let server = Running::set(app(&sse), |serve| serve.header_timeout(Duration::MAX)).await;
+    let mut stream = connect(server.address).await;
+    stream.write_all(HELLO.as_bytes()).await.unwrap();
+    assert!(answer(&mut stream).await.ends_with("hello"));
+    lives(&sse, &mut Reader::begin(stream, LISTEN).await, "after a request").await;
+    lives(&sse, &mut Reader::open(server.address).await, "at once").await;
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_head_that_is_too_long_is_refused_with_431() {
     let sse = with_history();
     let server = Running::with(app(&sse)).await;

@@ -5,6 +5,7 @@
 //! - `protocols`: HTTP/2, HTTP/1.0, upgrades, connections that stay with hyper
 //! - `kept`: connections as a browser keeps them
 //! - `layers`: what layers do to a stream, and what they keep in it
+//! - `bodies`: bodies that an application makes of a connection by hand
 //! - `slow`: readers that read slowly, partly or never
 //! - `gone`: readers that leave, each in its own way
 //! - `ends`: the end of a server, of a manager, of one connection
@@ -20,6 +21,7 @@ mod abandoned;
 mod accepting;
 mod alone;
 mod apps;
+mod bodies;
 mod ends;
 mod exact;
 mod gone;

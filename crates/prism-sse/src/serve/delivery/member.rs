@@ -105,11 +105,6 @@ impl<S> Member<S> {
         (self.place != NOWHERE).then_some(self.place as usize)
     }
 
-    #[cfg(test)]
-    pub(super) fn slot(&self) -> u32 {
-        self.slot
-    }
-
     pub(super) fn moved(&mut self, place: u32) {
         self.place = place;
     }
