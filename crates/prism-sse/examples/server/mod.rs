@@ -37,6 +37,7 @@ pub(crate) async fn serve(
         #[cfg(feature = "serve")]
         "prism" => {
             let server = prism_sse::serve(listener, app).drain(std::time::Duration::from_secs(1));
+            println!("{}", server.capacity());
             server.with_graceful_shutdown(signal).await
         }
         // It waits for its streams, which do not end by themselves. `graceful` ends them.
