@@ -46,7 +46,7 @@ impl Timers {
 }
 
 fn millis(tick: Tick) -> u64 {
-    tick * limits::TICK.as_millis() as u64
+    tick.saturating_mul(limits::TICK.as_millis() as u64)
 }
 
 #[cfg(test)]

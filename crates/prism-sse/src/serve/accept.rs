@@ -115,7 +115,10 @@ pub(super) async fn run<M: Make>(
     shards.order(|| Order::Drain(window));
     let streams = Arc::clone(&server.streams);
     let ended = async {
-        tokio::join!(streams.drain(window), open.none());
+        tokio::select! {
+            () = open.none() => {}
+            () = streams.drain(window) => open.none().await,
+        }
     };
     // What is left after the window and a moment more is cut off.
     drop(timeout(window + limits::DRAIN_GRACE, ended).await);

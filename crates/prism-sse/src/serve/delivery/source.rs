@@ -158,7 +158,9 @@ impl<S: Read + Write> Delivery<S> {
         source.calls = calls;
         let more = !source.due.is_empty();
         if let (Some(at), None) = (expires, source.expiry) {
-            let at = now.saturating_add(at.saturating_sub(manager_now));
+            // A record may be kept for ever.
+            let wait = at.saturating_sub(manager_now).min(limits::WAIT_MAX.as_millis() as u64);
+            let at = now.saturating_add(wait);
             source.expiry = Some(at);
             self.expiries.set(key, at);
         }
