@@ -157,7 +157,7 @@ pub(crate) const READ_BUDGET: usize = 1024;
 pub(crate) const IGNORED_INPUT_BYTES: u32 = 16 * 1024;
 
 /// Members of a group that a shard writes to before it looks at its sockets again.
-pub(crate) const PASS_SLICE: usize = 256;
+pub(crate) const PASS_SLICE: usize = 64;
 
 /// Longest time between two looks of a shard at a connection that has a timer.
 pub(crate) const SHARD_LOOK: Duration = Duration::from_secs(60);

@@ -69,7 +69,12 @@ impl Shard {
         let mut turn = Turn::Again;
         loop {
             let wait = match turn {
-                Turn::Again => Some(Duration::ZERO),
+                Turn::Again => {
+                    // A publisher that shares the processor goes on meanwhile: what it publishes
+                    // then goes out together, in the next pass.
+                    thread::yield_now();
+                    Some(Duration::ZERO)
+                }
                 Turn::At(at) => Some(Duration::from_millis(at.saturating_sub(self.now()))),
                 Turn::Never => None,
             };
