@@ -2,6 +2,8 @@
 //!
 //! - `subscribe_07`, `publish_07`, `presence_07`: cases of draft-07 of the Mercure protocol
 //! - `subscribe_08`, `publish_08`, `presence_08`: cases of draft-08
+//! - `documents_07`, `documents_08`: what is told of subscriptions, member for member
+//! - `matchers_08`, `origins_08`: single cases of draft-08
 //! - `native`: what only this hub has: JSON, lines, CloudEvents, keys, broadcasts, where to begin
 //! - `isolation`: what must not leak, in streams, headers and errors
 //! - `pages`: what pages of other origins may do, and metadata
@@ -10,10 +12,14 @@
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test that panics has failed")]
 
+mod documents_07;
+mod documents_08;
 mod fixture;
 mod isolation;
 mod limits;
+mod matchers_08;
 mod native;
+mod origins_08;
 mod pages;
 mod presence_07;
 mod presence_08;
