@@ -6,6 +6,8 @@
 //! - `matchers_08`, `origins_08`: single cases of draft-08
 //! - `native`: what only this hub has: JSON, lines, CloudEvents, keys, broadcasts, where to begin
 //! - `isolation`: what must not leak, in streams, headers and errors
+//! - `token_attacks`: attacks on tokens and rights, at every door
+//! - `token_life`: keys and tokens that come and go
 //! - `pages`: what pages of other origins may do, and metadata
 //! - `limits`: what there is too much of
 //! - `program`: the real program, read by a browser's rules
@@ -28,3 +30,5 @@ mod publish_07;
 mod publish_08;
 mod subscribe_07;
 mod subscribe_08;
+mod token_attacks;
+mod token_life;
