@@ -156,6 +156,22 @@ async fn m08_058_an_id_is_text_that_can_be_seen() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn m08_065_an_empty_retry_says_nothing_and_any_other_text_is_refused() {
+    let hub = TestHub::new();
+    for retry in ["%2010", "10%20", "1%2C000", "%00", "1_000", "-0", "%EF%BC%91", "1%0A", "0x10"] {
+        post(&hub, &format!("topic=a&retry={retry}")).await.expect(400);
+    }
+    let mut page = hub.read(&[("match", "a")]).await;
+    post(&hub, "topic=a&data=x&retry=&id=&type=").await.expect(200);
+    let event = page.expect("message", "x").await;
+    assert!(event.id.starts_with('#'));
+    let raw = String::from_utf8(page.raw().to_vec()).unwrap();
+    assert_eq!(raw.matches("retry:").count(), 1, "the hub's own alone: {raw}");
+    post(&hub, "topic=a&retry=0").await.expect(200);
+    post(&hub, "topic=a&retry=007").await.expect(200);
+}
+
+#[tokio::test(start_paused = true)]
 async fn m08_094_what_is_malformed_is_a_bad_request_with_any_token() {
     let hub = TestHub::new();
     let nobody = new_for("publish", &["something else"]);
