@@ -1,11 +1,11 @@
 //! The hub's HTTP API: what is reached where, and what holds for every request.
 //!
 //! `GET` subscribes and `POST` publishes, at [`EVENTS_PATH`] and at the path of the Mercure
-//! protocol alike; [`subscribe`] and [`publish`] say what is the same and what is not. Beside them
+//! protocol alike; `subscribe` and `publish` say what is the same and what is not. Beside them
 //! stand the metadata (RFC 9728), the subscription API, and whether the hub is well.
 //!
-//! A request passes, from the outside in: the check of its host ([`host`]), the rules for pages of
-//! other origins ([`cors`]), the path, the method, and its rights.
+//! A request passes, from the outside in: the check of its host (`host`), the rules for pages of
+//! other origins (`cors`), the path, the method, and its rights.
 
 mod body;
 mod cors;
@@ -71,7 +71,8 @@ fn hub_paths(config: &Config) -> Vec<String> {
     let mut paths = vec![HUB_PATH.to_owned()];
     let public = config.hub_url.path();
     // What a router reads as a pattern is no path that it could be asked for.
-    if public != HUB_PATH && !public.contains(['{', '}']) {
+    let is_pattern = public.contains(['{', '}']) || public.contains("/:") || public.contains("/*");
+    if public != HUB_PATH && !is_pattern {
         paths.push(public.to_owned());
     }
     paths

@@ -233,3 +233,34 @@ fn every_example_of_the_protocol_runs() {
     }
     std::fs::remove_dir_all(&home).unwrap();
 }
+
+#[test]
+fn m07_040_and_m08_133_a_stream_that_the_hub_writes_itself_ends_with_its_token() {
+    let key = "a key that nobody else must ever learn of";
+    let hub = Program::start(&[
+        "serve",
+        "--publisher-key",
+        key,
+        "--subscriber-key",
+        key,
+        "--listen",
+        "127.0.0.1:0",
+        "--admin-listen",
+        "off",
+    ]);
+    let args = ["token", "--key", key, "--subscribe", "*", "--ttl", "2s"];
+    let token = Command::new(env!("CARGO_BIN_EXE_prism-hub")).args(args).output().unwrap();
+    let token = String::from_utf8(token.stdout).unwrap();
+    let header = format!("Authorization: Bearer {}\r\n", token.trim());
+    let mut reader = hub.read("/events?topic=a", &header);
+    read_until(&mut reader, "prism.open");
+    let began = std::time::Instant::now();
+    let mut rest = String::new();
+    reader.read_to_string(&mut rest).unwrap();
+    assert!(rest.ends_with("0\r\n\r\n"), "it ends in order: {rest:?}");
+    let took = began.elapsed();
+    let range = Duration::from_millis(500)..Duration::from_millis(2500);
+    assert!(range.contains(&took), "{took:?}");
+    let mut again = hub.read("/events?topic=a", &header);
+    assert!(read_until(&mut again, "\r\n\r\n").starts_with("HTTP/1.1 401"));
+}

@@ -258,10 +258,10 @@ impl Subscription {
 }
 
 impl Batch {
-    /// The part of it from the log's index `from` on.
-    pub(crate) fn from(&self, from: u64) -> Bytes {
+    /// Where its part from the log's index `from` on begins, and how many events that is.
+    pub(crate) fn part_from(&self, from: u64) -> (usize, u64) {
         let place = self.begins.partition_point(|&(_, index)| index < from);
         let begin = self.begins.get(place).map_or(self.bytes.len(), |&(begin, _)| begin as usize);
-        self.bytes.slice(begin..)
+        (begin, (self.begins.len() - place) as u64)
     }
 }

@@ -99,7 +99,7 @@ impl Wake for SocketBell {
 async fn drive(inbox: Arc<Inbox<PipeSocket>>, bell: Arc<Bell>) {
     let began = Instant::now();
     let now = || began.elapsed().as_millis() as u64;
-    let mut delivery = Delivery::new(Waker::from(Arc::clone(&bell)), limits::PINNED_BYTES);
+    let mut delivery = Delivery::new(Waker::from(Arc::clone(&bell)), limits::STALLED_BYTES);
     loop {
         let changed =
             std::mem::take(&mut *bell.changed.lock().unwrap_or_else(PoisonError::into_inner));

@@ -25,7 +25,7 @@ pub struct Shard {
 impl Shard {
     /// A shard that is woken through `waker` when it has something to do.
     pub fn new(waker: Waker) -> Self {
-        let delivery = Delivery::new(waker, limits::PINNED_BYTES);
+        let delivery = Delivery::new(waker, limits::STALLED_BYTES);
         Self { delivery, open: Arc::default(), readers: Vec::new(), turns: 0 }
     }
 
@@ -44,6 +44,7 @@ impl Shard {
             socket: far.into_socket().expect("a pipe is a socket"),
             shared: offered.shared,
             slot: offered.slot,
+            id: offered.id,
             reading: offered.reading,
             rest: Framed::from_block(&offered.opening).chunk(),
             body,

@@ -157,12 +157,14 @@ impl World {
             socket: Socket(Arc::clone(&wire)),
             shared: offered.shared,
             slot: offered.slot,
+            id: offered.id,
             reading: offered.reading,
             rest: Framed::from_block(&offered.opening).chunk(),
             body,
             held: Held::new(&self.open),
         };
-        let key = self.shard.adopt(hand_over, self.now);
+        let key = self.shard.next_key();
+        self.shard.adopt(hand_over, self.now);
         self.readers[reader].connection = Some((key, wire));
     }
 
