@@ -236,3 +236,24 @@ async fn m08_185_a_collection_that_is_cut_short_is_one() {
         assert!(text(document, "id").ends_with(&name(document)));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn m07_070_and_m08_183_a_publisher_s_own_id_is_not_told_but_its_position() {
+    let (hub, _page, _reader, _) = with_reader().await;
+    let secret = [("topic", "payroll"), ("id", "payslip-of-anna"), ("private", "")];
+    hub.publish(&secret).await.expect(200);
+    let old = super::fixture::old_for(&[], &["*"]);
+    let answer = hub.get_by(&old, API).await.expect(200);
+    let last = text(&answer.json(), "lastEventID").to_owned();
+    assert!(last.starts_with('#'), "{last}");
+    let told = hub.get_by(&watcher(), API).await.expect(200);
+    assert!(told.header("link").contains(&format!("last-event-id=\"{last}\"")), "{told:?}");
+    assert_eq!(told.header("etag"), format!("\"{last}\""));
+    assert!(!format!("{told:?}").contains("payslip"));
+    // It is where a reader goes on who knows the documents.
+    hub.publish(&[("topic", "payroll"), ("data", "next")]).await.expect(200);
+    let wanted = [("match", "payroll"), ("last_event_id", last.as_str())];
+    let mut page = hub.read_by(&all_08(), &wanted).await;
+    assert_eq!(page.headers()["mercure-last-event-id"], last.as_str());
+    page.expect("message", "next").await;
+}

@@ -123,3 +123,66 @@ async fn m08_085_and_204_the_cookie_s_name_is_told_and_works() {
     hub.publish(&[("topic", "a"), ("data", "secret"), ("private", "")]).await.expect(200);
     page.expect("message", "secret").await;
 }
+
+/// What a request is answered that has the cookie and these headers.
+async fn with_cookie(hub: &TestHub, method: &str, path: &str, more: &[(&str, &str)]) -> Answer {
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("content-type", "application/x-www-form-urlencoded")
+        .header("accept", "text/event-stream")
+        .header("cookie", format!("__Secure-mercure_access_token={}", all_08()));
+    for (name, value) in more {
+        request = request.header(*name, *value);
+    }
+    let body = if method == "POST" { "topic=a" } else { "match=a" };
+    hub.send(request.body(body.to_owned()).unwrap()).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn m08_083_a_cookie_reads_with_every_safe_method_from_every_page() {
+    let hub = TestHub::with(&["--cors-origin", APP]);
+    for more in [&[][..], &[("origin", APP)], &[("origin", "https://evil.example")]] {
+        for (method, path) in [("GET", "/.well-known/mercure?match=a"), ("QUERY", MERCURE)] {
+            let answer = with_cookie(&hub, method, path, more).await.expect(200);
+            assert_eq!(answer.header("content-type"), "text/event-stream", "{method} {more:?}");
+            // Whose page may read the answer is another question.
+            let told = answer.header("access-control-allow-origin");
+            assert_eq!(told == APP, more == [("origin", APP)], "{method} {more:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn m08_196_no_trick_makes_a_page_one_of_the_hub_s_own() {
+    let hub = TestHub::with(&["--publish-origin", APP, "--cors-origin", "https://read.example"]);
+    for (name, value) in [
+        ("origin", "null"),
+        ("origin", "https://hub.example.evil.example"),
+        ("origin", "https://evil.example/https://hub.example"),
+        ("origin", "https://hub.example@evil.example"),
+        ("origin", "https://hub.example:444"),
+        ("origin", "http://hub.example"),
+        ("origin", "https://hub.example, https://hub.example"),
+        ("origin", "https://hub.example https://evil.example"),
+        ("origin", "*"),
+        ("origin", ""),
+        ("origin", "https://read.example"),
+        ("referer", "https://hub.example@evil.example/"),
+        ("referer", "https://evil.example/?https://hub.example/"),
+        ("referer", "https://evil.example\\@hub.example/"),
+        ("referer", "//hub.example/"),
+        ("referer", "about:blank"),
+    ] {
+        let answer = with_cookie(&hub, "POST", MERCURE, &[(name, value)]).await.expect(400);
+        let challenge = answer.header("www-authenticate");
+        assert!(challenge.contains("error=\"invalid_request\""), "{name}: {value}");
+    }
+    // Where the origin is told, the page's address says nothing.
+    let both = [("origin", "https://evil.example"), ("referer", "https://hub.example/")];
+    with_cookie(&hub, "POST", MERCURE, &both).await.expect(400);
+    let twice = [("origin", APP), ("origin", APP)];
+    with_cookie(&hub, "POST", MERCURE, &twice).await.expect(400);
+    assert_eq!(hub.hub.events().stats().published, 0);
+    with_cookie(&hub, "POST", MERCURE, &[("origin", APP)]).await.expect(200);
+}
