@@ -214,30 +214,6 @@ async fn m08_181_what_is_not_subscribed_is_not_found() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_185_a_collection_that_is_cut_short_is_one() {
-    let hub = TestHub::with(&["--subscriptions", "on"]);
-    let max = prism_hub::limits::SUBSCRIPTIONS_LISTED;
-    let texts: Vec<String> = (0..100).map(|n| n.to_string()).collect();
-    let matchers: Vec<_> = texts.iter().map(|text| ("match", text.as_str())).collect();
-    let path = address(super::fixture::MERCURE, &matchers);
-    let mut pages = Vec::new();
-    while pages.len() * texts.len() <= max {
-        pages.push(hub.page(&path, &[]).await);
-    }
-    let answer = hub.get_by(&all_08(), API).await.expect(200).json();
-    assert_eq!((text(&answer, "id"), text(&answer, "type")), (API, "subscriptions"));
-    let documents = answer["subscriptions"].as_array().unwrap();
-    assert_eq!(documents.len(), max);
-    for document in documents {
-        assert_eq!(
-            (&document["type"], &document["active"]),
-            (&json!("subscription"), &json!(true))
-        );
-        assert!(text(document, "id").ends_with(&name(document)));
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn m07_070_and_m08_183_a_publisher_s_own_id_is_not_told_but_its_position() {
     let (hub, _page, _reader, _) = with_reader().await;
     let secret = [("topic", "payroll"), ("id", "payslip-of-anna"), ("private", "")];
