@@ -87,6 +87,23 @@ async fn t_jwt_keys_are_rotated_with_an_overlap() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn m07_074_and_m08_193_a_stream_outlives_its_key_and_is_not_opened_again() {
+    let hub = Hub::new(KeySet::new(&[FIRST]).config(), Clock::system()).unwrap();
+    hub.set_ready(true);
+    let hub = TestHub { app: hub.router(), hub };
+    let (first, second) = (everything(FIRST, 1), everything(SECOND, 2));
+    let mut page = hub.read_by(&first, &[("topic", "a")]).await;
+    hub.hub.live().replace(&KeySet::new(&[SECOND]).config()).unwrap();
+    let form = [("topic", "a"), ("data", "secret"), ("private", "")];
+    hub.publish_by(&second, &form).await.expect(200);
+    page.expect("message", "secret").await;
+    hub.get_by(&first, &address(MERCURE, &[("topic", "a")])).await.expect(401);
+    // An hour is the longest that a stream lasts, unless it is told otherwise.
+    page.listen(Duration::from_secs(3700)).await;
+    assert!(!page.is_open());
+}
+
 #[test]
 fn t_jwt_no_answer_is_wrong_while_keys_change() {
     let one = KeySet::new(&[FIRST]);
