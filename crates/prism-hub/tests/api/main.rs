@@ -5,6 +5,7 @@
 //! - `documents_07`, `documents_08`: what is told of subscriptions, member for member
 //! - `matchers_08`, `origins_08`: single cases of draft-08
 //! - `native`: what only this hub has: JSON, lines, CloudEvents, keys, broadcasts, where to begin
+//! - `framing`: what is posted and what a decoder of the standard reads
 //! - `isolation`: what must not leak, in streams, headers and errors
 //! - `token_attacks`: attacks on tokens and rights, at every door
 //! - `token_life`: keys and tokens that come and go
@@ -17,6 +18,7 @@
 mod documents_07;
 mod documents_08;
 mod fixture;
+mod framing;
 mod isolation;
 mod limits;
 mod matchers_08;
