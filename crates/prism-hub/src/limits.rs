@@ -18,6 +18,9 @@ pub const SELECTOR_BYTES_MAX: usize = prism_sse::limits::SELECTOR_BYTES_MAX;
 /// section 3.2).
 pub const SECRET_BYTES_MIN: usize = 32;
 
+/// Bits of a public key of RSA: fewer are not safe (RFC 7518, section 3.3), more are not verified.
+pub const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
+
 /// Largest file with keys, in bytes. A key set of a hundred keys has about 100 KiB.
 pub const KEY_FILE_BYTES_MAX: u64 = 256 * 1024;
 

@@ -8,6 +8,8 @@ use std::fmt;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey};
 use serde::Deserialize;
@@ -55,6 +57,7 @@ enum Reason {
     NotPem,
     Private,
     Public,
+    RsaBits { bits: usize },
     Short { len: usize },
     TooMany { count: usize },
     Variable { name: String },
@@ -170,7 +173,34 @@ fn verifying_pem(pem: &[u8]) -> Result<(Vec<Algorithm>, DecodingKey), Reason> {
         let algorithm = ec_algorithm(&key)?;
         return Ok((vec![algorithm], key));
     }
-    DecodingKey::from_rsa_pem(pem).map(|key| (RSA.to_vec(), key)).map_err(|_| Reason::NotPem)
+    let key = DecodingKey::from_rsa_pem(pem).map_err(|_| Reason::NotPem)?;
+    check_modulus(key.try_get_as_bytes().ok().and_then(modulus).ok_or(Reason::NotPem)?)?;
+    Ok((RSA.to_vec(), key))
+}
+
+/// Other keys of RSA would verify nothing, which is better told when the hub starts.
+fn check_modulus(modulus: &[u8]) -> Result<(), Reason> {
+    let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
+    let first = modulus.get(zeros).map_or(8, |byte| byte.leading_zeros() as usize);
+    let bits = (modulus.len() - zeros) * 8 - first % 8;
+    if limits::RSA_BITS.contains(&bits) { Ok(()) } else { Err(Reason::RsaBits { bits }) }
+}
+
+/// The modulus in a public key of RSA: the first number of a sequence (RFC 8017, appendix A.1.1).
+fn modulus(der: &[u8]) -> Option<&[u8]> {
+    asn1(asn1(der, 0x30)?, 0x02)
+}
+
+/// What a value of ASN.1 has in it that these bytes begin with, if it is of this kind.
+fn asn1(bytes: &[u8], tag: u8) -> Option<&[u8]> {
+    let (len, rest) = match bytes {
+        [first, ..] if *first != tag => return None,
+        [_, len @ 0..=0x7F, rest @ ..] => (usize::from(*len), rest),
+        [_, 0x81, len, rest @ ..] => (usize::from(*len), rest),
+        [_, 0x82, high, low, rest @ ..] => (usize::from(u16::from_be_bytes([*high, *low])), rest),
+        _ => return None,
+    };
+    rest.get(..len)
 }
 
 /// The curve shows in the length of the point, which PEM gives uncompressed.
@@ -235,8 +265,14 @@ fn verifying_jwk(jwk: &Jwk, is_dev: bool) -> Result<Option<Key>, Reason> {
     if algorithms.is_empty() {
         return Ok(None);
     }
-    if let AlgorithmParameters::OctetKey(_) = jwk.algorithm {
-        check_secret(key.try_get_as_bytes().unwrap_or_default(), is_dev)?;
+    match &jwk.algorithm {
+        AlgorithmParameters::OctetKey(_) => {
+            check_secret(key.try_get_as_bytes().unwrap_or_default(), is_dev)?;
+        }
+        AlgorithmParameters::RSA(it) => {
+            check_modulus(&URL_SAFE_NO_PAD.decode(&it.n).unwrap_or_default())?;
+        }
+        _ => {}
     }
     Ok(Some(Key::new(own.key_id.clone(), algorithms, key)))
 }
@@ -305,6 +341,12 @@ impl fmt::Display for KeyError {
                 f.write_str("this is a private key; the hub needs the public one alone")
             }
             Reason::Public => f.write_str("this is a public key; the private one signs"),
+            Reason::RsaBits { bits } => write!(
+                f,
+                "the RSA key has {bits} bits; it must have {} to {}",
+                limits::RSA_BITS.start(),
+                limits::RSA_BITS.end()
+            ),
             Reason::Short { len } => write!(
                 f,
                 "the secret has {len} bytes; at least {} are needed, except with `dev`",
@@ -328,8 +370,6 @@ impl fmt::Debug for SigningKey {
 
 #[cfg(test)]
 mod tests {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use serde_json::json;
 
     use super::super::fixture::{Fixture, Pair, SECRET, TempFile, mercure, octets, old, sign};

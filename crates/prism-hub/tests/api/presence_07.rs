@@ -4,16 +4,16 @@ use serde_json::{Value, json};
 
 use super::fixture::{MERCURE, Page, TestHub, old};
 
-const ALL: &str = "/.well-known/mercure/subscriptions{/topic}{/subscriber}";
-const API: &str = "/.well-known/mercure/subscriptions";
-const SELECTOR: &str = "https://example.com/{selector}";
-const ENCODED: &str = "https%3A%2F%2Fexample.com%2F%7Bselector%7D";
+pub(super) const ALL: &str = "/.well-known/mercure/subscriptions{/topic}{/subscriber}";
+pub(super) const API: &str = "/.well-known/mercure/subscriptions";
+pub(super) const SELECTOR: &str = "https://example.com/{selector}";
+pub(super) const ENCODED: &str = "https%3A%2F%2Fexample.com%2F%7Bselector%7D";
 
-fn watcher() -> String {
+pub(super) fn watcher() -> String {
     old(&json!({"mercure": {"subscribe": [ALL, API]}}))
 }
 
-async fn hub() -> (TestHub, Page) {
+pub(super) async fn hub() -> (TestHub, Page) {
     let hub = TestHub::with(&["--subscriptions", "on"]);
     let mut page = hub.read_by(&watcher(), &[("topic", ALL)]).await;
     let own = next(&mut page).await;
@@ -21,7 +21,7 @@ async fn hub() -> (TestHub, Page) {
     (hub, page)
 }
 
-async fn next(page: &mut Page) -> Value {
+pub(super) async fn next(page: &mut Page) -> Value {
     let event = page.event().await.unwrap();
     assert_eq!(event.name, "message");
     assert!(event.id.starts_with('#'));

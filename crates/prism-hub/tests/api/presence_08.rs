@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 
 use super::fixture::{MERCURE, Page, TestHub, address, new, new_for};
 
-const ALL: &str = "/.well-known/mercure/subscriptions/:match_type/:match/:subscriber";
-const API: &str = "/.well-known/mercure/subscriptions";
+pub(super) const ALL: &str = "/.well-known/mercure/subscriptions/:match_type/:match/:subscriber";
+pub(super) const API: &str = "/.well-known/mercure/subscriptions";
 
-fn watcher() -> String {
+pub(super) fn watcher() -> String {
     let detail = |topics: Value| {
         json!({
             "type": "https://mercure.rocks/authorization-detail",
@@ -19,14 +19,14 @@ fn watcher() -> String {
     new(&json!([detail(pattern(ALL)), detail(pattern(&format!("{API}*")))]))
 }
 
-async fn hub() -> (TestHub, Page) {
+pub(super) async fn hub() -> (TestHub, Page) {
     let hub = TestHub::with(&["--subscriptions", "on"]);
     let mut page = hub.read_by(&watcher(), &[("match_urlpattern", ALL)]).await;
     assert_eq!(next(&mut page).await["match"], ALL);
     (hub, page)
 }
 
-async fn next(page: &mut Page) -> Value {
+pub(super) async fn next(page: &mut Page) -> Value {
     let event = page.expect_named("mercure").await;
     assert!(event.id.starts_with('#'));
     serde_json::from_str(&event.data).unwrap()

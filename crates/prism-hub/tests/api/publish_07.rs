@@ -60,6 +60,29 @@ async fn m07_018_an_id_of_ours_cannot_be_posted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn m07_018_what_draft_08_refuses_is_refused_here_too() {
+    let hub = TestHub::new();
+    for form in [
+        "topic=a&id=earliest",
+        "topic=a&id=a%E2%80%AEb",
+        "topic=a%E2%80%8B",
+        "topic=*",
+        "topic=a&type=mercure",
+        "topic=a&type=prism.gap",
+        "topic=a&type=a%C2%85",
+        "topic=a&data=x&data=y",
+        "topic=a&id=x&id=x",
+        "topic=a&type=x&type=y",
+        "topic=a&retry=1&retry=1",
+        "topic=a&retry=-1",
+        "topic=a&data=%FF",
+    ] {
+        hub.post(&all_07(), MERCURE, FORM, form).await.expect(400);
+    }
+    assert_eq!(hub.hub.events().stats().published, 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn m07_019_and_020_and_021_the_answer_is_the_id() {
     let hub = TestHub::new();
     let mut page = hub.read(&[("topic", "a")]).await;

@@ -2,11 +2,13 @@
 //!
 //! - `settings`: flags, environment and file, and what is wrong with them
 //! - `life`: from the lines that say where it listens to the end
+//! - `encrypted`: over TLS, and after a key was taken away
 //! - `remote`: `publish` and `listen`, against a hub that says what it is told
 //! - `tokens`: what `token` makes is what a hub takes
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test that panics has failed")]
 
+mod encrypted;
 mod life;
 mod program;
 mod remote;

@@ -1,6 +1,7 @@
 //! Draft-08: what a token grants.
 
 use super::*;
+use crate::limits;
 
 fn allows(token: &str, name: &str) -> bool {
     hub().publisher(token).unwrap().may_publish(&[topic(name)])
@@ -49,6 +50,31 @@ fn m08_123_without_a_grant_there_is_no_right() {
         assert!(!allows(&token, "a"));
         assert!(!hub().subscriber(&token).unwrap().may_read(&topic("a")));
     }
+}
+
+#[test]
+fn m08_124_a_token_s_grants_are_bounded() {
+    let names = |range: std::ops::Range<usize>| {
+        let matchers = range.map(|n| json!({"match": n.to_string()}));
+        json!(matchers.collect::<Vec<_>>())
+    };
+    let all = limits::GRANTS_MAX;
+    // In one grant, and in several.
+    assert!(hub().publisher(&grants(names(0..all))).is_ok());
+    assert!(is_invalid(hub().publisher(&grants(names(0..all + 1)))));
+    let half = all / 2;
+    let two = |end: usize| new(&details(json!([detail(names(0..half)), detail(names(half..end))])));
+    assert!(hub().publisher(&two(all)).is_ok());
+    assert!(is_invalid(hub().publisher(&two(all + 1))));
+    let one_each: Vec<_> = (0..all + 1).map(|n| detail(names(n..n + 1))).collect();
+    assert!(is_invalid(hub().publisher(&new(&details(json!(one_each))))));
+    // And each text.
+    let pattern = |len: usize| {
+        let text = format!("/{}", "x".repeat(len - 1));
+        grants(json!([{"match": text, "match_type": "urlpattern"}]))
+    };
+    assert!(hub().publisher(&pattern(limits::SELECTOR_BYTES_MAX)).is_ok());
+    assert!(is_invalid(hub().publisher(&pattern(limits::SELECTOR_BYTES_MAX + 1))));
 }
 
 #[test]

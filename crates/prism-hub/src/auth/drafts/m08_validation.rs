@@ -1,5 +1,8 @@
 //! Draft-08: which tokens count.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 use super::*;
 
 fn with_typ(typ: &str) -> String {
@@ -192,4 +195,159 @@ fn m08_193_a_key_that_was_taken_away_opens_nothing() {
         HUB,
     ]);
     assert!(other.publisher(&token).is_err());
+}
+
+/// A token of draft-08 for everything, with this header's members and this key's signature.
+fn everything(header: &str, key: &EncodingKey, algorithm: Algorithm) -> String {
+    let claims = details(json!([detail(json!([{"match": "*"}]))])).to_string();
+    sign(&format!(r#"{{"typ":"at+jwt",{header}}}"#), &claims, key, algorithm)
+}
+
+/// A hub that this key alone opens.
+fn opened_by(key: &str) -> Fixture {
+    let usual = ["--publisher-key", key, "--anonymous", "--issuer", ISSUER, "--audience", HUB];
+    Fixture::of(&usual)
+}
+
+const HMAC: [Algorithm; 3] = [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
+const RSA: [Algorithm; 6] = [
+    Algorithm::RS256,
+    Algorithm::RS384,
+    Algorithm::RS512,
+    Algorithm::PS256,
+    Algorithm::PS384,
+    Algorithm::PS512,
+];
+
+#[test]
+fn m08_097_a_token_that_breaks_one_rule_is_refused() {
+    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    let good = everything(r#""alg":"HS256""#, &key, Algorithm::HS256);
+    assert!(hub().publisher(&good).is_ok());
+    let stranger = EncodingKey::from_secret(OTHER_SECRET.as_bytes());
+    for bad in [
+        with_typ(r#","typ":"dpop+jwt""#),
+        everything(r#""alg":"HS256""#, &stranger, Algorithm::HS256),
+        everything(r#""alg":"HS384""#, &key, Algorithm::HS256),
+        everything(r#""alg":"HS256","crit":["a"],"a":1"#, &key, Algorithm::HS256),
+        changed("iss", json!([ISSUER])),
+        changed("aud", json!({"a": HUB})),
+        changed("exp", json!(NOW)),
+        changed("nbf", json!(NOW + 1)),
+        changed("iat", json!("now")),
+        without("iss"),
+        without("aud"),
+        without("exp"),
+    ] {
+        for result in [
+            hub().publisher(&bad).map(|publisher| publisher.may_publish(&[topic("a")])),
+            hub().subscriber(&bad).map(|reader| reader.may_read(&topic("a"))),
+        ] {
+            match result {
+                // One that does not say that it is an access token is one of draft-07.
+                Ok(is_allowed) => assert!(!is_allowed, "{bad}"),
+                Err(error) => assert_eq!(told(&error), (401, "invalid_token".to_owned())),
+            }
+        }
+    }
+}
+
+#[test]
+fn m08_099_each_key_has_its_list_of_algorithms() {
+    let secret = EncodingKey::from_secret(SECRET.as_bytes());
+    let [rsa, ec, large_ec, ed] =
+        [Pair::rsa(), Pair::ec(Algorithm::ES256), Pair::ec(Algorithm::ES384), Pair::ed()];
+    let kinds = [
+        (SECRET.to_owned(), &secret, &HMAC[..]),
+        (rsa.public_pem(), &rsa.signing, &RSA),
+        (ec.public_pem(), &ec.signing, &[Algorithm::ES256]),
+        (large_ec.public_pem(), &large_ec.signing, &[Algorithm::ES384]),
+        (ed.public_pem(), &ed.signing, &[Algorithm::EdDSA]),
+    ];
+    for (text, signing, list) in &kinds {
+        let hub = opened_by(text);
+        for algorithm in *list {
+            let token = everything(&format!(r#""alg":"{algorithm:?}""#), signing, *algorithm);
+            assert!(hub.publisher(&token).is_ok(), "{algorithm:?}");
+        }
+        for (_, other, algorithms) in kinds.iter().filter(|(other, ..)| other != text) {
+            for algorithm in *algorithms {
+                let token = everything(&format!(r#""alg":"{algorithm:?}""#), other, *algorithm);
+                assert!(is_invalid(hub.publisher(&token)), "{algorithm:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn m08_102_a_token_does_not_choose_its_algorithm() {
+    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    // The key says that it is for HS256: its signature by another algorithm is none.
+    let file = TempFile::new(json!({"keys": [octets("1", SECRET)]}).to_string());
+    let hub = Fixture::of(&["--jwks", &file.source(), "--issuer", ISSUER, "--audience", HUB]);
+    let with = |named: Algorithm, used: Algorithm| {
+        everything(&format!(r#""alg":"{named:?}""#), &key, used)
+    };
+    assert!(hub.publisher(&with(Algorithm::HS256, Algorithm::HS256)).is_ok());
+    assert!(is_invalid(hub.publisher(&with(Algorithm::HS512, Algorithm::HS512))));
+    assert!(is_invalid(hub.publisher(&with(Algorithm::HS256, Algorithm::HS512))));
+    assert!(is_invalid(hub.publisher(&with(Algorithm::HS512, Algorithm::HS256))));
+}
+
+/// An RSA key of 1,024 bits, whose other half nobody has.
+const SHORT_RSA: &str = "-----BEGIN PUBLIC KEY-----
+MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDeMQd8ZBgQkczwb4f8YMKN77Is
+9VeJzs/Pp//71GYAxc9F6X4MlyMn8jEMwBMLMHJR55xG3A7Pk4HxQJbMBprLbXsD
+yUIBhT0/P1XA14xN3KhEcfYc84p/fHxOvSMnfUTzGQEAEjRk2PjjvBIYsNgfQ8N0
+R3ptY4oiPA7jFiGHbQIDAQAB
+-----END PUBLIC KEY-----
+";
+
+#[test]
+fn m08_105_nothing_weak_is_on_a_list() {
+    let refused = |args: &[&str], what: &str| {
+        let error = Fixture::try_of(args).err().unwrap_or_else(|| panic!("{args:?} is accepted"));
+        assert!(error.contains(what), "{error}");
+    };
+    refused(
+        &["--publisher-key", SHORT_RSA, "--anonymous"],
+        "the RSA key has 1024 bits; it must have 2048 to 8192",
+    );
+    refused(&["--publisher-key", &SECRET[..31], "--anonymous"], "at least 32 are needed");
+    let modulus = URL_SAFE_NO_PAD.encode([0xde; 128]);
+    let short = json!({"keys": [{"kty": "RSA", "n": modulus, "e": "AQAB"}]});
+    let set = TempFile::new(short.to_string());
+    refused(
+        &["--jwks", &set.source(), "--anonymous"],
+        "the RSA key has 1024 bits; it must have 2048 to 8192",
+    );
+    // Names of algorithms that are weak, or that nobody implements here.
+    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    for name in ["RS1", "HS1", "MD5", "ES256K", "RSA1_5", "HS256/64", "none"] {
+        let token = everything(&format!(r#""alg":"{name}""#), &key, Algorithm::HS256);
+        assert!(is_invalid(hub().publisher(&token)), "{name}");
+    }
+}
+
+#[test]
+fn m08_106_only_keys_that_were_configured_verify() {
+    let stranger = EncodingKey::from_secret(b"a stranger's secret, which is long enough");
+    let file = TempFile::new(json!({"keys": [octets("1", SECRET)]}).to_string());
+    let hub = Fixture::of(&["--jwks", &file.source(), "--issuer", ISSUER, "--audience", HUB]);
+    for header in [r#""alg":"HS256""#, r#""alg":"HS256","kid":"1""#, r#""alg":"HS256","kid":"2""#] {
+        let token = everything(header, &stranger, Algorithm::HS256);
+        assert!(is_invalid(hub.publisher(&token)), "{header}");
+    }
+    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    let named = |id: &str| {
+        hub.publisher(&everything(
+            &format!(r#""alg":"HS256","kid":"{id}""#),
+            &key,
+            Algorithm::HS256,
+        ))
+    };
+    assert!(named("1").is_ok() && is_invalid(named("2")));
+    // What the set was read from is not needed any more.
+    drop(file);
+    assert!(named("1").is_ok());
 }

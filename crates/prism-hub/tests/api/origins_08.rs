@@ -1,0 +1,188 @@
+//! Draft-08: each case about pages of other origins, and each member of the metadata.
+
+use http::Request;
+use serde_json::{Value, json};
+
+use super::fixture::{Answer, HUB, ISSUER, MERCURE, SECRET, TestHub, address, all_08};
+
+const APP: &str = "https://app.example";
+const METADATA: &str = "/.well-known/oauth-protected-resource/.well-known/mercure";
+
+/// What a page of this origin, which sends the cookie, is answered.
+async fn by_cookie(hub: &TestHub, origin: &str) -> Answer {
+    let request = Request::get(address(MERCURE, &[("match", "a")]))
+        .header("origin", origin)
+        .header("cookie", format!("__Secure-mercure_access_token={}", all_08()));
+    hub.send(request.body(String::new()).unwrap()).await.expect(200)
+}
+
+async fn metadata(more: &[&str]) -> Value {
+    let answer = TestHub::with(more).get(METADATA).await.expect(200);
+    assert_eq!(answer.header("content-type"), "application/json");
+    answer.json()
+}
+
+#[tokio::test(start_paused = true)]
+async fn m08_188_cookies_and_every_origin_do_not_go_together() {
+    let any = TestHub::with(&["--cors-origin", "*"]);
+    let answer = by_cookie(&any, APP).await;
+    assert_eq!(answer.header("access-control-allow-credentials"), "", "no page reads it");
+    let listed = TestHub::with(&["--cors-origin", APP]);
+    for origin in [APP, "https://evil.example", "null", "*"] {
+        let answer = by_cookie(&listed, origin).await;
+        assert_ne!(answer.header("access-control-allow-origin"), "*", "{origin}");
+    }
+    let both = ["--dev", "--cors-origin", "*", "--cors-origin", APP];
+    let error = prism_hub::config::Config::from_args(both).unwrap_err().to_string();
+    assert!(error.contains("`*` stands alone"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn m08_189_an_origin_that_is_not_listed_is_not_echoed() {
+    let hub = TestHub::with(&["--cors-origin", APP]);
+    for origin in [
+        "https://evil.example",
+        "https://app.example.evil.example",
+        "https://evil-app.example",
+        "https://evilapp.example",
+        "https://app.example:444",
+        "http://app.example",
+        "https://app.example@evil.example",
+        "https://app.example/",
+        "https://app.example https://evil.example",
+        "https://xn--app-example-9y0",
+        "null",
+        "*",
+        "",
+        "file://",
+    ] {
+        let answer = by_cookie(&hub, origin).await;
+        for header in ["access-control-allow-origin", "access-control-allow-credentials"] {
+            assert_eq!(answer.header(header), "", "{origin}");
+        }
+        assert_eq!(answer.header("vary"), "origin", "no cache mixes them up");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn m08_190_a_listed_origin_is_echoed() {
+    let other = "http://localhost:3000";
+    let hub = TestHub::with(&["--cors-origin", APP, "--cors-origin", other]);
+    for origin in [APP, other] {
+        let answer = by_cookie(&hub, origin).await;
+        assert_eq!(answer.header("access-control-allow-origin"), origin);
+        assert_eq!(answer.header("access-control-allow-credentials"), "true");
+        assert_eq!(answer.header("vary"), "origin");
+    }
+    let none = by_cookie(&TestHub::new(), APP).await;
+    assert_eq!(none.header("access-control-allow-origin"), "", "by default nobody is listed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn m08_200_the_resource_is_what_tokens_must_name() {
+    assert_eq!(metadata(&[]).await["resource"], HUB);
+    assert_eq!(metadata(&["--audience", "urn:hub:7"]).await["resource"], "urn:hub:7");
+}
+
+#[tokio::test(start_paused = true)]
+async fn m08_201_authorization_servers_are_named_where_there_are_some() {
+    let own = metadata(&[]).await;
+    assert!(own.get("authorization_servers").is_none(), "it issues its tokens itself");
+    let key = jsonwebtoken::jwk::Jwk::from_encoding_key(
+        &jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes()),
+        jsonwebtoken::Algorithm::HS256,
+    );
+    let path = std::env::temp_dir().join(format!("prism-hub-m08-201-{}", std::process::id()));
+    std::fs::write(&path, json!({"keys": [key.unwrap()]}).to_string()).unwrap();
+    let set = format!("{ISSUER}=file:{}", path.display());
+    let document = metadata(&["--jwks", &set]).await;
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(document["authorization_servers"], json!([ISSUER]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn m08_202_the_type_of_details_is_named() {
+    let types = &metadata(&[]).await["authorization_details_types_supported"];
+    assert_eq!(*types, json!(["https://mercure.rocks/authorization-detail"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn m08_203_tokens_come_in_the_header_as_far_as_oauth_knows() {
+    assert_eq!(metadata(&[]).await["bearer_methods_supported"], json!(["header"]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn m08_085_and_204_the_cookie_s_name_is_told_and_works() {
+    let hub = TestHub::new();
+    let document = hub.get(METADATA).await.expect(200).json();
+    let name = document["mercure_cookie"].as_str().unwrap();
+    let token = all_08();
+    let mut page = hub
+        .page(&address(MERCURE, &[("match", "a")]), &[("cookie", &format!("{name}={token}"))])
+        .await;
+    hub.publish(&[("topic", "a"), ("data", "secret"), ("private", "")]).await.expect(200);
+    page.expect("message", "secret").await;
+}
+
+/// What a request is answered that has the cookie and these headers.
+async fn with_cookie(hub: &TestHub, method: &str, path: &str, more: &[(&str, &str)]) -> Answer {
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("content-type", "application/x-www-form-urlencoded")
+        .header("accept", "text/event-stream")
+        .header("cookie", format!("__Secure-mercure_access_token={}", all_08()));
+    for (name, value) in more {
+        request = request.header(*name, *value);
+    }
+    let body = if method == "POST" { "topic=a" } else { "match=a" };
+    hub.send(request.body(body.to_owned()).unwrap()).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn m08_083_a_cookie_reads_with_every_safe_method_from_every_page() {
+    let hub = TestHub::with(&["--cors-origin", APP]);
+    for more in [&[][..], &[("origin", APP)], &[("origin", "https://evil.example")]] {
+        for (method, path) in [("GET", "/.well-known/mercure?match=a"), ("QUERY", MERCURE)] {
+            let answer = with_cookie(&hub, method, path, more).await.expect(200);
+            assert_eq!(answer.header("content-type"), "text/event-stream", "{method} {more:?}");
+            // Whose page may read the answer is another question.
+            let told = answer.header("access-control-allow-origin");
+            assert_eq!(told == APP, more == [("origin", APP)], "{method} {more:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn m08_196_no_trick_makes_a_page_one_of_the_hub_s_own() {
+    let hub = TestHub::with(&["--publish-origin", APP, "--cors-origin", "https://read.example"]);
+    for (name, value) in [
+        ("origin", "null"),
+        ("origin", "https://hub.example.evil.example"),
+        ("origin", "https://evil.example/https://hub.example"),
+        ("origin", "https://hub.example@evil.example"),
+        ("origin", "https://hub.example:444"),
+        ("origin", "http://hub.example"),
+        ("origin", "https://hub.example, https://hub.example"),
+        ("origin", "https://hub.example https://evil.example"),
+        ("origin", "*"),
+        ("origin", ""),
+        ("origin", "https://read.example"),
+        ("referer", "https://hub.example@evil.example/"),
+        ("referer", "https://evil.example/?https://hub.example/"),
+        ("referer", "https://evil.example\\@hub.example/"),
+        ("referer", "//hub.example/"),
+        ("referer", "about:blank"),
+    ] {
+        let answer = with_cookie(&hub, "POST", MERCURE, &[(name, value)]).await.expect(400);
+        let challenge = answer.header("www-authenticate");
+        assert!(challenge.contains("error=\"invalid_request\""), "{name}: {value}");
+    }
+    // Where the origin is told, the page's address says nothing.
+    let both = [("origin", "https://evil.example"), ("referer", "https://hub.example/")];
+    with_cookie(&hub, "POST", MERCURE, &both).await.expect(400);
+    let twice = [("origin", APP), ("origin", APP)];
+    with_cookie(&hub, "POST", MERCURE, &twice).await.expect(400);
+    assert_eq!(hub.hub.events().stats().published, 0);
+    with_cookie(&hub, "POST", MERCURE, &[("origin", APP)]).await.expect(200);
+}
