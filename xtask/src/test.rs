@@ -40,6 +40,18 @@ const STEPS: &[Step] = &[
     step(&[
         "clippy",
         "-p",
+        "prism-hub",
+        "--test",
+        "browser",
+        "--all-features",
+        "--locked",
+        "--",
+        "-D",
+        "warnings",
+    ]),
+    step(&[
+        "clippy",
+        "-p",
         "prism-sse",
         "--no-default-features",
         "--locked",
@@ -76,6 +88,7 @@ const BROWSER_STEPS: &[Step] = &[
         ],
         variable: Some(("PRISM_SERVER", "axum")),
     },
+    step(&["test", "-p", "prism-hub", "--all-features", "--test", "browser", "--locked"]),
 ];
 
 /// What the browser tests start, and the Debian packages each comes in.

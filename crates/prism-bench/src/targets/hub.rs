@@ -59,6 +59,7 @@ fn arguments(address: SocketAddr, asked: &ServeTarget) -> Vec<String> {
         format!("--publisher-key={}", token::SECRET),
         format!("--subscriber-key={}", token::SECRET),
         "--anonymous".to_owned(),
+        "--log-level=warn".to_owned(),
         format!("--shards={}", asked.workers),
     ];
     if !asked.heartbeats {
