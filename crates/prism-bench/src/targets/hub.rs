@@ -60,6 +60,8 @@ fn arguments(address: SocketAddr, asked: &ServeTarget) -> Vec<String> {
         format!("--subscriber-key={}", token::SECRET),
         "--anonymous".to_owned(),
         "--log-level=warn".to_owned(),
+        // Whoever reads is gone when it is told to end, or does not mind.
+        "--drain=100ms".to_owned(),
         format!("--shards={}", asked.workers),
     ];
     if !asked.heartbeats {
