@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use endpoint::Endpoint;
 use settings::seconds;
-pub(crate) use settings::{External, Load, ServeTarget, Settings};
+pub(crate) use settings::{Load, ServeTarget, Settings};
 
 /// Says how fast and how lean a server of Server-Sent Events is.
 ///
@@ -27,6 +27,7 @@ pub(crate) use settings::{External, Load, ServeTarget, Settings};
 ///
 ///   prism-bench fanout prism-serve -n 10000                    one server, one scenario
 ///   prism-bench compare prism-serve raw --scenario storm       two servers, nine pairs of runs
+///   prism-bench compare prism-hub bare-publish --scenario publish --publishers 64
 ///   prism-bench compare prism-serve raw --json > fanout.json   the same for `report`
 ///   prism-bench report fanout.json storm.json --out page.html  a page of plots
 #[derive(Debug, Parser)]
@@ -71,6 +72,14 @@ pub(crate) enum Mode {
     /// Each subscriber reads one topic, and each topic has as many readers in both runs of a pair:
     /// B has a tenth of the subscribers and of the topics. A publish should cost the same in both.
     Topics(Paired),
+    /// Publish from --publishers connections, each as soon as it was answered, and time the answers
+    ///
+    /// For servers that take a form from whoever shows a token: `prism-hub`, the program itself,
+    /// and `bare-publish`, the least that takes. A subscriber reads and checks every event. The
+    /// rate counts publishes that were answered and delivered; `ack` is the time from a request to
+    /// its answer. With --server-cores 0,1 --workers 2 a server may use both processors, of which
+    /// the publishers need a part.
+    Publish(Single),
     /// Spread many connections over several processes, and reach them all with one broadcast
     ///
     /// Where a process may have few open files, many connections take many processes: each server
@@ -176,6 +185,8 @@ pub(crate) enum Scenario {
     Slow,
     /// Publish to single topics
     Topics,
+    /// Publish from many connections, and time the answers
+    Publish,
     /// Spread connections over several processes
     Million,
 }
@@ -194,6 +205,11 @@ pub(crate) enum Target {
     PrismServe,
     /// The same, served by `axum::serve`
     PrismLayer,
+    /// Prism SSE's hub: the program `prism-hub`, with a key and otherwise its defaults
+    PrismHub,
+    /// An axum handler that reads the hub's form, verifies its token, and broadcasts like
+    /// `axum-idiom`: what `publish` compares the hub to
+    BarePublish,
     /// axum's own `Sse` on a broadcast channel of tokio, as most applications do it
     AxumIdiom,
     /// actix-web-lab's `Sse` on the same channel; build with `RUSTFLAGS="--cfg prism_peers"`
@@ -223,7 +239,19 @@ impl Target {
 
     /// Whether it can publish to single topics.
     pub(crate) fn has_topics(self) -> bool {
-        matches!(self, Self::PrismServe | Self::PrismLayer | Self::NginxNchan | Self::External)
+        matches!(
+            self,
+            Self::PrismServe
+                | Self::PrismLayer
+                | Self::PrismHub
+                | Self::NginxNchan
+                | Self::External
+        )
+    }
+
+    /// Whether it takes a form from whoever shows a token.
+    pub(crate) fn takes_forms(self) -> bool {
+        matches!(self, Self::PrismHub | Self::BarePublish)
     }
 
     /// Whether a reader that comes back gets what it missed.

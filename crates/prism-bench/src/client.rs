@@ -3,6 +3,7 @@
 mod churn;
 mod deliver;
 mod opener;
+mod press;
 mod silent;
 mod storm;
 mod subscriber;
@@ -18,6 +19,7 @@ use mio::{Events, Poll, Token};
 use self::churn::Churn;
 pub(crate) use self::deliver::Delivered;
 use self::opener::Opener;
+pub(crate) use self::press::Pressed;
 pub(crate) use self::storm::CaughtUp;
 pub(crate) use self::subscriber::topic;
 use self::subscriber::{Question, Subscriber};
@@ -44,6 +46,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) endpoint: &'a Endpoint,
     /// Headers of all requests.
     pub(crate) headers: &'a [String],
+    /// Each subscriber shows a token for its topic.
+    pub(crate) tokens: bool,
     pub(crate) subscribers: usize,
     pub(crate) lanes: Lanes,
     /// Bytes of each event's data.
@@ -65,6 +69,8 @@ pub(crate) struct Client {
     lanes: Lanes,
     subscribers: Vec<Subscriber>,
     publishers: Vec<Publisher>,
+    /// Publishers that were answered when connections were last looked at.
+    answered: Vec<usize>,
     /// How far each publisher is in going through its topics.
     turns: Vec<usize>,
     churn: Churn,
@@ -76,11 +82,7 @@ pub(crate) struct Client {
 impl Client {
     /// A client without connections.
     pub(crate) fn new(plan: &Plan<'_>) -> Result<Self> {
-        let Plan { endpoint, headers, subscribers, lanes, payload, place } = *plan;
-        let topics = match lanes {
-            Lanes::Publishers(_) => None,
-            Lanes::Topics(count) => Some(count),
-        };
+        let Plan { endpoint, subscribers, lanes, payload, place, .. } = *plan;
         let poll = Poll::new()?;
         Ok(Self {
             opener: Opener::new(poll.registry(), place)?,
@@ -89,10 +91,11 @@ impl Client {
             buffer: vec![0; BUFFER_BYTES].into(),
             began: Instant::now(),
             endpoint: endpoint.clone(),
-            question: Question::new(endpoint, headers, topics),
+            question: Question::new(plan),
             lanes,
             subscribers: Vec::with_capacity(subscribers),
             publishers: Vec::new(),
+            answered: Vec::new(),
             turns: Vec::new(),
             churn: Churn::none(),
             silent: Vec::new(),
@@ -166,6 +169,7 @@ impl Client {
     fn receive(&mut self) -> Result<usize> {
         let Self { opener, endpoint, question, buffer, tally, .. } = self;
         let mut opened = 0;
+        self.answered.clear();
         for event in &self.ready {
             let at = event.token().0;
             if let Some(subscriber) = self.subscribers.get_mut(at) {
@@ -176,10 +180,11 @@ impl Client {
                 }
             } else if at >= churn::FIRST_TOKEN {
                 self.churn.go_on(at, endpoint, opener, question, buffer)?;
-            } else if let Some(publisher) =
-                at.checked_sub(PUBLISHERS).and_then(|it| self.publishers.get_mut(it))
+            } else if let Some(at) = at.checked_sub(PUBLISHERS)
+                && let Some(publisher) = self.publishers.get_mut(at)
+                && publisher.go_on(buffer)?
             {
-                publisher.go_on(buffer)?;
+                self.answered.push(at);
             }
         }
         Ok(opened)

@@ -41,12 +41,13 @@ pub(crate) fn run(asked: &cli::Crowd) -> Result<()> {
     let mut client = Client::new(&Plan {
         endpoint: &subscribe,
         headers: &[],
+        tokens: false,
         subscribers: asked.connections,
         lanes: Lanes::Publishers(1),
         payload: asked.payload,
         place: asked.place,
     })?;
-    let form = Form::plain(&publish, asked.payload);
+    let form = Form::new(&publish, &[], "{}", asked.payload)?;
     say(&Reply::default())?;
     for command in std::io::stdin().lock().lines() {
         let began = sample::shared_clock();

@@ -48,6 +48,7 @@ enum Load {
 }
 
 const SERVE: &str = "prism-serve";
+const HUB: &str = "prism-hub";
 const LAYER: &str = "prism-layer";
 
 const fn rule(
@@ -76,6 +77,7 @@ const RULES: &[Rule] = &[
     rule(("idle", SERVE, "raw"), Load::Any, "connects/s", 0.6, Some(0.8)),
     rule(("storm", SERVE, "raw"), Load::Any, "replayed events/s", 0.5, Some(0.8)),
     rule(("slow", "prism", "prism"), Load::Any, "p99 ms", 1.5, None),
+    rule(("publish", HUB, "bare-publish"), Load::Any, "publishes/s", 0.9, Some(1.0)),
     rule(("million", SERVE, "raw"), Load::Any, "broadcast s", 1.3, Some(1.1)),
 ];
 

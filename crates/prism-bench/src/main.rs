@@ -12,6 +12,7 @@ mod compare;
 mod crowd;
 mod goals;
 mod http;
+mod manner;
 mod metric;
 mod page;
 mod process;
@@ -26,6 +27,8 @@ mod server;
 mod stats;
 mod table;
 mod targets;
+mod template;
+mod token;
 
 use std::process::ExitCode;
 
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Mode::Storm(asked) => single(&asked, Scenario::Storm),
         Mode::Slow(asked) => paired(&asked, Scenario::Slow),
         Mode::Topics(asked) => paired(&asked, Scenario::Topics),
+        Mode::Publish(asked) => single(&asked, Scenario::Publish),
         Mode::Million(asked) => single(&asked, Scenario::Million),
         Mode::Compare(asked) => compare(&asked),
         Mode::Report(asked) => report(&asked).map(|()| true),

@@ -39,13 +39,28 @@ pub(crate) const METRICS: &[Metric] = &[
         delivery.or_else(|| run.crowd.as_ref().map(|it| it.cpu_us))?
     }),
     less("user us/delivery", |run| run.delivery.as_ref()?.user_us),
-    less("CPU us/publish", |run| run.delivery.as_ref()?.message_cpu_us),
+    more("publishes/s", |run| run.published.as_ref().map(|it| it.answered_per_second)),
+    less("CPU us/publish", |run| {
+        let delivery = run.delivery.as_ref().map(|it| it.message_cpu_us);
+        delivery.or_else(|| run.published.as_ref().map(|it| it.cpu_us))?
+    }),
+    less("user us/publish", |run| run.published.as_ref()?.user_us),
+    neither("server's processors", |run| run.published.as_ref()?.processors),
+    less("ack p50 ms", |run| run.published.as_ref().map(|it| it.ack_p50_ms)),
+    less("ack p99 ms", |run| run.published.as_ref().map(|it| it.ack_p99_ms)),
     more("deliveries/s", |run| run.delivery.as_ref().map(|it| it.deliveries_per_second)),
-    less("p50 ms", |run| run.delivery.as_ref().map(|it| it.p50_ms)),
-    less("p99 ms", |run| run.delivery.as_ref().map(|it| it.p99_ms)),
+    less("p50 ms", |run| {
+        let delivery = run.delivery.as_ref().map(|it| it.p50_ms);
+        delivery.or_else(|| run.published.as_ref().map(|it| it.p50_ms))
+    }),
+    less("p99 ms", |run| {
+        let delivery = run.delivery.as_ref().map(|it| it.p99_ms);
+        delivery.or_else(|| run.published.as_ref().map(|it| it.p99_ms))
+    }),
     neither("events/read", |run| {
         let delivery = run.delivery.as_ref().map(|it| it.events_per_read);
-        delivery.or_else(|| run.storm.as_ref().map(|it| it.events_per_read))
+        let storm = run.storm.as_ref().map(|it| it.events_per_read);
+        delivery.or(storm).or_else(|| run.published.as_ref().map(|it| it.events_per_read))
     }),
     more("replayed events/s", |run| run.storm.as_ref().map(|it| it.events_per_second)),
     less("replay s", |run| run.storm.as_ref().map(|it| it.seconds)),
@@ -64,7 +79,8 @@ pub(crate) const METRICS: &[Metric] = &[
         let delivery = run.delivery.as_ref().map(|it| it.client_busy);
         let storm = run.storm.as_ref().map(|it| it.client_busy);
         let crowd = run.crowd.as_ref().map(|it| it.client_busy);
-        delivery.or(storm).or(crowd).map(|busy| 100.0 * busy)
+        let published = run.published.as_ref().map(|it| it.client_busy);
+        delivery.or(storm).or(crowd).or(published).map(|busy| 100.0 * busy)
     }),
 ];
 

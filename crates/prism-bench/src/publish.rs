@@ -5,64 +5,53 @@ use std::io::{ErrorKind, Read, Write};
 use anyhow::{Context, Result, bail, ensure};
 use mio::net::TcpStream;
 
-use crate::cli::{Endpoint, External};
+use crate::cli::Endpoint;
 use crate::client::topic;
 use crate::http::Answer;
 use crate::receive::Stamp;
+use crate::template::Template;
 
 /// What all publications have in common.
 #[derive(Debug)]
 pub(crate) struct Form {
-    before: Vec<u8>,
-    /// What follows the topic's name in the head; empty if there is none.
-    after_topic: Vec<u8>,
-    after: Vec<u8>,
+    line: Template,
+    headers: Vec<u8>,
+    body: Template,
     payload: usize,
 }
 
 impl Form {
-    /// Requests to `endpoint` with `payload` bytes of data each.
-    pub(crate) fn new(endpoint: &Endpoint, external: &External, payload: usize) -> Result<Self> {
-        let template = &external.publish_body;
-        let (begin, end) = template.split_once("{}").context("--publish-body has no `{}`")?;
-        let length = begin.len() + payload + end.len();
-        let mut rest = String::new();
-        if !external.headers.iter().any(|it| it.to_ascii_lowercase().starts_with("content-type:")) {
-            rest.push_str("Content-Type: text/plain\r\n");
+    /// Requests to `endpoint` with these headers and this body, and `payload` bytes of data each.
+    pub(crate) fn new(
+        endpoint: &Endpoint,
+        headers: &[String],
+        body: &str,
+        payload: usize,
+    ) -> Result<Self> {
+        let body = Template::parse(body);
+        ensure!(body.data() == 1, "the body of a publication has one place for data: `{{}}`");
+        let mut text = String::new();
+        if !headers.iter().any(|it| it.to_ascii_lowercase().starts_with("content-type:")) {
+            text.push_str("Content-Type: text/plain\r\n");
         }
-        for header in &external.headers {
-            rest.push_str(header);
-            rest.push_str("\r\n");
+        for header in headers {
+            text.push_str(header);
+            text.push_str("\r\n");
         }
-        rest.push_str(&format!("Content-Length: {length}\r\n\r\n{begin}"));
-        let (mut before, mut after_topic) = endpoint.request_line("POST");
-        let last = if after_topic.is_empty() { &mut before } else { &mut after_topic };
-        last.push_str(&rest);
-        Ok(Self {
-            before: before.into_bytes(),
-            after_topic: after_topic.into_bytes(),
-            after: end.as_bytes().to_vec(),
-            payload,
-        })
-    }
-
-    /// Requests to `endpoint` with nothing but `payload` bytes of data each.
-    pub(crate) fn plain(endpoint: &Endpoint, payload: usize) -> Self {
-        let (mut before, _) = endpoint.request_line("POST");
-        before.push_str(&format!("Content-Type: text/plain\r\nContent-Length: {payload}\r\n\r\n"));
-        let before = before.into_bytes();
-        Self { before, after_topic: Vec::new(), after: Vec::new(), payload }
+        let line = Template::parse(&endpoint.request_line("POST"));
+        Ok(Self { line, headers: text.into_bytes(), body, payload })
     }
 
     fn write(&self, stamp: Stamp, request: &mut Vec<u8>) {
         request.clear();
-        request.extend_from_slice(&self.before);
-        if !self.after_topic.is_empty() {
-            request.extend_from_slice(topic(stamp.lane as usize).as_bytes());
-            request.extend_from_slice(&self.after_topic);
-        }
-        stamp.write(self.payload, request);
-        request.extend_from_slice(&self.after);
+        let has_topic = self.line.has_topic() || self.body.has_topic();
+        let topic = if has_topic { topic(stamp.lane as usize) } else { String::new() };
+        self.line.write(&topic, request, |_| ());
+        request.extend_from_slice(&self.headers);
+        let length = self.body.len(topic.len(), self.payload);
+        // A vector takes everything.
+        drop(write!(request, "Content-Length: {length}\r\n\r\n"));
+        self.body.write(&topic, request, |request| stamp.write(self.payload, request));
     }
 }
 
@@ -74,12 +63,15 @@ pub(crate) struct Publisher {
     written: usize,
     answer: Answer,
     busy: bool,
+    /// When its last publication was due.
+    due: u64,
 }
 
 impl Publisher {
     /// A publisher on an open, or opening, connection.
     pub(crate) fn new(stream: TcpStream) -> Self {
-        Self { stream, request: Vec::new(), written: 0, answer: Answer::new(), busy: false }
+        let (request, answer) = (Vec::new(), Answer::new());
+        Self { stream, request, written: 0, answer, busy: false, due: 0 }
     }
 
     /// Whether its last publication was not answered yet.
@@ -87,33 +79,38 @@ impl Publisher {
         self.busy
     }
 
+    /// When its last publication was due, in nanoseconds.
+    pub(crate) fn due(&self) -> u64 {
+        self.due
+    }
+
     /// Publishes an event. The publisher must not be busy.
     pub(crate) fn publish(&mut self, form: &Form, stamp: Stamp) -> Result<()> {
         form.write(stamp, &mut self.request);
         self.written = 0;
         self.answer = Answer::new();
-        self.busy = true;
+        (self.busy, self.due) = (true, stamp.due);
         self.write()
     }
 
-    /// Does what the connection is ready for.
-    pub(crate) fn go_on(&mut self, buffer: &mut [u8]) -> Result<()> {
+    /// Does what the connection is ready for. Answers whether its publication was answered now.
+    pub(crate) fn go_on(&mut self, buffer: &mut [u8]) -> Result<bool> {
         if !self.busy {
-            return Ok(());
+            return Ok(false);
         }
         self.write()?;
         loop {
             match self.stream.read(buffer) {
                 Ok(0) => bail!("the server closed a connection that publishes"),
                 Ok(len) => self.answer.take(&buffer[..len], |_| ())?,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(error).context("a connection that publishes broke"),
             }
             if self.answer.is_complete() {
                 let status = self.answer.status().unwrap_or_default();
                 ensure!((200..300).contains(&status), "a publication was answered with {status}");
                 self.busy = false;
-                return Ok(());
+                return Ok(true);
             }
         }
     }
@@ -138,20 +135,18 @@ impl Publisher {
 mod tests {
     use super::*;
 
+    fn request(url: &str, headers: &[&str], body: &str, lane: u32) -> String {
+        let headers: Vec<String> = headers.iter().map(ToString::to_string).collect();
+        let form = Form::new(&Endpoint::parse(url).unwrap(), &headers, body, 40).unwrap();
+        let mut request = Vec::new();
+        form.write(Stamp { lane, seq: 2, due: 3 }, &mut request);
+        String::from_utf8(request).unwrap()
+    }
+
     #[test]
     fn a_request_says_how_long_it_is() {
-        let endpoint = Endpoint::parse("http://127.0.0.1:1/p").unwrap();
-        let external = External {
-            url: None,
-            publish_url: None,
-            pid: None,
-            headers: vec!["content-type: text/x".to_owned()],
-            publish_body: "topic=a&data={}".to_owned(),
-        };
-        let form = Form::new(&endpoint, &external, 40).unwrap();
-        let mut request = Vec::new();
-        form.write(Stamp { lane: 1, seq: 2, due: 3 }, &mut request);
-        let text = String::from_utf8(request).unwrap();
+        let headers = ["content-type: text/x"];
+        let text = request("http://127.0.0.1:1/p", &headers, "topic=a&data={}", 1);
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         assert_eq!(
             head,
@@ -159,26 +154,20 @@ mod tests {
         );
         assert_eq!(body.len(), 53);
         assert!(body.starts_with("topic=a&data=PB~000001"), "{body}");
-        assert!(
-            Form::new(&endpoint, &External { publish_body: String::new(), ..external }, 40)
-                .is_err()
-        );
+        let endpoint = Endpoint::parse("http://127.0.0.1:1/p").unwrap();
+        assert!(Form::new(&endpoint, &[], "data", 40).is_err());
     }
+
     #[test]
     fn a_request_names_its_topic() {
-        let endpoint = Endpoint::parse("http://127.0.0.1:1/topics/{topic}").unwrap();
-        let external = External {
-            url: None,
-            publish_url: None,
-            pid: None,
-            headers: Vec::new(),
-            publish_body: "{}".to_owned(),
-        };
-        let mut request = Vec::new();
-        let form = Form::new(&endpoint, &external, 40).unwrap();
-        form.write(Stamp { lane: 7, seq: 0, due: 0 }, &mut request);
-        let text = String::from_utf8(request).unwrap();
+        let text = request("http://127.0.0.1:1/topics/{topic}", &[], "{}", 7);
         assert!(text.starts_with("POST /topics/t7 HTTP/1.1\r\nHost: 127.0.0.1:1\r\n"), "{text}");
         assert_eq!(text.split_once("\r\n\r\n").unwrap().1.len(), 40);
+        for lane in [7, 77] {
+            let text = request("http://127.0.0.1:1/", &[], "topic={topic}&data={}", lane);
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            assert!(body.starts_with(&format!("topic=t{lane}&data=PB~")), "{body}");
+            assert!(head.ends_with(&format!("Content-Length: {}", body.len())), "{head}");
+        }
     }
 }

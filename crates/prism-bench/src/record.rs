@@ -51,7 +51,7 @@ impl Record {
             command: command(std::env::args()),
             scenario: scenario.name(),
             load: self::load(scenario, settings),
-            connections: settings.connections,
+            connections: settings.connections(scenario),
             in_flight: load.rate.is_none().then_some(load.in_flight),
             rate: load.rate,
             payload: load.payload,
@@ -85,7 +85,7 @@ impl Record {
 
 /// What is asked of a server, in a few words.
 fn load(scenario: Scenario, settings: &Settings) -> String {
-    let Settings { connections, load, scenarios, .. } = settings;
+    let Settings { load, scenarios, .. } = settings;
     let count = |number: usize| match number {
         0..1000 => number.to_string(),
         _ => digits(number as f64),
@@ -95,7 +95,7 @@ fn load(scenario: Scenario, settings: &Settings) -> String {
         (Scenario::Churn, None) => format!("{} messages a second", churn_rate(settings)),
         (_, None) => format!("{} in flight", load.in_flight),
     };
-    let connections = count(*connections);
+    let connections = count(settings.connections(scenario));
     let bytes = load.payload;
     match scenario {
         Scenario::Idle => format!("{connections} idle connections"),
@@ -116,6 +116,12 @@ fn load(scenario: Scenario, settings: &Settings) -> String {
             let topics = scenarios.topics.map_or(connections.clone(), |it| count(it as usize));
             let kind = if scenarios.private { "private" } else { "public" };
             format!("{connections} connections, {topics} {kind} topics, {pace}")
+        }
+        Scenario::Publish => {
+            let publishers = load.publishers;
+            format!(
+                "{publishers} publishers at once, {connections} connections, {bytes} bytes each"
+            )
         }
         Scenario::Million => {
             format!("{connections} connections in several processes, {bytes} bytes each")
@@ -176,6 +182,7 @@ pub(crate) mod tests {
             }),
             churn: None,
             storm: None,
+            published: None,
             crowd: None,
             faults: Faults::default(),
             noise: Noise { stolen: 0.01, foreign: Some(0.02), load: None },
@@ -222,9 +229,11 @@ pub(crate) mod tests {
             let command = [&["prism-bench"], arguments, &["raw"]].concat();
             let scenario = Scenario::from_str(arguments[0], false).unwrap();
             match Cli::parse_from(command).mode {
-                Mode::Fanout(it) | Mode::Churn(it) | Mode::Storm(it) | Mode::Million(it) => {
-                    load(scenario, &it.settings)
-                }
+                Mode::Fanout(it)
+                | Mode::Churn(it)
+                | Mode::Storm(it)
+                | Mode::Publish(it)
+                | Mode::Million(it) => load(scenario, &it.settings),
                 Mode::Slow(it) | Mode::Topics(it) => load(scenario, &it.settings),
                 _ => panic!("another mode"),
             }
@@ -232,6 +241,10 @@ pub(crate) mod tests {
         for (arguments, words) in [
             (&["fanout", "-w", "64"][..], "1,000 connections, 64 in flight, 100 bytes each"),
             (&["churn"], "1,000 connections stay, 64 come and go, 10 messages a second"),
+            (
+                &["publish", "--publishers", "64"],
+                "64 publishers at once, 1 connections, 100 bytes each",
+            ),
             (&["storm"], "1,000 connections, 1,000 events to replay, 100 bytes each"),
             (
                 &["slow", "--rate", "5"],

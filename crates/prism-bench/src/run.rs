@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use crate::check::Faults;
-use crate::client::{CaughtUp, Delivered};
+use crate::client::{CaughtUp, Delivered, Pressed};
 use crate::sample::{self, Cpu, Memory, Processors};
 
 /// A client that was busier than this was the bottleneck, or nearly.
@@ -34,6 +35,8 @@ pub(crate) struct Run {
     pub(crate) delivery: Option<Delivery>,
     pub(crate) churn: Option<Churned>,
     pub(crate) storm: Option<Replayed>,
+    #[serde(default)]
+    pub(crate) published: Option<Published>,
     pub(crate) crowd: Option<Reached>,
     pub(crate) faults: Faults,
     pub(crate) noise: Noise,
@@ -89,6 +92,31 @@ pub(crate) struct Replayed {
     pub(crate) client_bound: bool,
 }
 
+/// What publishing as fast as answers come measured.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Published {
+    pub(crate) seconds: f64,
+    pub(crate) answered: u64,
+    pub(crate) answered_per_second: f64,
+    pub(crate) deliveries: u64,
+    pub(crate) events_per_read: f64,
+    /// The server's time on processors for each publish, in microseconds.
+    pub(crate) cpu_us: Option<f64>,
+    /// That part of it outside the kernel.
+    pub(crate) user_us: Option<f64>,
+    /// How many processors the server kept busy.
+    pub(crate) processors: Option<f64>,
+    /// From a request to its answer.
+    pub(crate) ack_p50_ms: f64,
+    pub(crate) ack_p99_ms: f64,
+    pub(crate) ack_max_ms: f64,
+    /// From a request to when a subscriber had read the event.
+    pub(crate) p50_ms: f64,
+    pub(crate) p99_ms: f64,
+    pub(crate) client_busy: f64,
+    pub(crate) client_bound: bool,
+}
+
 /// What reaching connections in many processes measured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Reached {
@@ -131,6 +159,7 @@ impl Run {
     pub(crate) fn is_client_bound(&self) -> bool {
         self.delivery.as_ref().is_some_and(|it| it.client_bound)
             || self.storm.as_ref().is_some_and(|it| it.client_bound)
+            || self.published.as_ref().is_some_and(|it| it.client_bound)
             || self.crowd.as_ref().is_some_and(|it| it.client_bound)
     }
 
@@ -138,8 +167,10 @@ impl Run {
     pub(crate) fn deliveries(&self) -> Option<u64> {
         let delivered = self.delivery.as_ref().map(|it| it.deliveries);
         let replayed = self.storm.as_ref().map(|it| it.events);
+        let published = self.published.as_ref().map(|it| it.deliveries);
         let reached = self.crowd.as_ref().map(|it| it.deliveries);
-        let known: Vec<u64> = [delivered, replayed, reached].into_iter().flatten().collect();
+        let known: Vec<u64> =
+            [delivered, replayed, published, reached].into_iter().flatten().collect();
         (!known.is_empty()).then(|| known.iter().sum())
     }
 }
@@ -238,6 +269,34 @@ impl Replayed {
             cpu_us: end.server_us_each(begin, events),
             events_per_read: events as f64 / reads.max(1) as f64,
             live_ms,
+            client_busy,
+            client_bound: is_bound(client_busy),
+        }
+    }
+}
+
+impl Published {
+    /// What was published between two moments.
+    pub(crate) fn new(pressed: &Pressed, begin: &Moment, end: &Moment) -> Self {
+        let seconds = pressed.time.as_secs_f64().max(f64::MIN_POSITIVE);
+        let Pressed { answered, deliveries, .. } = *pressed;
+        let cpu = end.server_since(begin);
+        let millis = |times: &Histogram<u64>, part| times.value_at_quantile(part) as f64 / 1e6;
+        let client_busy = end.client_busy(begin, pressed.time);
+        Self {
+            seconds,
+            answered,
+            answered_per_second: answered as f64 / seconds,
+            deliveries,
+            events_per_read: deliveries as f64 / pressed.reads.max(1) as f64,
+            cpu_us: cpu.map(|cpu| each(cpu.total(), answered)),
+            user_us: cpu.map(|cpu| each(cpu.user, answered)),
+            processors: cpu.map(|cpu| cpu.total().as_secs_f64() / seconds),
+            ack_p50_ms: millis(&pressed.answers, 0.5),
+            ack_p99_ms: millis(&pressed.answers, 0.99),
+            ack_max_ms: pressed.answers.max() as f64 / 1e6,
+            p50_ms: millis(&pressed.latency, 0.5),
+            p99_ms: millis(&pressed.latency, 0.99),
             client_busy,
             client_bound: is_bound(client_busy),
         }

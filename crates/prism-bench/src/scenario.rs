@@ -1,6 +1,7 @@
 //! What is done to a server, and what is measured of it meanwhile.
 
 mod churn;
+mod fanout;
 mod million;
 mod publish;
 mod storm;
@@ -12,12 +13,13 @@ use anyhow::{Context, Result, ensure};
 
 use crate::bench::Bench;
 use crate::check::{Faults, Lanes};
-use crate::cli::{Scenario, Settings, Target};
+use crate::cli::{Endpoint, Scenario, Settings, Target};
 use crate::client::{Client, Plan};
 use crate::publish::Form;
 use crate::run::{Moment, Run, memory_grown};
 use crate::sample::{self, Memory};
 use crate::server::Server;
+use crate::template::Template;
 
 /// Deliveries a second while connections come and go, unless a rate is given: enough to see a loss,
 /// few enough to leave the server to those that come and go.
@@ -49,7 +51,7 @@ pub(crate) struct Subject {
 impl Subject {
     /// A server under a scenario.
     pub(crate) fn new(target: Target, scenario: Scenario, settings: &Settings) -> Self {
-        let connections = settings.connections;
+        let connections = settings.connections(scenario);
         let asked = &settings.scenarios;
         let silent = match scenario {
             Scenario::Slow => (connections as f64 * asked.slow).ceil() as usize,
@@ -90,8 +92,9 @@ pub(crate) fn run(bench: &Bench<'_>, subject: &Subject) -> Result<Run> {
         Scenario::Million => million::run(bench, subject),
         Scenario::Idle => Ok(Stage::open(bench, subject)?.run),
         Scenario::Fanout | Scenario::Slow | Scenario::Topics => {
-            publish::run(Stage::open(bench, subject)?)
+            fanout::run(Stage::open(bench, subject)?)
         }
+        Scenario::Publish => publish::run(Stage::open(bench, subject)?),
         Scenario::Churn => churn::run(Stage::open(bench, subject)?),
         Scenario::Storm => storm::run(Stage::open(bench, subject)?),
     }
@@ -99,7 +102,7 @@ pub(crate) fn run(bench: &Bench<'_>, subject: &Subject) -> Result<Run> {
 
 /// Messages a second while connections come and go.
 pub(crate) fn churn_rate(settings: &Settings) -> f64 {
-    let unless_given = CHURN_DELIVERIES / settings.connections.max(1) as f64;
+    let unless_given = CHURN_DELIVERIES / settings.connections(Scenario::Churn).max(1) as f64;
     settings.load.rate.unwrap_or(unless_given.clamp(1.0, 100.0))
 }
 
@@ -125,7 +128,8 @@ impl<'a> Stage<'a> {
         };
         let mut client = Client::new(&Plan {
             endpoint: &server.subscribe,
-            headers: &settings.external.headers,
+            headers: &server.manner.subscribe_headers,
+            tokens: server.manner.tokens,
             subscribers: subject.readers,
             lanes,
             payload: settings.load.payload,
@@ -162,6 +166,7 @@ impl<'a> Stage<'a> {
             delivery: None,
             churn: None,
             storm: None,
+            published: None,
             crowd: None,
             faults: Faults::default(),
             noise,
@@ -175,7 +180,8 @@ impl<'a> Stage<'a> {
         let settings = self.bench.settings;
         let endpoint = self.server.publish.as_ref().context("the server takes no events")?;
         self.client.connect_publishers(endpoint, settings.load.publishers)?;
-        Form::new(endpoint, &settings.external, settings.load.payload)
+        let manner = &self.server.manner;
+        Form::new(endpoint, &manner.publish_headers, &manner.body, settings.load.payload)
     }
 
     fn moment(&self) -> Result<Moment> {
@@ -229,12 +235,14 @@ fn check(bench: &Bench<'_>, subject: &Subject) -> Result<()> {
     if let Some(topics) = subject.topics {
         let publishers = usize::from(settings.load.publishers);
         ensure!(publishers <= topics, "more publishers than topics have nothing to do");
-        let (of_readers, of_events) = (&settings.external.url, &settings.external.publish_url);
-        let both = [of_readers, of_events];
+        let external = &settings.external;
+        let names = |url: &Option<Endpoint>| url.as_ref().is_some_and(Endpoint::has_topic);
+        let events_name_it =
+            names(&external.publish_url) || Template::parse(&external.publish_body).has_topic();
         ensure!(
-            subject.target != Target::External
-                || both.iter().all(|url| url.as_ref().is_some_and(|url| url.has_topic())),
-            "--url and --publish-url of {name} need a place for a topic: {{topic}}"
+            subject.target != Target::External || names(&external.url) && events_name_it,
+            "--url, and --publish-url or --publish-body, of {name} need a place for a topic: \
+             {{topic}}"
         );
     }
     Ok(())
@@ -247,8 +255,12 @@ fn check_target(target: Target, scenario: Scenario) -> Result<()> {
         Scenario::Topics => (target.has_topics(), "it has no topics"),
         Scenario::Storm => (target.resumes(), "nothing resumes there"),
         Scenario::Million => {
-            let counts = target.publishes() && target != Target::External;
-            (counts, "several of it must be started, and publish")
+            let counts = target.publishes() && target != Target::External && !target.takes_forms();
+            (counts, "several of it must be started, and take text from anybody")
+        }
+        Scenario::Publish => {
+            let takes = target.takes_forms() || target == Target::External;
+            (takes, "it takes no forms and looks at no tokens")
         }
         Scenario::Fanout | Scenario::Churn | Scenario::Slow => {
             (target.publishes(), "nothing can be published to it")
@@ -312,6 +324,8 @@ mod tests {
             (Target::AxumIdiom, Scenario::Storm),
             (Target::Raw, Scenario::Topics),
             (Target::External, Scenario::Million),
+            (Target::PrismHub, Scenario::Million),
+            (Target::AxumIdiom, Scenario::Publish),
         ] {
             assert!(check_target(target, scenario).is_err(), "{target:?} {scenario:?}");
         }

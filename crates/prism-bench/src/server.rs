@@ -6,10 +6,9 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result};
 
 use crate::cli::{Endpoint, Scenario, Settings, Target};
+use crate::manner::Manner;
 use crate::process;
-use crate::targets::{
-    PUBLISH_PATH, PUBLISH_TOPIC_PATH, READY, SUBSCRIBE_PATH, SUBSCRIBE_TOPIC_PATH, leave_nothing,
-};
+use crate::targets::{READY, leave_nothing};
 
 /// Events that a server keeps beyond those that are replayed: those before and after them.
 const MORE_HISTORY: usize = 64;
@@ -22,6 +21,8 @@ pub(crate) struct Server {
     pub(crate) subscribe: Endpoint,
     /// Where it takes events, if it does.
     pub(crate) publish: Option<Endpoint>,
+    /// How it is spoken to.
+    pub(crate) manner: Manner,
     /// Its process, if that is known.
     pub(crate) pid: Option<u32>,
 }
@@ -34,12 +35,14 @@ impl Server {
         settings: &Settings,
         cores: &[usize],
     ) -> Result<Self> {
+        let manner = Manner::of(target, scenario, settings)?;
         if target == Target::External {
             let external = &settings.external;
             return Ok(Self {
                 child: None,
                 subscribe: external.url.clone().context("the target `external` needs --url")?,
                 publish: external.publish_url.clone(),
+                manner,
                 pid: external.pid,
             });
         }
@@ -50,15 +53,12 @@ impl Server {
             .context("the server does not start")?;
         match address(&mut child) {
             Ok(address) => {
-                let at = |path| Endpoint::parse(&format!("{address}{path}"));
-                let (subscribe, publish) = match scenario {
-                    Scenario::Topics => (SUBSCRIBE_TOPIC_PATH, PUBLISH_TOPIC_PATH),
-                    _ => (SUBSCRIBE_PATH, PUBLISH_PATH),
-                };
+                let at = |path: &str| Endpoint::parse(&format!("{address}{path}"));
                 Ok(Self {
                     pid: Some(child.id()),
-                    subscribe: at(subscribe)?,
-                    publish: target.publishes().then(|| at(publish)).transpose()?,
+                    subscribe: at(&manner.subscribe)?,
+                    publish: target.publishes().then(|| at(&manner.publish)).transpose()?,
+                    manner,
                     child: Some(child),
                 })
             }
@@ -94,6 +94,9 @@ fn command(
     }
     if settings.scenarios.private {
         command.arg("--private");
+    }
+    if let Some(hub) = &settings.placement.hub {
+        command.arg("--hub").arg(hub);
     }
     let needed = || {
         let replayed = settings.scenarios.replay as usize;

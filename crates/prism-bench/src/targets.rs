@@ -2,8 +2,11 @@
 //!
 //! All of them answer `GET /events` with a stream and hand the body of `POST /publish` to every
 //! stream. Those that have topics stream one of them at `/topics/NAME`, and take what is published
-//! to it at `/publish/NAME`. They switch off Nagle's algorithm and say `listening on http://ADDR` when ready.
+//! to it at `/publish/NAME`. The hub and the server it is compared to take forms instead, as
+//! `manner` says. They switch off Nagle's algorithm and say `listening on http://ADDR` when ready.
 
+mod bare;
+mod hub;
 mod idiom;
 mod layer;
 mod nchan;
@@ -36,6 +39,9 @@ pub(crate) const SUBSCRIBE_TOPIC_PATH: &str = "/topics/{topic}";
 /// Where they take what is published to one.
 pub(crate) const PUBLISH_TOPIC_PATH: &str = "/publish/{topic}";
 
+/// Where the hub streams and takes events.
+pub(crate) const HUB_PATH: &str = "/events";
+
 /// Begins the line that a target prints when it is ready.
 pub(crate) const READY: &str = "listening on ";
 
@@ -52,6 +58,8 @@ pub(crate) fn serve(asked: &ServeTarget) -> Result<()> {
         Target::PrismServe => serve_prism(layer::router(asked)?, address, asked),
         Target::PrismLayer => serve_router(layer::router(asked)?, address, asked),
         Target::AxumIdiom => serve_router(idiom::router(heartbeats), address, asked),
+        Target::BarePublish => serve_router(bare::router(heartbeats), address, asked),
+        Target::PrismHub => hub::serve(address, asked),
         Target::NeverReady => serve_router(never_ready::router(None), address, asked),
         Target::OneLine => {
             let router = never_ready::router(Some("retry: 3000\n\n"));

@@ -162,12 +162,47 @@ fn nginx_is_measured_where_it_is_installed() {
 }
 
 #[test]
+fn publishers_are_answered_as_fast_as_they_come() {
+    for target in ["bare-publish", "prism-hub"] {
+        let output = bench(&["publish", target, "--publishers", "8", "-m", "400"]);
+        if is_missing_hub(&output) {
+            continue;
+        }
+        let run = faultless_run(&output);
+        let published = &run["published"];
+        assert_eq!((&published["answered"], &published["deliveries"]), (&400.into(), &400.into()));
+        let figure = |name: &str| published[name].as_f64().unwrap();
+        let latency = [0.002, figure("ack_p50_ms"), figure("ack_p99_ms"), figure("ack_max_ms")];
+        assert!(latency.is_sorted() && figure("answered_per_second") > 0.0, "{run:#}");
+    }
+}
+
+#[test]
+fn the_hub_has_readers_topics_and_a_past() {
+    for load in [
+        &["fanout", "prism-hub", "-n", "20", "-m", "20"][..],
+        &["topics", "prism-hub", "--private", "-n", "20", "-m", "60", "--pairs", "1"],
+        &["storm", "prism-hub", "-n", "20", "--replay", "50"],
+    ] {
+        let output = bench(load);
+        assert!(output.status.success() || is_missing_hub(&output), "{load:?}: {output:?}");
+    }
+}
+
+/// Whether the hub is not there, because only this package was built.
+fn is_missing_hub(output: &Output) -> bool {
+    String::from_utf8_lossy(&output.stderr).contains("prism-hub is not there")
+}
+
+#[test]
 fn what_cannot_be_measured_is_refused() {
     for (arguments, why) in [
         (&["fanout", "never-ready", "-n", "1"][..], "nothing can be published to it"),
         (&["fanout", "external", "-n", "1", "--url", "http://127.0.0.1:1/"], "needs --publish-url"),
         (&["storm", "axum-idiom", "-n", "1"], "storm is not for axum-idiom"),
         (&["topics", "raw", "-n", "1"], "it has no topics"),
+        (&["publish", "raw"], "it takes no forms"),
+        (&["publish", "prism-hub", "--hub", "/nowhere/hub"], "/nowhere/hub does not start"),
         (&["million", "raw", "-n", "1", "--processes", "2"], "do not fit"),
         (&["idle", "raw", "-n", "100000000"], "do not fit"),
         (&["idle", "external", "-n", "1"], "needs --url"),

@@ -104,7 +104,7 @@ fn denied(error: AuthError) -> Problem {
 const ENDPOINT_METHODS: &str = "GET, HEAD, OPTIONS, POST, QUERY";
 
 async fn around(State(hub): State<Hub>, request: Request, next: Next) -> Response {
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let (method, uri) = (request.method().clone(), request.uri().clone());
     let origin = cors::Page::of(request.headers());
     let mut response = match host::check(hub.config(), &request) {
         Err(problem) => problem.into_response(),
@@ -118,6 +118,6 @@ async fn around(State(hub): State<Hub>, request: Request, next: Next) -> Respons
     let status = response.status();
     hub.metrics().count_request(&method, status);
     // The path alone: a query may have a token in it.
-    tracing::debug!(%method, path, status = status.as_u16(), "answered");
+    tracing::debug!(%method, path = uri.path(), status = status.as_u16(), "answered");
     response
 }

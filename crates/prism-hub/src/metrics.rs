@@ -14,7 +14,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, StatusCode};
 use prism_sse::Manager;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, text};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
@@ -33,10 +33,17 @@ const LATENCIES: [f64; 12] =
 
 type Labels = [(&'static str, &'static str); 1];
 
+/// By what answers are told apart.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answered {
+    method: &'static str,
+    status: u16,
+}
+
 /// Everything that is counted.
 pub(crate) struct Metrics {
     registry: Registry,
-    requests: Family<[(&'static str, String); 2], Counter>,
+    requests: Family<Answered, Counter>,
     closes: Family<Labels, Counter>,
     refusals: Family<Labels, Counter>,
     replays: Counter,
@@ -79,8 +86,7 @@ impl Metrics {
     pub(crate) fn count_request(&self, method: &Method, status: StatusCode) {
         let known = ["GET", "HEAD", "POST", "OPTIONS", "QUERY"];
         let method = known.into_iter().find(|it| *it == method.as_str()).unwrap_or("other");
-        let labels = [("method", method.to_owned()), ("status", status.as_str().to_owned())];
-        self.requests.get_or_create(&labels).inc();
+        self.requests.get_or_create(&Answered { method, status: status.as_u16() }).inc();
     }
 
     /// Counts a connection that ended.

@@ -43,14 +43,9 @@ impl Endpoint {
         format!("http://{}{}", self.host, self.path)
     }
 
-    /// The line that asks for the path, and the header that names the host, cut where a topic
-    /// belongs. Without such a place nothing follows.
-    pub(crate) fn request_line(&self, method: &str) -> (String, String) {
-        let line = format!("{method} {} HTTP/1.1\r\nHost: {}\r\n", self.path, self.host);
-        match line.split_once(TOPIC) {
-            Some((before, after)) => (before.to_owned(), after.to_owned()),
-            None => (line, String::new()),
-        }
+    /// The line that asks for the path, and the header that names the host.
+    pub(crate) fn request_line(&self, method: &str) -> String {
+        format!("{method} {} HTTP/1.1\r\nHost: {}\r\n", self.path, self.host)
     }
 }
 
@@ -71,15 +66,13 @@ mod tests {
     }
 
     #[test]
-    fn a_request_line_is_cut_where_the_topic_belongs() {
+    fn a_request_line_keeps_the_place_of_a_topic() {
         let plain = Endpoint::parse("http://127.0.0.1:80/a").unwrap();
-        let line = "GET /a HTTP/1.1\r\nHost: 127.0.0.1:80\r\n";
         assert!(!plain.has_topic());
-        assert_eq!(plain.request_line("GET"), (line.to_owned(), String::new()));
+        assert_eq!(plain.request_line("GET"), "GET /a HTTP/1.1\r\nHost: 127.0.0.1:80\r\n");
         let by_topic = Endpoint::parse("http://127.0.0.1:80/a?t={topic}&b").unwrap();
-        let (before, after) = by_topic.request_line("POST");
         assert!(by_topic.has_topic());
-        assert_eq!(before, "POST /a?t=");
-        assert_eq!(after, "&b HTTP/1.1\r\nHost: 127.0.0.1:80\r\n");
+        let line = "POST /a?t={topic}&b HTTP/1.1\r\nHost: 127.0.0.1:80\r\n";
+        assert_eq!(by_topic.request_line("POST"), line);
     }
 }

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{Endpoint, Target};
+use super::{Endpoint, Scenario, Target};
 use crate::receive::STAMP_BYTES;
 
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Settings {
-    /// Subscribers' connections
-    #[arg(short = 'n', long, default_value_t = 1000)]
-    pub(crate) connections: usize,
+    /// Subscribers' connections [default: 1000; for `publish`, 1]
+    #[arg(short = 'n', long)]
+    pub(crate) connections: Option<usize>,
     #[command(flatten, next_help_heading = "Publishing")]
     pub(crate) load: Load,
     #[command(flatten, next_help_heading = "Scenarios")]
@@ -26,6 +26,13 @@ pub(crate) struct Settings {
     pub(crate) noise: NoiseLimits,
     #[command(flatten, next_help_heading = "Results")]
     pub(crate) results: Results,
+}
+
+impl Settings {
+    /// Subscribers' connections of a scenario.
+    pub(crate) fn connections(&self, scenario: Scenario) -> usize {
+        self.connections.unwrap_or(if scenario == Scenario::Publish { 1 } else { 1000 })
+    }
 }
 
 #[derive(Clone, Debug, Args)]
@@ -48,7 +55,8 @@ pub(crate) struct Load {
     /// Bytes of data of each event, at least 34
     #[arg(short, long, default_value_t = 100, value_parser = payload)]
     pub(crate) payload: usize,
-    /// Connections that publish, in turn; each has an order of its own
+    /// Connections that publish; each has an order of its own. For `publish` all of them do so at
+    /// once, each as soon as it was answered, and otherwise in turn
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
     pub(crate) publishers: u8,
     /// Give up on a server that delivers nothing for this many seconds
@@ -105,9 +113,13 @@ pub(crate) struct Placement {
     /// Let servers send heartbeats, every 15 s
     #[arg(long)]
     pub(crate) heartbeats: bool,
-    /// Let servers keep this many events to resume from [default: none; for `storm`, what it needs]
+    /// Let servers keep this many events to resume from [default: none; for `storm`, what it
+    /// needs; `prism-hub` keeps what it keeps for everybody]
     #[arg(long)]
     pub(crate) history: Option<usize>,
+    /// The program of the target `prism-hub` [default: the one beside this program]
+    #[arg(long)]
+    pub(crate) hub: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -124,7 +136,7 @@ pub(crate) struct External {
     /// A header of all requests, as `Name: value`
     #[arg(long = "header")]
     pub(crate) headers: Vec<String>,
-    /// The body of a publication, with `{}` where the event's data belongs
+    /// The body of a publication, with `{}` where the event's data belongs; `{topic}` as above
     #[arg(long, default_value = "{}")]
     pub(crate) publish_body: String,
 }
@@ -180,6 +192,9 @@ pub(crate) struct ServeTarget {
     /// What is published to a topic is private, and those who subscribe to a topic may read that
     #[arg(long)]
     pub(crate) private: bool,
+    /// The program of the target `prism-hub` [default: the one beside this program]
+    #[arg(long)]
+    pub(crate) hub: Option<PathBuf>,
     /// End when the process ends that started this one
     #[arg(long, hide = true)]
     pub(crate) die_with_parent: bool,

@@ -87,7 +87,8 @@ impl Client {
         })
     }
 
-    fn publish(&mut self, publisher: usize, due: u64, form: &Form) -> Result<()> {
+    /// Publishes from one of the publishers, which is not busy.
+    pub(super) fn publish(&mut self, publisher: usize, due: u64, form: &Form) -> Result<()> {
         let lane = match self.lanes {
             Lanes::Publishers(_) => publisher,
             Lanes::Topics(count) => {

@@ -27,7 +27,7 @@ impl Client {
                 let at = event.token().0;
                 let (stream, asked) = &mut all[at];
                 if !*asked {
-                    *asked = subscriber::ask(stream, self.question.of(at))
+                    *asked = subscriber::ask(stream, self.question.of(at)?)
                         .context("a connection does not open")?;
                     continue;
                 }

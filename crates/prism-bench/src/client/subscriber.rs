@@ -5,28 +5,40 @@ use std::io::{ErrorKind, Read, Write};
 use anyhow::{Context, Result, bail, ensure};
 use mio::net::TcpStream;
 
-use crate::cli::Endpoint;
+use super::Plan;
+use crate::check::Lanes;
 use crate::http::Answer;
 use crate::receive::Lines;
+use crate::template::Template;
+use crate::token;
 
 /// What subscribers ask for.
 #[derive(Debug)]
 pub(super) struct Question {
-    before: String,
-    /// What follows a topic's name; empty if the question names none.
-    after: String,
+    line: Template,
     topics: Option<usize>,
     headers: String,
+    /// Each subscriber shows a token for its topic.
+    tokens: bool,
     last_event_id: String,
     text: Vec<u8>,
 }
 
 impl Question {
-    /// The question for the stream at `endpoint`, or for one of so many topics.
-    pub(super) fn new(endpoint: &Endpoint, headers: &[String], topics: Option<usize>) -> Self {
-        let (before, after) = endpoint.request_line("GET");
-        let headers = headers.iter().map(|header| format!("{header}\r\n")).collect();
-        Self { before, after, topics, headers, last_event_id: String::new(), text: Vec::new() }
+    /// The question for the stream that a plan names, or for one of so many topics.
+    pub(super) fn new(plan: &Plan<'_>) -> Self {
+        let topics = match plan.lanes {
+            Lanes::Publishers(_) => None,
+            Lanes::Topics(count) => Some(count),
+        };
+        Self {
+            line: Template::parse(&plan.endpoint.request_line("GET")),
+            topics,
+            headers: plan.headers.iter().map(|header| format!("{header}\r\n")).collect(),
+            tokens: plan.tokens,
+            last_event_id: String::new(),
+            text: Vec::new(),
+        }
     }
 
     /// From now on asks for what follows this event.
@@ -35,15 +47,20 @@ impl Question {
     }
 
     /// The request of a subscriber.
-    pub(super) fn of(&mut self, subscriber: usize) -> &[u8] {
-        let Self { before, after, topics, headers, last_event_id, text } = self;
+    pub(super) fn of(&mut self, subscriber: usize) -> Result<&[u8]> {
+        let Self { line, topics, headers, tokens, last_event_id, text } = self;
         text.clear();
         let topic = topics.map(|topics| topic(subscriber % topics)).unwrap_or_default();
-        let accept = "Accept: text/event-stream\r\n";
-        for part in [before, topic.as_str(), after, accept, headers, last_event_id, "\r\n"] {
+        line.write(&topic, text, |_| ());
+        for part in ["Accept: text/event-stream\r\n", headers, last_event_id] {
             text.extend_from_slice(part.as_bytes());
         }
-        text
+        if *tokens {
+            text.extend_from_slice(token::of_reader(&topic)?.as_bytes());
+            text.extend_from_slice(b"\r\n");
+        }
+        text.extend_from_slice(b"\r\n");
+        Ok(text)
     }
 }
 
@@ -72,7 +89,7 @@ impl Subscriber {
         if self.asked {
             return Ok(true);
         }
-        self.asked = ask(&mut self.stream, question.of(at))?;
+        self.asked = ask(&mut self.stream, question.of(at)?)?;
         Ok(self.asked)
     }
 
@@ -129,15 +146,30 @@ pub(super) fn ask(stream: &mut TcpStream, request: &[u8]) -> Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::Endpoint;
 
     #[test]
     fn a_question_names_its_topic_and_the_last_id() {
         let endpoint = Endpoint::parse("http://127.0.0.1:1/topics/{topic}").unwrap();
-        let mut question = Question::new(&endpoint, &["X: y".to_owned()], Some(3));
+        let headers = ["X: y".to_owned()];
+        let plan = Plan {
+            endpoint: &endpoint,
+            headers: &headers,
+            tokens: false,
+            subscribers: 1,
+            lanes: Lanes::Topics(3),
+            payload: 100,
+            place: 0,
+        };
+        let mut question = Question::new(&plan);
         let text = "GET /topics/t1 HTTP/1.1\r\nHost: 127.0.0.1:1\r\n\
                     Accept: text/event-stream\r\nX: y\r\n";
-        assert_eq!(question.of(4), format!("{text}\r\n").as_bytes());
+        assert_eq!(question.of(4).unwrap(), format!("{text}\r\n").as_bytes());
         question.resume_after("#5.2");
-        assert_eq!(question.of(1), format!("{text}Last-Event-ID: #5.2\r\n\r\n").as_bytes());
+        let resumes = format!("{text}Last-Event-ID: #5.2\r\n\r\n");
+        assert_eq!(question.of(1).unwrap(), resumes.as_bytes());
+        let mut question = Question::new(&Plan { tokens: true, ..plan });
+        let shown = String::from_utf8(question.of(1).unwrap().to_vec()).unwrap();
+        assert!(shown.starts_with(text) && shown.contains("Authorization: Bearer "), "{shown}");
     }
 }

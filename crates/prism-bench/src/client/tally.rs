@@ -43,12 +43,17 @@ struct Flying {
     missing: VecDeque<u32>,
 }
 
+/// No latencies yet, in nanoseconds.
+pub(super) fn latencies() -> Result<Histogram<u64>> {
+    Ok(Histogram::new_with_bounds(1, LATENCY_MAX_NANOS, 3)?)
+}
+
 impl Tally {
     pub(super) fn new(subscribers: usize, lanes: Lanes, payload: usize) -> Result<Self> {
         Ok(Self {
             checker: Checker::new(subscribers, lanes, payload),
             flights: Flights::new(lanes, subscribers),
-            latency: Histogram::new_with_bounds(1, LATENCY_MAX_NANOS, 3)?,
+            latency: latencies()?,
             deliveries: 0,
             reads: 0,
             last_id: LastId::default(),

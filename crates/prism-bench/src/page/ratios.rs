@@ -80,7 +80,7 @@ fn says_something(record: &Record, metric: &str) -> bool {
     let scenario = record.scenario.as_str();
     match metric {
         // For those to whom everything goes it is the time of a delivery once more.
-        "CPU us/publish" => scenario == "topics",
+        "CPU us/publish" => matches!(scenario, "topics" | "publish"),
         "CPU us/delivery" | "user us/delivery" => scenario != "topics",
         // The rate that was asked for.
         "deliveries/s" => record.rate.is_none() && scenario != "churn",
@@ -90,7 +90,7 @@ fn says_something(record: &Record, metric: &str) -> bool {
         "RSS growth MB" => scenario == "slow",
         // What is compared there is one server, whose first connections cost more than later ones.
         "RSS B/connection" | "connects/s" | "CPU us/connect" => {
-            !matches!(scenario, "slow" | "topics")
+            !matches!(scenario, "slow" | "topics" | "publish")
         }
         _ => true,
     }

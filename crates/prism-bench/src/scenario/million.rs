@@ -86,6 +86,7 @@ pub(super) fn run(bench: &Bench<'_>, subject: &Subject) -> Result<Run> {
         delivery: None,
         churn: None,
         storm: None,
+        published: None,
         crowd: Some(Reached {
             processes: shares.len(),
             broadcast_seconds: times,

@@ -15,7 +15,7 @@ use tokio_stream::wrappers::BroadcastStream;
 use super::{PUBLISH_PATH, SUBSCRIBE_PATH};
 
 /// Events that wait for the slowest reader.
-const CAPACITY: usize = 1024;
+pub(super) const CAPACITY: usize = 1024;
 
 #[derive(Clone)]
 struct Hub {
@@ -31,11 +31,16 @@ pub(super) fn router(heartbeats: bool) -> Router {
 }
 
 async fn subscribe(State(hub): State<Hub>) -> Response {
-    let events = BroadcastStream::new(hub.events.subscribe())
+    stream(&hub.events, hub.heartbeats)
+}
+
+/// A stream of what the channel is sent from now on.
+pub(super) fn stream(events: &Sender<String>, heartbeats: bool) -> Response {
+    let events = BroadcastStream::new(events.subscribe())
         .filter_map(Result::ok)
         .map(|text| Ok::<_, Infallible>(Event::default().data(text)));
     let stream = Sse::new(events);
-    match hub.heartbeats {
+    match heartbeats {
         true => stream.keep_alive(KeepAlive::default()).into_response(),
         false => stream.into_response(),
     }

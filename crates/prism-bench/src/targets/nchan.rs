@@ -150,6 +150,7 @@ mod tests {
             heartbeats: true,
             history: Some(77),
             private: false,
+            hub: None,
             die_with_parent: false,
         };
         let address = "127.0.0.1:8080".parse().unwrap();

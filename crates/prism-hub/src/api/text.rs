@@ -14,11 +14,17 @@ static INVISIBLE: LazyLock<Regex> =
 
 /// Refuses text with characters that nobody sees; `what` begins the sentence.
 pub(super) fn check_visible(what: &str, text: &str) -> Result<(), Problem> {
-    if INVISIBLE.is_match(text) {
+    if !is_plain(text) && INVISIBLE.is_match(text) {
         let sentence = format!("{what} must not contain control or format characters.");
         return Err(Problem::bad_request(sentence));
     }
     Ok(())
+}
+
+/// Whether a text is nothing but visible ASCII and spaces, as most are. That is cheaper to see than
+/// to search for what is invisible.
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 /// A sentence of an error of the library, which begins in the middle of one.
@@ -43,6 +49,14 @@ mod tests {
         for text in ["", "a b", "é", "日本", "a\u{300}", "\u{1f600}", "~%7E{x}*"] {
             assert!(check_visible("An id", text).is_ok(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn plain_text_has_nothing_invisible() {
+        for char in ('\0'..='\u{ff}').map(String::from).filter(|char| is_plain(char)) {
+            assert!(!INVISIBLE.is_match(&char), "{char:?}");
+        }
+        assert!(is_plain("https://example.com/a?b=~") && !is_plain("\u{7f}") && !is_plain("é"));
     }
 
     #[test]

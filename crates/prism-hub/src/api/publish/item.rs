@@ -42,10 +42,10 @@ pub(super) struct Judge<'a> {
 
 impl Judge<'_> {
     /// The publication that an item is, if everything about it is allowed.
-    pub(super) fn accept(&self, item: Item) -> Result<(Publication, Accepted), Problem> {
+    pub(super) fn accept(&self, mut item: Item) -> Result<(Publication, Accepted), Problem> {
         let topics = self.topics(&item.topics)?;
-        let id = item.id.clone();
-        let event = event(&item)?;
+        let (private, key, id) = (item.private, item.key.take(), item.id.clone());
+        let event = event(item)?;
         if !self.publisher.may_publish(&topics) {
             return Err(self.publisher.forbidden().into());
         }
@@ -54,10 +54,10 @@ impl Judge<'_> {
         } else {
             Publication::new(topics, event).map_err(topic_refused)?
         };
-        if item.private {
+        if private {
             publication = publication.private();
         }
-        if let Some(key) = item.key {
+        if let Some(key) = key {
             publication = self.with_key(publication, key)?;
         }
         Ok((publication, Accepted { id }))
@@ -102,23 +102,23 @@ impl Judge<'_> {
     }
 }
 
-fn event(item: &Item) -> Result<Event, Problem> {
-    let mut event = Event::new(item.data.as_str());
-    if let Some(id) = &item.id {
-        check_visible("An id", id)?;
+fn event(item: Item) -> Result<Event, Problem> {
+    let mut event = Event::new(item.data);
+    if let Some(id) = item.id {
+        check_visible("An id", &id)?;
         if id.starts_with('#') || id == "earliest" {
             let sentence = "An id must not begin with `#` and must not be `earliest`.";
             return Err(Problem::bad_request(sentence));
         }
-        event = event.id(id.as_str()).map_err(event_refused)?;
+        event = event.id(id).map_err(event_refused)?;
     }
-    if let Some(name) = &item.event {
-        check_visible("The name of an event", name)?;
+    if let Some(name) = item.event {
+        check_visible("The name of an event", &name)?;
         if name == "mercure" || name.starts_with("prism.") {
             let sentence = "The name `mercure` and names that begin with `prism.` are reserved.";
             return Err(Problem::bad_request(sentence));
         }
-        event = event.event(name.as_str()).map_err(event_refused)?;
+        event = event.event(name).map_err(event_refused)?;
     }
     if let Some(millis) = item.retry {
         event = event.retry(Duration::from_millis(millis)).map_err(event_refused)?;
