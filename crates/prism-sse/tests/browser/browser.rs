@@ -47,6 +47,11 @@ impl Browser {
 
     /// A browser whose pages have exactly this size, which may be narrower than a window can be.
     pub(crate) async fn sized(width: u32, height: u32) -> Self {
+        Self::launch(width, height, &[]).await
+    }
+
+    /// One that is started with more arguments.
+    pub(crate) async fn launch(width: u32, height: u32, more: &[&str]) -> Self {
         let seat = SEATS.acquire().await.expect("the semaphore is never closed");
         let directory = TemporaryDirectory::new();
 
@@ -58,7 +63,8 @@ impl Browser {
         .await;
 
         let profile = format!("--user-data-dir={}", directory.path().join("profile").display());
-        let arguments: Vec<&str> = ARGUMENTS.iter().copied().chain([profile.as_str()]).collect();
+        let arguments: Vec<&str> =
+            ARGUMENTS.iter().chain(more).copied().chain([profile.as_str()]).collect();
         let screen = json!({
             "width": width, "height": height, "pixelRatio": 1.0, "mobile": false, "touch": false,
         });
@@ -66,7 +72,11 @@ impl Browser {
             "args": arguments, "mobileEmulation": { "deviceMetrics": screen },
         });
         let client = ClientBuilder::new(HttpConnector::new())
-            .capabilities(Capabilities::from_iter([("goog:chromeOptions".to_owned(), options)]))
+            .capabilities(Capabilities::from_iter([
+                ("goog:chromeOptions".to_owned(), options),
+                // Certificates are made by the tests.
+                ("acceptInsecureCerts".to_owned(), json!(true)),
+            ]))
             .connect(&format!("http://127.0.0.1:{port}"))
             .await
             .unwrap_or_else(|error| panic!("chromedriver does not start Chromium: {error}"));
