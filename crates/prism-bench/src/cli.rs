@@ -196,7 +196,7 @@ pub(crate) enum Target {
     PrismLayer,
     /// axum's own `Sse` on a broadcast channel of tokio, as most applications do it
     AxumIdiom,
-    /// actix-web-lab's `Sse` on the same channel; needs a build with `RUSTFLAGS="--cfg prism_peers"`
+    /// actix-web-lab's `Sse` on the same channel; build with `RUSTFLAGS="--cfg prism_peers"`
     ActixWebLab,
     /// nginx with nchan, if it is installed: Debian's libnginx-mod-nchan
     NginxNchan,

@@ -91,7 +91,8 @@ fn serve_prism(router: Router, address: SocketAddr, asked: &ServeTarget) -> Resu
     runtime(asked)?.block_on(async {
         let listener = tokio::net::TcpListener::bind(address).await?;
         say_ready(listener.local_addr()?)?;
-        let serving = prism_sse::serve(listener, router.into_make_service()).shards(asked.workers);
+        let serving =
+            prism_sse::serve(listener, router.into_make_service()).shards(asked.workers.get());
         Ok(tokio::spawn(serving.into_future()).await??)
     })
 }

@@ -1,11 +1,11 @@
 //! The hub's HTTP API: what is reached where, and what holds for every request.
 //!
 //! `GET` subscribes and `POST` publishes, at [`EVENTS_PATH`] and at the path of the Mercure
-//! protocol alike; [`subscribe`] and [`publish`] say what is the same and what is not. Beside them
+//! protocol alike; `subscribe` and `publish` say what is the same and what is not. Beside them
 //! stand the metadata (RFC 9728), the subscription API, and whether the hub is well.
 //!
-//! A request passes, from the outside in: the check of its host ([`host`]), the rules for pages of
-//! other origins ([`cors`]), the path, the method, and its rights.
+//! A request passes, from the outside in: the check of its host (`host`), the rules for pages of
+//! other origins (`cors`), the path, the method, and its rights.
 
 mod body;
 mod cors;
@@ -31,6 +31,7 @@ use axum::routing::any;
 use http::header::{REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method};
 
+use crate::auth::AuthError;
 use crate::config::{Config, HUB_PATH};
 use crate::problem::Problem;
 use crate::serve::Hub;
@@ -70,7 +71,8 @@ fn hub_paths(config: &Config) -> Vec<String> {
     let mut paths = vec![HUB_PATH.to_owned()];
     let public = config.hub_url.path();
     // What a router reads as a pattern is no path that it could be asked for.
-    if public != HUB_PATH && !public.contains(['{', '}']) {
+    let is_pattern = public.contains(['{', '}']) || public.contains("/:") || public.contains("/*");
+    if public != HUB_PATH && !is_pattern {
         paths.push(public.to_owned());
     }
     paths
@@ -89,6 +91,14 @@ fn endpoint(endpoint: Endpoint) -> axum::routing::MethodRouter<Hub> {
         };
         answer.unwrap_or_else(|problem| problem.into_response())
     })
+}
+
+/// The answer to somebody without the right. What is wrong with a token is for the log alone.
+fn denied(error: AuthError) -> Problem {
+    if let Some(defect) = error.defect() {
+        tracing::debug!(?defect, "a token was refused");
+    }
+    error.into()
 }
 
 const ENDPOINT_METHODS: &str = "GET, HEAD, OPTIONS, POST, QUERY";

@@ -32,6 +32,36 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub mode: Mode,
+    /// How the log is written, on standard error
+    #[arg(long, value_name = "FORM", value_enum, default_value = "text", global = true)]
+    #[arg(env = "PRISM_HUB_LOG", hide_env_values = true, help_heading = "Log")]
+    pub log: LogForm,
+    /// What is worth a line in the log; at `debug`, every request is
+    #[arg(long, value_name = "LEVEL", value_enum, default_value = "info", global = true)]
+    #[arg(env = "PRISM_HUB_LOG_LEVEL", hide_env_values = true, help_heading = "Log")]
+    pub log_level: LogLevel,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogForm {
+    /// Lines for people
+    Text,
+    /// Lines of JSON, for programs
+    Json,
+}
+
+/// What is worth a line in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    /// What failed
+    Error,
+    /// And what may
+    Warn,
+    /// And what changed
+    Info,
+    /// And every request
+    Debug,
 }
 
 /// What the program does.

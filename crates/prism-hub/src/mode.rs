@@ -2,6 +2,7 @@
 
 mod check;
 mod listen;
+mod log;
 mod publish;
 mod remote;
 mod serving;
@@ -30,7 +31,7 @@ pub fn run() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => error.exit(),
     };
-    start_log();
+    log::start(cli.log, cli.log_level);
     match perform(cli.mode, &matches) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -61,11 +62,6 @@ fn perform(mode: Mode, matches: &ArgMatches) -> Result<(), Failure> {
             Ok(())
         }
     }
-}
-
-/// The log goes to standard error, so that standard output has nothing but what was asked for.
-fn start_log() {
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_target(false).init();
 }
 
 impl Failure {

@@ -13,7 +13,6 @@ mod tls;
 use std::fmt;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -202,6 +201,12 @@ pub async fn serve(hub: Hub, reload: Reload) -> Result<(), ServeError> {
     hub.set_ready(true);
     announce(&listeners, admin.as_ref()).map_err(ServeError::System)?;
 
+    if hub.0.is_demo
+        && let Some(address) = listeners.first().and_then(|it| it.listener.local_addr().ok())
+    {
+        tracing::info!("open http://{address} in a browser");
+    }
+
     let public = Servers::start(listeners);
     let admin = Servers::start(admin);
     let trade = hub.0.is_demo.then(|| tokio::spawn(demo::trade(hub.clone())));
@@ -268,8 +273,9 @@ async fn serve_plain(acceptor: Acceptor, mut ending: watch::Receiver<()>) {
         .header_timeout(hub.live().rules().limits.header_timeout)
         .drain(config.drain);
     if let Some(shards) = config.shards.and_then(|it| usize::try_from(it).ok()) {
-        server = server.shards(NonZeroUsize::new(shards).unwrap_or(NonZeroUsize::MIN));
+        server = server.shards(shards);
     }
+    tracing::info!("{}", server.capacity());
     if let Err(error) = server.await {
         tracing::error!("a listener failed: {error}");
     }

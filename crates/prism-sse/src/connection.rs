@@ -149,7 +149,7 @@ impl Connection {
         admit: impl FnOnce(&State) -> Result<(), E>,
     ) -> Result<Self, E> {
         let shared = Arc::clone(manager.shared());
-        let random = (random::bits(), random::bits() as u32);
+        let random = random::more_bits();
         let now = shared.now();
         let has_history = shared.settings.has_history();
         let start = match (&wish.last_event_id, wish.start) {
@@ -268,7 +268,7 @@ impl Connection {
     fn step(&mut self, state: &mut State, now: u64, ended: &mut Option<Ended>) -> Step {
         if let Some(opening) = self.opening.take() {
             let bytes = Bytes::from(opening.0);
-            offer::make(|| self.offered(&bytes));
+            offer::make(|| self.offered(state.entry(self.slot).id(), &bytes));
             state.progress(self.slot, now);
             return Step::Bytes(bytes);
         }
@@ -289,10 +289,11 @@ impl Connection {
     }
 
     /// What a server needs to know that wants to write to the socket itself.
-    fn offered(&self, opening: &Bytes) -> Offered {
+    fn offered(&self, id: ConnectionId, opening: &Bytes) -> Offered {
         Offered {
             shared: Arc::clone(&self.shared),
             slot: self.slot,
+            id,
             reading: self.reading,
             opening: opening.clone(),
         }

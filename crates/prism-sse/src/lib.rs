@@ -77,7 +77,7 @@ mod sync;
 #[cfg(feature = "test-util")]
 pub mod test;
 
-#[cfg(all(doctest, feature = "axum"))]
+#[cfg(all(doctest, feature = "axum", feature = "serve"))]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
@@ -99,7 +99,7 @@ pub use manager::{
 pub use selector::UrlPattern;
 pub use selector::{InvalidSelector, InvalidTopic, OneOrMany, Selector, Topic, UriTemplate};
 #[cfg(feature = "serve")]
-pub use serve::{App, Capacity, Serve, bind_shared, serve};
+pub use serve::{App, Capacity, Serve, bind_reuse_port, serve};
 pub use subscription::Start;
 pub use wire::{
     ConnectionId, Epoch, Event, EventId, EventName, Field, InvalidConnectionId, InvalidEvent,

@@ -159,17 +159,27 @@ pub(crate) const IGNORED_INPUT_BYTES: u32 = 16 * 1024;
 /// Members of a group that a shard writes to before it looks at its sockets again.
 pub(crate) const PASS_SLICE: usize = 256;
 
+/// Longest time between two looks of a shard at a connection that has a timer.
+pub(crate) const SHARD_LOOK: Duration = Duration::from_secs(60);
+
+/// Time after which a mark is tried again that could not be made because of other work.
+pub(crate) const MARK_RETRY: Duration = Duration::from_secs(1);
+
 /// Connections, groups and timers of each kind that a shard looks at before its sockets.
 pub(crate) const SHARD_TURN: usize = 64;
 
 /// Writes to one connection on its own way before others have their turn.
 pub(crate) const STEPS_PER_TURN: usize = 4;
 
+/// Passages of the log, of one frame each at most, that a shard keeps because several readers that
+/// come back may want them.
+pub(crate) const RECENT_PASSAGES: usize = 64;
+
 /// Bytes of half-written events that all shards together keep for readers that stopped reading.
 /// Beyond it the reader that took nothing for the longest time is closed.
-/// Setting: [`Serve::pinned_bytes`](crate::Serve::pinned_bytes).
+/// Setting: [`Serve::stalled_bytes`](crate::Serve::stalled_bytes).
 #[cfg(feature = "serve")]
-pub const PINNED_BYTES: usize = 64 * 1024 * 1024;
+pub const STALLED_BYTES: usize = 64 * 1024 * 1024;
 
 /// Bytes the system may hold for a connection that was handed over, as it counts them: it doubles
 /// this for its own bookkeeping.
@@ -193,6 +203,10 @@ pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Setting: [`Serve::header_timeout`](crate::Serve::header_timeout).
 #[cfg(feature = "serve")]
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Longest time that a server waits for a head, or takes to end.
+#[cfg(feature = "serve")]
+pub const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Time over which streams are ended at a graceful shutdown.
 /// Setting: [`Serve::drain`](crate::Serve::drain).

@@ -8,23 +8,27 @@
 //!
 //! # Untouched is proved, not assumed
 //!
-//! The application runs as it always does, with all its layers. The first frame of the body it
-//! answers is polled; only if that frame is the very buffer that the stream began with, and no
-//! length, encoding or trailers were added, the stream is handed over. Otherwise it stays with
-//! hyper and goes on after that frame. The body is kept, unpolled, until the connection ends, so
-//! that what layers keep in it ends with it.
+//! The application runs as it always does, with all its layers. Only what [`Manager::respond`] or
+//! [`Connection::into_response`] answered is looked at further: the first frame of the body is
+//! polled, and if that frame is the very buffer that the stream began with, and no length or
+//! trailers were added, the stream is handed over. Otherwise it stays with hyper and goes on after
+//! that frame; so does a body that an application made of a [`Connection`] itself. A layer that
+//! passes on the first frame as it is and changes later ones would go unnoticed: let it remove the
+//! response's extensions, or set one of the headers `Connection` and `Trailer`. The body is kept,
+//! unpolled, until the connection ends, so that what layers keep in it ends with it.
 //!
 //! # Limits
 //!
 //! A head may have [`limits::HEAD_BYTES_MAX`] bytes and take [`limits::HEADER_TIMEOUT`]; a reader
 //! that takes nothing for [`limits::STALL`] while something is due is closed; half-written events
-//! may keep [`limits::PINNED_BYTES`] in memory. Connections are limited by open files, whose limit
+//! may keep [`limits::STALLED_BYTES`] in memory. Connections are limited by open files, whose limit
 //! is raised to what the system allows.
 //!
 //! On systems that are not Unix, all streams stay with hyper.
 
 mod accept;
 mod app;
+mod begun;
 mod body;
 mod capacity;
 mod delivery;
@@ -41,31 +45,35 @@ use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::io;
 use std::marker::PhantomData;
-use std::num::NonZeroUsize;
 use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
 
+#[cfg(doc)]
+use crate::connection::Connection;
 use crate::limits;
+#[cfg(doc)]
+use crate::manager::Manager;
 pub use app::App;
 pub use capacity::Capacity;
-pub use transport::bind_shared;
+pub use transport::bind_reuse_port;
 #[cfg(feature = "test-util")]
 pub(crate) use {
     app::Serves,
-    delivery::{Delivery, Turn},
+    delivery::{Delivery, HandOver, Turn},
     exchange::Server,
     inbox::{Inbox, Order},
     open::{Held, Open},
     transport::Transport,
 };
 
-/// Serves an application, and its event streams without the cost of an HTTP stack.
+/// Serves an application over TCP, and its event streams without the cost of an HTTP stack.
 ///
 /// `app` is what `axum::serve` takes: a `Router`, `Router::into_make_service()`,
 /// `Router::into_make_service_with_connect_info::<SocketAddr>()`, or any other tower service of
-/// HTTP requests.
+/// HTTP requests. What a connection is to tell of itself as `ConnectInfo` implements
+/// `Connected<SocketAddr>`.
 ///
 /// ```no_run
 /// use axum::Router;
@@ -99,11 +107,11 @@ type Signal = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    shards: Option<NonZeroUsize>,
-    max_connections: Option<NonZeroUsize>,
+    shards: Option<usize>,
+    max_connections: Option<usize>,
     max_head_bytes: usize,
     header_timeout: Duration,
-    pinned_bytes: usize,
+    stalled_bytes: usize,
     drain: Duration,
 }
 
@@ -114,7 +122,7 @@ impl Default for Settings {
             max_connections: None,
             max_head_bytes: limits::HEAD_BYTES_MAX,
             header_timeout: limits::HEADER_TIMEOUT,
-            pinned_bytes: limits::PINNED_BYTES,
+            stalled_bytes: limits::STALLED_BYTES,
             drain: limits::DRAIN,
         }
     }
@@ -133,14 +141,24 @@ impl<A, K> Serve<A, K> {
     }
 
     /// Threads that write to event streams; as many as there are processors unless said.
-    pub fn shards(mut self, shards: NonZeroUsize) -> Self {
+    ///
+    /// # Panics
+    ///
+    /// If there are to be none.
+    pub fn shards(mut self, shards: usize) -> Self {
+        assert!(shards > 0, "a server has at least one shard");
         self.settings.shards = Some(shards);
         self
     }
 
     /// Connections at once; unless said, what the limit on open files leaves room for. Further ones
     /// wait to be accepted.
-    pub fn max_connections(mut self, connections: NonZeroUsize) -> Self {
+    ///
+    /// # Panics
+    ///
+    /// If there are to be none.
+    pub fn max_connections(mut self, connections: usize) -> Self {
+        assert!(connections > 0, "a server has room for at least one connection");
         self.settings.max_connections = Some(connections);
         self
     }
@@ -152,31 +170,32 @@ impl<A, K> Serve<A, K> {
         self
     }
 
-    /// Time for the head of a request to arrive: 10 s unless said. Then the connection is closed.
+    /// Time for the head of a request to arrive: 10 s unless said, at most a day. Then the
+    /// connection is closed; an idle one between two requests, too.
     pub fn header_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.header_timeout = timeout;
+        self.settings.header_timeout = timeout.min(limits::WAIT_MAX);
         self
     }
 
-    /// Bytes of half-written events kept for readers that stopped reading: 64 MiB unless said.
-    /// Beyond it the reader that took nothing for the longest time is closed.
-    pub fn pinned_bytes(mut self, bytes: usize) -> Self {
-        self.settings.pinned_bytes = bytes;
+    /// Bytes of half-written events kept for readers that stopped reading: 64 MiB unless said,
+    /// shared by the shards, each of which has room for one event at least. Beyond it the reader
+    /// that took nothing for the longest time is closed.
+    pub fn stalled_bytes(mut self, bytes: usize) -> Self {
+        self.settings.stalled_bytes = bytes;
         self
     }
 
-    /// Time over which streams end at a graceful shutdown: 5 s unless said. What is still open
-    /// after it is dropped.
+    /// Time over which streams end at a graceful shutdown: 5 s unless said, at most a day. What is
+    /// still open after it is cut off.
     pub fn drain(mut self, window: Duration) -> Self {
-        self.settings.drain = window;
+        self.settings.drain = window.min(limits::WAIT_MAX);
         self
     }
 
-    /// How many connections there can be, and what they may cost at worst.
-    ///
-    /// Raises the limit on open files to what the system allows.
+    /// Raises the limit on open files to what the system allows, as serving does, and says how many
+    /// connections there can be then, and what they may cost at worst.
     pub fn capacity(&self) -> Capacity {
-        Capacity::of(self.settings.max_connections, self.settings.pinned_bytes)
+        Capacity::of(self.settings.max_connections, self.settings.stalled_bytes)
     }
 }
 

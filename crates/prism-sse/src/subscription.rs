@@ -214,6 +214,17 @@ impl Subscription {
         self.next >= end
     }
 
+    /// Whether it leaves out what is not its topic's newest.
+    pub(crate) fn is_newest_only(&self) -> bool {
+        self.newest_only
+    }
+
+    /// Goes to index `next`, having read and told all up to there.
+    pub(crate) fn leap(&mut self, next: u64, told: u64) {
+        (self.next, self.told) = (next, told);
+        (self.counted, self.waiting) = (0, 0);
+    }
+
     /// Goes to index `next`, before which there is nothing for the reader.
     pub(crate) fn go_to(&mut self, next: u64) {
         self.next = next;

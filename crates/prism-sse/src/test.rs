@@ -13,9 +13,13 @@ mod oracle;
 mod pipe;
 #[cfg(feature = "serve")]
 mod served;
+#[cfg(feature = "serve")]
+mod shard;
 
 pub use client::{Client, Refused};
 pub use delayed::Delayed;
 pub use oracle::{Fault, Oracle};
 #[cfg(feature = "serve")]
 pub use served::{Received, Served};
+#[cfg(feature = "serve")]
+pub use shard::Shard;

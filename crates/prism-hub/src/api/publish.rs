@@ -20,7 +20,7 @@ use prism_sse::{Ack, AckError, PublishError, Receipt};
 use tokio::time::{Instant, timeout};
 
 use super::text::sentence;
-use super::{Endpoint, body, host};
+use super::{Endpoint, body, denied, host};
 use crate::limits;
 use crate::problem::Problem;
 use crate::serve::Hub;
@@ -50,7 +50,7 @@ pub(super) async fn publish(
     }
     let rules = hub.live().rules();
     let (parts, content) = request.into_parts();
-    let publisher = rules.authority.publisher(&parts)?;
+    let publisher = rules.authority.publisher(&parts).map_err(denied)?;
     if publisher.dialect().is_none() {
         host::check_page(hub.config(), &parts.headers)?;
     }

@@ -21,7 +21,7 @@ use super::presence::Subscriptions;
 use super::reader::Reader;
 use super::refusal::Refusal;
 use super::wanted::{Reading, Wanted};
-use super::{Endpoint, body};
+use super::{Endpoint, body, denied};
 use crate::auth::Subscriber;
 use crate::problem::Problem;
 use crate::serve::Hub;
@@ -40,7 +40,7 @@ pub(super) async fn subscribe(
 ) -> Result<Response, Problem> {
     let rules = hub.live().rules();
     let (parts, content) = request.into_parts();
-    let subscriber = rules.authority.subscriber(&parts)?;
+    let subscriber = rules.authority.subscriber(&parts).map_err(denied)?;
     let request = SseRequest::new(&parts.method, &parts.headers).map_err(|_| not_acceptable())?;
     let content = if parts.method.as_str() == "QUERY" {
         let request = Request::from_parts(parts.clone(), content);

@@ -14,9 +14,9 @@ use percent_encoding::percent_decode_str;
 use prism_sse::Topic;
 use serde_json::{Value, json};
 
-use super::cors;
 use super::presence::{CONTEXT, Filter};
 use super::wanted::MatchKind;
+use super::{cors, denied};
 use crate::auth::Dialect;
 use crate::limits;
 use crate::problem::Problem;
@@ -44,7 +44,7 @@ pub(super) fn router(hub_path: &str) -> Router<Hub> {
 fn list(hub: &Hub, parts: &http::request::Parts, begin: usize) -> Result<Response, Problem> {
     let presence = hub.presence().ok_or_else(Problem::not_found)?;
     let rules = hub.live().rules();
-    let subscriber = rules.authority.subscriber(parts)?;
+    let subscriber = rules.authority.subscriber(parts).map_err(denied)?;
     let which = parts.uri.path().get(begin..).unwrap_or_default();
     let path = format!("{}/subscriptions{which}", hub.config().hub_url.path());
     let may_read = Topic::try_from(path.as_str()).is_ok_and(|topic| subscriber.may_read(&topic));

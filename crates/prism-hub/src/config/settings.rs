@@ -20,7 +20,7 @@ use crate::limits;
 const PREFIX: &str = "PRISM_HUB_";
 
 /// Variables of other modes, which `serve` leaves alone.
-const OTHER_VARIABLES: &[&str] = &["PRISM_HUB_TOKEN"];
+const OTHER_VARIABLES: &[&str] = &["PRISM_HUB_LOG", "PRISM_HUB_LOG_LEVEL", "PRISM_HUB_TOKEN"];
 
 /// Values by the names of their settings.
 #[derive(Debug)]

@@ -34,7 +34,6 @@ pub(super) fn demo(args: &DemoArgs) -> Result<(), Failure> {
         Config::from_args(["--dev", "--listen", &listen].iter().chain(&rest))
     };
     let config = read().map_err(refused)?;
-    tracing::info!("open http://{listen} in a browser", listen = args.listen);
     run(Hub::demo(config, Clock::system()), Reload::new(read))
 }
 

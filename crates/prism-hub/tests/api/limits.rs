@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use super::fixture::{EVENTS, MERCURE, TestHub, address, all_08, stream};
+use axum::body::Body;
+use prism_sse::Manager;
+use tower_service::Service as _;
+
+use super::fixture::{EVENTS, ISSUER, MERCURE, SECRET, TestHub, address, all_08, bearer, stream};
 
 #[tokio::test(start_paused = true)]
 async fn m08_019_connections_are_bounded_softly_for_who_reads_streams() {
@@ -46,7 +50,7 @@ async fn what_is_too_large_is_refused_before_it_is_read() {
     let kind = "application/x-www-form-urlencoded";
     hub.post(&all_08(), MERCURE, kind, &long).await.expect(413);
     let announced = http::Request::post(MERCURE)
-        .header("authorization", super::fixture::bearer(&all_08()))
+        .header("authorization", bearer(&all_08()))
         .header("content-type", kind)
         .header("content-length", "99999999999999999999");
     let answer = hub.send(announced.body("topic=a".to_owned()).unwrap()).await;
@@ -61,4 +65,35 @@ async fn what_a_reader_does_not_accept_is_not_sent() {
     let query = address(MERCURE, &[("match", "a")]);
     let request = http::Request::get(query).header("accept", "text/*");
     hub.send(request.body(String::new()).unwrap()).await.expect(200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_end_is_not_waited_for() {
+    let hub = TestHub::new();
+    // A connection is a body that goes on for ever.
+    let endless = Body::new(Manager::new().add_connection());
+    let request = http::Request::post(MERCURE)
+        .header("authorization", bearer(&all_08()))
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(endless);
+    let response = hub.app.clone().call(request.unwrap()).await.unwrap();
+    assert_eq!(response.status(), 408);
+}
+
+#[tokio::test(start_paused = true)]
+async fn m07_074_and_m08_193_a_key_that_was_taken_away_opens_nothing() {
+    let hub = TestHub::new();
+    let tokens = [super::fixture::all_07(), all_08()];
+    for token in &tokens {
+        hub.publish_by(token, &[("topic", "a")]).await.expect(200);
+    }
+    let other = SECRET.replace("secret", "other one");
+    let args =
+        ["--publisher-key", &other, "--issuer", ISSUER, "--public-url", "https://hub.example"];
+    let config = prism_hub::config::Config::from_args([&args[..], &["--anonymous"]].concat());
+    hub.hub.live().replace(&config.unwrap()).unwrap();
+    for token in &tokens {
+        hub.publish_by(token, &[("topic", "a")]).await.expect(401);
+        hub.get_by(token, EVENTS).await.expect(401);
+    }
 }

@@ -169,3 +169,19 @@ async fn what_is_refused_is_not_announced() {
     let _reader = hub.read(&[("match", "c")]).await;
     assert_eq!(next(&mut page).await["match"], "c");
 }
+
+#[tokio::test(start_paused = true)]
+async fn m08_185_a_collection_that_is_cut_short_is_one() {
+    let hub = TestHub::with(&["--subscriptions", "on"]);
+    let mut pages = Vec::new();
+    for page in 0..101 {
+        let topics: Vec<String> = (0..100).map(|topic| format!("{page}/{topic}")).collect();
+        let wanted: Vec<_> = topics.iter().map(|topic| ("match", topic.as_str())).collect();
+        pages.push(hub.read(&wanted).await);
+    }
+    let collection = hub.get_by(&watcher(), API).await.expect(200).json();
+    assert_eq!((&collection["id"], &collection["type"]), (&json!(API), &json!("subscriptions")));
+    let all = collection["subscriptions"].as_array().unwrap();
+    assert_eq!(all.len(), 10_000);
+    assert!(all.iter().all(|one| one["active"] == true));
+}

@@ -8,6 +8,8 @@ use std::time::Duration;
 struct Program {
     child: Child,
     address: SocketAddr,
+    /// The second address it told, if there is one.
+    admin: Option<SocketAddr>,
 }
 
 impl Program {
@@ -18,12 +20,28 @@ impl Program {
                 command.env_remove(name);
             }
         }
-        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("listening on http://").unwrap().parse().unwrap();
-        Self { child, address }
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut address = |words: &str| {
+            let mut line = String::new();
+            out.read_line(&mut line).unwrap();
+            line.trim().strip_prefix(words).unwrap().parse().unwrap()
+        };
+        let public = address("listening on http://");
+        let has_admin = !args.windows(2).any(|pair| pair == ["--admin-listen", "off"]);
+        let admin = has_admin.then(|| address("admin on http://"));
+        Self { child, address: public, admin }
+    }
+
+    /// Ends it, and gives what it logged.
+    fn log(mut self) -> String {
+        let pid = i32::try_from(self.child.id()).unwrap();
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        let mut log = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+        log
     }
 
     fn send(&self, request: &str) -> TcpStream {
@@ -116,4 +134,133 @@ fn connections_of_one_address_are_bounded() {
         read_until(&mut again, "\r\n\r\n").starts_with("HTTP/1.1 200")
     });
     assert!(freed, "a seat is free again when its reader is gone");
+}
+
+#[test]
+fn m07_073_and_075_and_m08_192_and_194_no_key_and_no_token_is_logged() {
+    let key = "a key that nobody else must ever learn of";
+    let hub = Program::start(&[
+        "--log",
+        "json",
+        "--log-level",
+        "debug",
+        "serve",
+        "--publisher-key",
+        key,
+        "--subscriber-key",
+        key,
+        "--listen",
+        "127.0.0.1:0",
+        "--admin-listen",
+        "127.0.0.1:0",
+        "--drain",
+        "100ms",
+    ]);
+    let args = ["token", "--key", key, "--publish", "*", "--subscribe", "*"];
+    let token = Command::new(env!("CARGO_BIN_EXE_prism-hub")).args(args).output().unwrap();
+    let token = String::from_utf8(token.stdout).unwrap().trim().to_owned();
+    let bad = format!("{token}x");
+    let mut told = String::new();
+    for token in [&token, &bad] {
+        for path in ["/events", "/.well-known/mercure", "/nothing"] {
+            for request in [
+                format!("GET {path}?topic=a&authorization={token} HTTP/1.1\r\n"),
+                format!("GET {path}?topic=a HTTP/1.1\r\nAuthorization: Bearer {token}\r\n"),
+                format!("GET {path}?topic=a HTTP/1.1\r\nCookie: mercureAuthorization={token}\r\n"),
+                format!("POST {path} HTTP/1.1\r\nAuthorization: Bearer {token}\r\n"),
+            ] {
+                let mut stream = hub.send(&format!("{request}Host: localhost\r\n\r\n"));
+                told += &read_until(&mut stream, "\r\n\r\n");
+            }
+        }
+    }
+    let admin = TcpStream::connect(hub.admin.unwrap());
+    let mut metrics = admin.unwrap();
+    metrics.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+    metrics.read_to_string(&mut told).unwrap();
+    let log = hub.log();
+    for line in log.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(line["level"].is_string() && line["message"].is_string(), "{line}");
+    }
+    assert!(log.contains("\"answered\"") && log.contains("a token was refused"), "{log}");
+    let signature = token.rsplit('.').next().unwrap();
+    for secret in [key, token.as_str(), signature] {
+        assert!(!log.contains(secret), "{log}");
+        assert!(!told.contains(secret), "{told}");
+    }
+}
+
+#[test]
+fn every_example_of_the_protocol_runs() {
+    const DOCUMENT: &str = include_str!("../../../../docs/protocol.md");
+    let hub = Program::start(&[
+        "serve",
+        "--dev",
+        "--publisher-key",
+        "try-it-out",
+        "--subscriber-key",
+        "try-it-out",
+        "--subscriptions",
+        "on",
+        "--listen",
+        "127.0.0.1:0",
+        "--admin-listen",
+        "127.0.0.1:0",
+    ]);
+    let args = ["token", "--key", "try-it-out", "--publish", "*", "--subscribe", "*"];
+    let token = Command::new(env!("CARGO_BIN_EXE_prism-hub")).args(args).output().unwrap();
+    let token = String::from_utf8(token.stdout).unwrap().trim().to_owned();
+    let home = std::env::temp_dir().join(format!("prism-hub-curl-{}", std::process::id()));
+    std::fs::create_dir_all(&home).unwrap();
+    // A stream goes on; a curl that ends because its time is up was answered.
+    std::fs::write(home.join(".curlrc"), "max-time = 0.5\nfail-with-body\nsilent\n").unwrap();
+
+    let blocks = DOCUMENT.split("```sh\n").skip(1);
+    let commands: Vec<&str> =
+        blocks.flat_map(|block| block.split("```").next().unwrap_or_default().lines()).collect();
+    assert!(commands.len() > 15, "the examples are found");
+    for command in commands {
+        let local = command
+            .replace("127.0.0.1:8080", &hub.address.to_string())
+            .replace("127.0.0.1:9090", &hub.admin.unwrap().to_string());
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &local]).env("CURL_HOME", &home).env("TOKEN", &token);
+        let output = shell.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        let is_answered = matches!(output.status.code(), Some(0 | 28)) && !text.is_empty();
+        assert!(is_answered, "{command}: {output:?}");
+    }
+    std::fs::remove_dir_all(&home).unwrap();
+}
+
+#[test]
+fn m07_040_and_m08_133_a_stream_that_the_hub_writes_itself_ends_with_its_token() {
+    let key = "a key that nobody else must ever learn of";
+    let hub = Program::start(&[
+        "serve",
+        "--publisher-key",
+        key,
+        "--subscriber-key",
+        key,
+        "--listen",
+        "127.0.0.1:0",
+        "--admin-listen",
+        "off",
+    ]);
+    let args = ["token", "--key", key, "--subscribe", "*", "--ttl", "2s"];
+    let token = Command::new(env!("CARGO_BIN_EXE_prism-hub")).args(args).output().unwrap();
+    let token = String::from_utf8(token.stdout).unwrap();
+    let header = format!("Authorization: Bearer {}\r\n", token.trim());
+    let mut reader = hub.read("/events?topic=a", &header);
+    read_until(&mut reader, "prism.open");
+    let began = std::time::Instant::now();
+    let mut rest = String::new();
+    reader.read_to_string(&mut rest).unwrap();
+    assert!(rest.ends_with("0\r\n\r\n"), "it ends in order: {rest:?}");
+    let took = began.elapsed();
+    let range = Duration::from_millis(500)..Duration::from_millis(2500);
+    assert!(range.contains(&took), "{took:?}");
+    let mut again = hub.read("/events?topic=a", &header);
+    assert!(read_until(&mut again, "\r\n\r\n").starts_with("HTTP/1.1 401"));
 }

@@ -69,7 +69,7 @@ async fn m08_006_and_007_body_and_query_are_one_and_the_query_wins() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_009_and_016_matchers_are_mixed() {
+async fn m08_009_and_016_and_026_matchers_are_mixed() {
     let hub = TestHub::new();
     hub.get(MERCURE).await.expect(400);
     let wanted = [("match", "a"), ("match_exact", "b"), ("match_urlpattern", "/c/:id")];

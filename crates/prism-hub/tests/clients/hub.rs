@@ -66,16 +66,14 @@ impl Hub {
         self.address
     }
 
-    pub(crate) fn has_tls(&self) -> bool {
-        self.scheme == "https"
+    pub(crate) fn origin(&self) -> String {
+        format!("{}://{}", self.scheme, self.address)
     }
 
-    pub(crate) fn origin(&self) -> String {
-        // Certificates are for names.
-        match self.scheme {
-            "https" => format!("https://localhost:{}", self.address.port()),
-            scheme => format!("{scheme}://{}", self.address),
-        }
+    /// The origin under a name. Certificates are for names, and pages of this one may have cookies
+    /// that need TLS elsewhere.
+    pub(crate) fn named_origin(&self) -> String {
+        format!("{}://localhost:{}", self.scheme, self.address.port())
     }
 
     pub(crate) fn url(&self, path: &str) -> String {

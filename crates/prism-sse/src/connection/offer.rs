@@ -12,12 +12,19 @@ use bytes::Bytes;
 
 use super::reading::Reading;
 use crate::manager::{ConnectionRef, Manager, Shared};
+use crate::wire::ConnectionId;
+
+/// Says in a response's extensions that its body is this connection and nothing else.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ticket(pub(crate) ConnectionId);
 
 /// A connection at its beginning, as its owner told it.
 #[derive(Debug)]
 pub(crate) struct Offered {
     pub(crate) shared: Arc<Shared>,
     pub(crate) slot: u32,
+    /// Tells it from a later connection in the same slot.
+    pub(crate) id: ConnectionId,
     pub(crate) reading: Reading,
     /// The first bytes of the stream.
     pub(crate) opening: Bytes,
@@ -26,8 +33,7 @@ pub(crate) struct Offered {
 impl Offered {
     /// A handle on the connection; `None` if it ended already.
     pub(crate) fn handle(&self) -> Option<ConnectionRef> {
-        let id = self.shared.lock().entry(self.slot).id();
-        Manager::from_shared(Arc::clone(&self.shared)).connection(id)
+        Manager::from_shared(Arc::clone(&self.shared)).connection(self.id)
     }
 }
 

@@ -95,6 +95,22 @@ impl Reading {
         }
     }
 
+    /// Whether what comes next is what all of its audience read from there.
+    pub(crate) fn is_common(
+        &mut self,
+        state: &State,
+        settings: &Settings,
+        slot: u32,
+        now: u64,
+    ) -> bool {
+        let entry = state.entry(slot);
+        entry.closing().is_none()
+            && entry.direct().is_none()
+            && !self.subscription.is_newest_only()
+            && !state.log.was_replaced(self.subscription.next())
+            && !self.lags(state, settings, slot, now)
+    }
+
     fn lags(&mut self, state: &State, settings: &Settings, slot: u32, now: u64) -> bool {
         let (bytes, age) = (settings.lag_bytes, settings.lag_age_ms());
         self.subscription.lags(&state.log, reader(state, slot), now, bytes, age)
@@ -242,10 +258,10 @@ impl Subscription {
 }
 
 impl Batch {
-    /// The part of it from the log's index `from` on.
-    pub(crate) fn from(&self, from: u64) -> Bytes {
+    /// Where its part from the log's index `from` on begins, and how many events that is.
+    pub(crate) fn part_from(&self, from: u64) -> (usize, u64) {
         let place = self.begins.partition_point(|&(_, index)| index < from);
         let begin = self.begins.get(place).map_or(self.bytes.len(), |&(begin, _)| begin as usize);
-        self.bytes.slice(begin..)
+        (begin, (self.begins.len() - place) as u64)
     }
 }

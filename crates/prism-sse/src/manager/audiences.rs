@@ -104,11 +104,6 @@ impl Shared {
         }
     }
 
-    /// Whether the shard is to be called, or was and has not come.
-    pub(crate) fn is_called(&self, shard: ShardKey) -> bool {
-        self.posts.iter().any(|post| post.shard == shard && post.called)
-    }
-
     /// Says that something came for all members. `true` if a pass of those without a shard begins
     /// with it.
     pub(crate) fn begin_pass(&mut self) -> bool {

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use super::builder::Settings;
 use super::shared::Shared;
-use super::state::{Due, Ended, State, Turn};
+use super::state::{Due, Ended, Keeper, State, Turn};
 use super::{CloseReason, hooks};
 use crate::limits;
 use crate::sync::AtomicBool;
@@ -178,8 +178,9 @@ impl State {
             }
             Due::Connection(slot) => {
                 let Some(entry) = self.connections.get_mut(slot as usize) else { return 1 };
-                // The slot may be another connection's by now.
-                if !std::mem::take(&mut entry.queued) {
+                // The slot may be another connection's, or a shard's, which is called itself.
+                let is_body = matches!(entry.keeper, Keeper::Body { .. });
+                if !is_body || !std::mem::take(&mut entry.queued) {
                     return 1;
                 }
                 if let Some(member) = self.member_mut(slot) {

@@ -54,6 +54,11 @@ impl Shards {
         self.call(key, |calls| calls.connections.push(slot));
     }
 
+    /// Whether the shard was called since it last took its calls.
+    pub(super) fn is_called(&self, key: ShardKey) -> bool {
+        self.slots.get(key as usize).is_some_and(|shard| shard.woken)
+    }
+
     /// Exchanges the shard's calls for `empty`.
     pub(super) fn take(&mut self, key: ShardKey, empty: &mut Calls) {
         let Some(shard) = self.slots.get_mut(key as usize) else { return };

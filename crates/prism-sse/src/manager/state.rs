@@ -359,17 +359,28 @@ impl State {
         self.shards.remove(shard)
     }
 
-    /// Gives a connection that was polled until now to a shard, which knows it by `key`. A waker
-    /// that is not needed any more is handed out.
-    pub(crate) fn adopt(&mut self, slot: u32, shard: ShardKey, key: u32) -> Option<Waker> {
-        let entry = &mut self.connections[slot as usize];
+    /// Gives a connection that was polled until now to a shard, which knows it by `key`. `None` if
+    /// it is not there any more; else a waker that is not needed any more is handed out.
+    pub(crate) fn adopt(
+        &mut self,
+        slot: u32,
+        id: ConnectionId,
+        shard: ShardKey,
+        key: u32,
+    ) -> Option<Option<Waker>> {
+        let entry = self.connections.get_mut(slot as usize).filter(|entry| entry.id == id)?;
         let audience = entry.audience;
         let Keeper::Body { member } = entry.keeper else { return None };
         entry.keeper = Keeper::Shard { shard, key };
         // Its wake-up is forgotten with its waker; a shard looks at what it adopts.
         entry.queued = false;
         self.audiences.join_shard(audience, shard);
-        self.leave(audience, member)
+        Some(self.leave(audience, member))
+    }
+
+    /// Whether the shard was called for anything that it has not taken yet.
+    pub(crate) fn is_shard_called(&self, shard: ShardKey) -> bool {
+        self.shards.is_called(shard)
     }
 
     /// Takes what the shard was called for, in exchange for `empty`. Connections are named by the

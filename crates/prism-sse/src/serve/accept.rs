@@ -31,13 +31,15 @@ impl Shards {
 
     #[cfg(unix)]
     fn start(settings: &Settings) -> io::Result<Self> {
-        let count = settings.shards.or_else(|| std::thread::available_parallelism().ok());
-        let count = count.map_or(1, std::num::NonZeroUsize::get);
+        use std::num::NonZeroUsize;
+
+        let processors = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let count = settings.shards.unwrap_or_else(processors);
+        let stalled_bytes = (settings.stalled_bytes / count).max(limits::EVENT_BYTES_MAX);
         let mut shards = Self { inboxes: Vec::new(), threads: Vec::new() };
         for number in 0..count {
             let runtime = tokio::runtime::Handle::current();
-            let (inbox, thread) =
-                super::shard::start(number, settings.pinned_bytes / count, runtime)?;
+            let (inbox, thread) = super::shard::start(number, stalled_bytes, runtime)?;
             shards.inboxes.push(inbox);
             shards.threads.push(thread);
         }
@@ -53,8 +55,8 @@ impl Shards {
         let threads = std::mem::take(&mut self.threads);
         drop(self);
         let join = || threads.into_iter().for_each(|thread| drop(thread.join()));
-        // A thread that panicked has said so; there is nothing more to end.
-        drop(tokio::task::spawn_blocking(join).await);
+        // Who hangs in foreign code holds up nobody for long.
+        drop(timeout(limits::DRAIN_GRACE, tokio::task::spawn_blocking(join)).await);
     }
 }
 
@@ -72,11 +74,12 @@ pub(super) async fn run<M: Make>(
     signal: Option<Signal>,
 ) -> io::Result<()> {
     transport::prepare(&listener)?;
-    let most = Capacity::of(settings.max_connections, settings.pinned_bytes).connections;
+    let most = Capacity::of(settings.max_connections, settings.stalled_bytes).connections;
     let shards = Shards::start(&settings)?;
     let (end, ending) = watch::channel(false);
     let server = Arc::new(Server::new(shards.inboxes.clone(), &settings, ending));
     let open = Arc::new(Open::default());
+    tokio::spawn(Arc::clone(&server).wake_shards());
     let mut signal = signal.unwrap_or_else(|| Box::pin(std::future::pending()));
     loop {
         let full = open.count() >= most;
@@ -90,7 +93,12 @@ pub(super) async fn run<M: Make>(
             Ok((io, peer)) => {
                 let held = Held::new(&open);
                 // A service that cannot be made is as good as a connection that is closed.
-                let Ok(app) = make.make(peer).await else { continue };
+                let made = tokio::select! {
+                    biased;
+                    () = &mut signal => break,
+                    made = make.make(peer) => made,
+                };
+                let Ok(app) = made else { continue };
                 tokio::spawn(Arc::clone(&server).exchange(io, app, held));
             }
             Err(error) if concerns_one_connection(&error) => {}

@@ -16,6 +16,11 @@ use tower_service::Service;
 /// requests, and for every service that makes one for the address of a peer.
 ///
 /// `K` only tells the two apart; it is always inferred.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no application that can be served",
+    label = "neither a service of HTTP requests nor one that makes such services",
+    note = "it must be `Clone` and `Send`, and answer with `Response`s whose bodies are of `Bytes`"
+)]
 pub trait App<K>: sealed::Sealed<K> {
     #[doc(hidden)]
     type Make: Make;

@@ -7,14 +7,15 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
-use super::streams::Listed;
+use super::streams::Listing;
+use crate::connection::offer;
 
 pin_project! {
     /// The application's body, or one of which the first frame was polled already.
     #[project = ServedProjection]
     pub(super) enum Served<B: Body> {
         Untouched { #[pin] body: B },
-        Begun { first: Option<First<B>>, rest: Pin<Box<B>>, listed: Option<Listed> },
+        Begun { first: Option<First<B>>, rest: Pin<Box<B>>, listed: Listing },
     }
 }
 
@@ -31,9 +32,16 @@ impl<B: Body<Data = Bytes>> Body for Served<B> {
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         match self.project() {
             ServedProjection::Untouched { body } => body.poll_frame(cx),
-            ServedProjection::Begun { first, rest, .. } => match first.take() {
-                Some(first) => Poll::Ready(first),
-                None => rest.as_mut().poll_frame(cx),
+            ServedProjection::Begun { first, rest, listed } => match (first.take(), &listed) {
+                (Some(first), _) => Poll::Ready(first),
+                (None, Listing::Listed { .. }) => rest.as_mut().poll_frame(cx),
+                (None, Listing::Awaited(_)) => {
+                    let (polled, offered) = offer::during(|| rest.as_mut().poll_frame(cx));
+                    if let Some(stream) = offered.and_then(|offered| offered.handle()) {
+                        listed.begin(stream);
+                    }
+                    polled
+                }
             },
         }
     }

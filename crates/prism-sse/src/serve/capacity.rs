@@ -1,7 +1,6 @@
 //! How many connections there can be, and what they cost at worst.
 
 use std::fmt;
-use std::num::NonZeroUsize;
 
 use crate::limits;
 
@@ -23,18 +22,18 @@ pub struct Capacity {
 
 impl Capacity {
     /// Raises the limit on open files, and says what it allows.
-    pub(super) fn of(max_connections: Option<NonZeroUsize>, pinned_bytes: usize) -> Self {
+    pub(super) fn of(max_connections: Option<usize>, stalled_bytes: usize) -> Self {
         let open_files = raise_open_files();
-        let room = open_files.map(|files| files.saturating_sub(limits::RESERVED_FILES).max(1));
+        let room = open_files.map(|files| files.saturating_sub(reserved_files()).max(1));
         let room = room.map_or(usize::MAX, |room| usize::try_from(room).unwrap_or(usize::MAX));
-        let connections = max_connections.map_or(room, |max| max.get().min(room));
+        let connections = max_connections.map_or(room, |max| max.min(room));
         let bytes_per_reader = 2 * limits::SEND_BUFFER_BYTES + limits::STALLED_READER_BYTES;
         let all = (connections as u64).saturating_mul(bytes_per_reader as u64);
         Self {
             open_files,
             connections,
             bytes_per_reader,
-            worst_case_bytes: all.saturating_add(pinned_bytes as u64),
+            worst_case_bytes: all.saturating_add(stalled_bytes as u64),
         }
     }
 }
@@ -52,6 +51,12 @@ impl fmt::Display for Capacity {
             self.worst_case_bytes.div_ceil(1024 * 1024),
         )
     }
+}
+
+/// Open files that are not for connections: others', and each shard's own two.
+fn reserved_files() -> u64 {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    limits::RESERVED_FILES + 2 * processors as u64
 }
 
 /// Allows as many open files as the system lets this process have.
@@ -91,8 +96,8 @@ mod tests {
 
     #[test]
     fn more_connections_than_open_files_are_not_promised() {
-        let most = Capacity::of(NonZeroUsize::new(usize::MAX), 0);
+        let most = Capacity::of(Some(usize::MAX), 0);
         assert!(most.open_files.is_none_or(|files| (most.connections as u64) < files));
-        assert_eq!(Capacity::of(NonZeroUsize::new(3), 0).connections, 3);
+        assert_eq!(Capacity::of(Some(3), 0).connections, 3);
     }
 }

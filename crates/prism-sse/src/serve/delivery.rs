@@ -20,10 +20,12 @@ mod group;
 mod histories;
 mod member;
 mod pins;
+mod recent;
 mod source;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io::{Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Waker;
@@ -36,16 +38,20 @@ use super::open::Held;
 use crate::connection::reading::Reading;
 use crate::limits;
 use crate::manager::{Shared, Timers};
+use crate::wire::ConnectionId;
 use group::Group;
 use member::Member;
 use pins::Pins;
-use source::Source;
+use recent::Recent;
+use source::{Rung, Source};
 
 /// A connection whose head was written, and what its owner still holds of it.
 pub(crate) struct HandOver<S> {
     pub(crate) socket: S,
     pub(crate) shared: Arc<Shared>,
     pub(crate) slot: u32,
+    /// Tells it from a later connection in the same slot.
+    pub(crate) id: ConnectionId,
     pub(crate) reading: Reading,
     /// What could not be written at once of the head and the stream's first bytes.
     pub(crate) rest: Bytes,
@@ -69,6 +75,16 @@ pub(crate) enum Turn {
 /// All connections of one shard.
 pub(crate) struct Delivery<S> {
     sources: Slab<Source>,
+    /// Managers by address.
+    known: HashMap<usize, u32>,
+    /// Managers that rang since they were listed.
+    rung: Arc<Rung>,
+    /// Managers that have something to do.
+    to_attend: VecDeque<u32>,
+    /// When to look at which manager because a record is too old.
+    expiries: Timers,
+    /// Managers without connections here, to be dropped when nobody looks at them.
+    forgotten: Vec<Arc<Shared>>,
     groups: Slab<Group>,
     members: Slab<Member<S>>,
     /// Groups whose pass is under way.
@@ -82,8 +98,7 @@ pub(crate) struct Delivery<S> {
     /// When to tell which group where it is.
     marks: Timers,
     pins: Pins,
-    /// Wakes whoever drives this.
-    waker: Waker,
+    recent: Recent,
     /// End of the drain, once it began.
     drains_until: Option<u64>,
 }
@@ -94,6 +109,11 @@ impl<S: Read + Write> Delivery<S> {
     pub(crate) fn new(waker: Waker, pinned_bytes: usize) -> Self {
         Self {
             sources: Slab::new(),
+            known: HashMap::new(),
+            rung: Arc::new(Rung::new(waker)),
+            to_attend: VecDeque::new(),
+            expiries: Timers::default(),
+            forgotten: Vec::new(),
             groups: Slab::new(),
             members: Slab::new(),
             passes: VecDeque::new(),
@@ -102,7 +122,7 @@ impl<S: Read + Write> Delivery<S> {
             looks: Timers::default(),
             marks: Timers::default(),
             pins: Pins::new(pinned_bytes),
-            waker,
+            recent: Recent::new(),
             drains_until: None,
         }
     }
@@ -119,12 +139,11 @@ impl<S: Read + Write> Delivery<S> {
 
     /// One piece of work.
     pub(crate) fn turn(&mut self, now: u64) -> Turn {
-        let called: Vec<u32> = self.called_sources(now).collect();
-        for source in called {
-            self.attend(source, now);
-        }
-        if let Some(group) = self.passes.pop_front() {
-            self.pass_on(group, now);
+        self.attend_some(now);
+        let mut left = limits::PASS_SLICE;
+        while left > 0 {
+            let Some(group) = self.passes.pop_front() else { break };
+            left = left.saturating_sub(self.pass_on(group, left, now).max(1));
         }
         for _ in 0..limits::SHARD_TURN {
             let Some(key) = self.ready.pop_front() else { break };
@@ -132,19 +151,19 @@ impl<S: Read + Write> Delivery<S> {
         }
         self.make_room();
         self.look_after_due(now);
+        self.drop_forgotten();
         self.rest(now)
     }
 
     /// What the shard may rest for.
     fn rest(&self, now: u64) -> Turn {
-        let busy = !self.passes.is_empty() || !self.ready.is_empty();
-        if busy || self.called_sources(now).next().is_some() {
+        let queues = [&self.passes, &self.ready, &self.to_attend];
+        if queues.iter().any(|queue| !queue.is_empty()) || !self.rung.is_empty() {
             return Turn::Again;
         }
         let stalled = self.stalled.first().map(|&(since, _)| since + stall_ms());
-        let expires = self.sources.iter().filter_map(|(_, source)| source.expires);
-        let others = [stalled, self.looks.next(), self.marks.next()].into_iter().flatten();
-        match others.chain(expires).min() {
+        let timers = [&self.looks, &self.marks, &self.expiries].map(Timers::next);
+        match timers.into_iter().chain([stalled]).flatten().min() {
             Some(at) if at <= now => Turn::Again,
             Some(at) => Turn::At(at),
             None => Turn::Never,
@@ -153,7 +172,7 @@ impl<S: Read + Write> Delivery<S> {
 
     /// Ends all connections, each at a random moment within `window`, and those that come.
     pub(crate) fn drain(&mut self, now: u64, window: Duration) {
-        let end = now + window.as_millis() as u64;
+        let end = now.saturating_add(window.as_millis() as u64);
         self.drains_until = Some(end);
         let keys: Vec<u32> = self.members.iter().map(|(key, _)| key as u32).collect();
         for key in keys {
@@ -167,7 +186,20 @@ impl<S: Read + Write> Delivery<S> {
         for key in keys {
             self.remove(key);
         }
+        self.drop_forgotten();
     }
+}
+
+impl<S> Delivery<S> {
+    fn drop_forgotten(&mut self) {
+        self.forgotten.drain(..).for_each(drop_foreign);
+    }
+}
+
+/// Drops what others made, or what holds it. A panic there was reported by the panic hook, and is
+/// no reason to end a shard.
+pub(crate) fn drop_foreign<T>(value: T) {
+    drop(catch_unwind(AssertUnwindSafe(|| drop(value))));
 }
 
 /// Time without progress after which a member is given up.

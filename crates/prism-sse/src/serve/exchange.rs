@@ -5,28 +5,27 @@ use std::io::Write;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
 use http::{Request, Response, response};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
 use super::Settings;
 use super::app::Serves;
+use super::begun::Begun;
 use super::body::{First, Served};
 use super::delivery::HandOver;
 use super::handover::{allows, begin, is_event_stream, is_untouched, may_upgrade};
 use super::inbox::Inbox;
 use super::open::Held;
-use super::streams::{Listed, Streams};
+use super::streams::{Listing, Streams};
 use super::transport::Transport;
 use crate::connection::offer::{self, Offered};
 use crate::limits;
@@ -39,6 +38,8 @@ pub(crate) struct Server<S> {
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
     header_timeout: Duration,
+    /// Rung when a shard was given a connection.
+    placed: Notify,
     /// `true` once the server ends; the sender is gone when it has ended.
     ending: watch::Receiver<bool>,
 }
@@ -92,6 +93,7 @@ impl<S: Write + Send + 'static> Server<S> {
             http1,
             http2,
             header_timeout: settings.header_timeout,
+            placed: Notify::new(),
             ending,
         }
     }
@@ -102,28 +104,28 @@ impl<S: Write + Send + 'static> Server<S> {
         T: Transport<Socket = S>,
         A: Serves,
     {
-        let Some(io) = self.begin(io).await else { return };
+        let Some(io) = self.begin(io, held).await else { return };
         // Boxed, so that a connection of which nothing has come costs little.
         if io.is_http2() {
             Box::pin(self.serve_http2(io, app)).await;
         } else {
-            Box::pin(self.serve_http1(io, app, held)).await;
+            Box::pin(self.serve_http1(io, app)).await;
         }
     }
 
     /// Waits for the first bytes. `None` if there is nothing to serve.
-    async fn begin<T: Transport>(&self, io: T) -> Option<Begun<T>> {
+    async fn begin<T: Transport>(&self, io: T, held: Held) -> Option<Begun<T>> {
         let mut ending = self.ending.clone();
         tokio::select! {
             biased;
-            begun = Begun::read(io) => begun.ok(),
+            begun = Begun::read(io, held) => begun.ok(),
             // Nothing was asked, so there is nothing to finish.
             _ = ending.changed() => None,
             () = sleep(self.header_timeout) => None,
         }
     }
 
-    async fn serve_http1<T, A>(self: Arc<Self>, io: Begun<T>, app: A, held: Held)
+    async fn serve_http1<T, A>(self: Arc<Self>, io: Begun<T>, app: A)
     where
         T: Transport<Socket = S>,
         A: Serves,
@@ -135,7 +137,6 @@ impl<S: Write + Send + 'static> Server<S> {
         });
         let mut connection = self.http1.serve_connection(TokioIo::new(io), service);
         let mut ending = self.ending.clone();
-        let mut ends = false;
         let decision = loop {
             let decided = poll_fn(|cx| {
                 let done = Pin::new(&mut connection).poll(cx);
@@ -147,8 +148,7 @@ impl<S: Write + Send + 'static> Server<S> {
             });
             tokio::select! {
                 decided = decided => break decided,
-                changed = ending.changed(), if !ends => {
-                    ends = true;
+                changed = ending.changed() => {
                     if changed.is_err() {
                         return;
                     }
@@ -159,16 +159,14 @@ impl<S: Write + Send + 'static> Server<S> {
         match decision {
             None => {}
             Some(Decision::Leaves(leaving)) => {
-                let io = connection.into_parts().io.into_inner().io;
-                self.hand_over(io, *leaving, held);
+                self.hand_over(connection.into_parts().io.into_inner(), *leaving);
             }
             Some(Decision::Stays) => {
                 let mut connection = connection.with_upgrades();
                 loop {
                     tokio::select! {
                         _ = &mut connection => break,
-                        changed = ending.changed(), if !ends => {
-                            ends = true;
+                        changed = ending.changed() => {
                             if changed.is_err() {
                                 return;
                             }
@@ -192,12 +190,10 @@ impl<S: Write + Send + 'static> Server<S> {
         });
         let mut connection = self.http2.serve_connection(TokioIo::new(io), service);
         let mut ending = self.ending.clone();
-        let mut ends = false;
         loop {
             tokio::select! {
                 _ = &mut connection => break,
-                changed = ending.changed(), if !ends => {
-                    ends = true;
+                changed = ending.changed() => {
                     if changed.is_err() {
                         return;
                     }
@@ -208,20 +204,48 @@ impl<S: Write + Send + 'static> Server<S> {
     }
 
     /// Writes the head and gives the stream to the shard that has the fewest.
-    fn hand_over<T, B>(&self, io: T, leaving: Leaving<B>, held: Held)
+    fn hand_over<T, B>(&self, io: Begun<T>, leaving: Leaving<B>)
     where
         T: Transport<Socket = S>,
         B: Send + 'static,
     {
         let Leaving { head, offered, body } = leaving;
+        let Begun { io, held, .. } = io;
         let Ok(mut socket) = io.into_socket() else { return };
-        let Some(shard) = self.shards.iter().min_by_key(|shard| shard.load()) else { return };
+        let open = self.shards.iter().filter(|shard| shard.is_open());
+        let Some(shard) = open.min_by_key(|shard| shard.load()) else { return };
         let bytes = begin(&head.headers, &offered.opening);
         // Whatever fails now shows when the shard writes the rest.
         let len = socket.write(&bytes).unwrap_or(0);
-        let Offered { shared, slot, reading, .. } = offered;
+        let Offered { shared, slot, id, reading, .. } = offered;
         let rest = bytes.slice(len..);
-        shard.adopt(HandOver { socket, shared, slot, reading, rest, body, held });
+        shard.adopt(HandOver { socket, shared, slot, id, reading, rest, body, held });
+        self.placed.notify_one();
+    }
+
+    /// Wakes shards that were given connections, until the server has ended.
+    ///
+    /// The head is written already, so that nobody waits for this. Others that are under way are
+    /// handed over first, and a shard is woken once for all of them.
+    pub(crate) async fn wake_shards(self: Arc<Self>) {
+        let mut ending = self.ending.clone();
+        loop {
+            tokio::select! {
+                () = self.placed.notified() => {}
+                changed = ending.changed() => match changed {
+                    Ok(()) => {}
+                    Err(_) => return,
+                }
+            }
+            tokio::task::yield_now().await;
+            self.shards.iter().for_each(|shard| shard.wake());
+        }
+    }
+}
+
+impl<S> Server<S> {
+    fn has_shard(&self) -> bool {
+        self.shards.iter().any(|shard| shard.is_open())
     }
 }
 
@@ -236,7 +260,7 @@ where
     A: Serves,
 {
     let open = desk.open.load(Ordering::Relaxed);
-    let may_leave = open && !server.shards.is_empty() && allows(&request);
+    let may_leave = open && server.has_shard() && allows(&request);
     if open && may_upgrade(&request) {
         desk.decide(Decision::Stays);
         // The connection is made ready for upgrades before the application sees the request.
@@ -252,9 +276,11 @@ where
     let mut body = Box::pin(body);
     let (polled, offered) =
         poll_fn(|cx| Poll::Ready(offer::during(|| body.as_mut().poll_frame(cx)))).await;
+    // A layer may have dropped the connection as soon as it had its first bytes.
+    let handle = offered.as_ref().and_then(Offered::handle);
     let untouched = match (&polled, &offered) {
         (Poll::Ready(Some(Ok(frame))), Some(offered)) => {
-            is_untouched(&head, frame, &*body, offered)
+            handle.is_some() && is_untouched(&head, frame, &*body, offered)
         }
         _ => false,
     };
@@ -265,9 +291,12 @@ where
             // The connection is taken apart, and with it this future.
             std::future::pending().await
         }
-        offered => {
+        _ => {
             desk.answered.store(true, Ordering::Relaxed);
-            let listed = offered.and_then(|offered| list(&server.streams, &offered));
+            let listed = match handle {
+                Some(handle) => Listing::Listed { _held: server.streams.list(handle) },
+                None => Listing::Awaited(Arc::clone(&server.streams)),
+            };
             let first: Option<First<A::Body>> = match polled {
                 Poll::Ready(first) => Some(first),
                 Poll::Pending => None,
@@ -275,10 +304,6 @@ where
             Ok(Response::from_parts(head, Served::Begun { first, rest: body, listed }))
         }
     }
-}
-
-fn list(streams: &Arc<Streams>, offered: &Offered) -> Option<Listed> {
-    Some(streams.list(offered.handle()?))
 }
 
 impl<B> Desk<B> {
@@ -308,99 +333,5 @@ impl<B> Desk<B> {
 
     fn take(&self) -> Option<Decision<B>> {
         self.decision.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-}
-
-/// What an HTTP/2 connection begins with (RFC 9113, section 3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// A connection of which the first bytes were read.
-struct Begun<T> {
-    ahead: Bytes,
-    io: T,
-    /// It was flushed since it was last written to.
-    flushed: Arc<AtomicBool>,
-}
-
-impl<T: AsyncRead + Unpin> Begun<T> {
-    /// Reads until it is clear which protocol is spoken.
-    async fn read(mut io: T) -> std::io::Result<Self> {
-        let mut ahead = BytesMut::new();
-        loop {
-            let known = ahead.len().min(PREFACE.len());
-            if ahead[..known] != PREFACE[..known] || known == PREFACE.len() {
-                let flushed = Arc::new(AtomicBool::new(true));
-                return Ok(Self { ahead: ahead.freeze(), io, flushed });
-            }
-            let known = ahead.len();
-            poll_fn(|cx| {
-                // On the stack, so that who waits for a first byte holds no buffer for it.
-                let mut room = [0; limits::FIRST_READ_BYTES];
-                let mut read = ReadBuf::new(&mut room);
-                std::task::ready!(Pin::new(&mut io).poll_read(cx, &mut read))?;
-                ahead.extend_from_slice(read.filled());
-                Poll::Ready(std::io::Result::Ok(()))
-            })
-            .await?;
-            if ahead.len() == known {
-                return Err(std::io::ErrorKind::UnexpectedEof.into());
-            }
-        }
-    }
-
-    fn is_http2(&self) -> bool {
-        self.ahead.starts_with(PREFACE)
-    }
-}
-
-impl<T: AsyncRead + Unpin> AsyncRead for Begun<T> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        if self.ahead.is_empty() {
-            return Pin::new(&mut self.io).poll_read(cx, buf);
-        }
-        let len = self.ahead.len().min(buf.remaining());
-        buf.put_slice(&self.ahead.split_to(len));
-        if self.ahead.is_empty() {
-            self.ahead = Bytes::new();
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<T: AsyncWrite + Unpin> AsyncWrite for Begun<T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        self.flushed.store(false, Ordering::Relaxed);
-        Pin::new(&mut self.io).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        std::task::ready!(Pin::new(&mut self.io).poll_flush(cx))?;
-        self.flushed.store(true, Ordering::Relaxed);
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[std::io::IoSlice<'_>],
-    ) -> Poll<std::io::Result<usize>> {
-        self.flushed.store(false, Ordering::Relaxed);
-        Pin::new(&mut self.io).poll_write_vectored(cx, bytes)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
     }
 }

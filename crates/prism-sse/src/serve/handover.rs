@@ -9,7 +9,7 @@ use http::header::{
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version, response};
 use http_body::{Body, Frame};
 
-use crate::connection::offer::{Offered, is_same};
+use crate::connection::offer::{Offered, Ticket, is_same};
 use crate::wire::Framed;
 
 /// Whether the answer to this request may be taken from hyper: nothing of the request is still to
@@ -35,7 +35,8 @@ pub(super) fn is_event_stream<B>(response: &Response<B>) -> bool {
         && kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
 }
 
-/// Whether what arrives is what the connection gave, and nothing says that more is to be done.
+/// Whether the body was made of a connection and nothing else, what arrives is what the connection
+/// gave, and nothing says that more is to be done.
 pub(super) fn is_untouched<B: Body>(
     head: &response::Parts,
     first: &Frame<Bytes>,
@@ -45,6 +46,7 @@ pub(super) fn is_untouched<B: Body>(
     let headers = &head.headers;
     let framing = [CONTENT_LENGTH, TRANSFER_ENCODING, TRAILER, CONNECTION, UPGRADE];
     head.version == Version::HTTP_11
+        && head.extensions.get::<Ticket>().is_some_and(|ticket| ticket.0 == offered.id)
         && framing.iter().all(|name| !headers.contains_key(name))
         && first.data_ref().is_some_and(|bytes| is_same(bytes, &offered.opening))
         && !rest.is_end_stream()

@@ -3,6 +3,7 @@
 
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 use std::thread::JoinHandle;
@@ -12,7 +13,7 @@ use std::{io, thread};
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token};
 
-use super::delivery::{Delivery, HandOver, Turn};
+use super::delivery::{Delivery, HandOver, Turn, drop_foreign};
 use super::inbox::{Inbox, Order};
 use crate::limits;
 
@@ -41,9 +42,18 @@ pub(super) fn start(
     let shard = Shard { poll, inbox: Arc::clone(&inbox), delivery, began: Instant::now() };
     let thread = thread::Builder::new().name(format!("prism-shard-{number}")).spawn(move || {
         let _context = runtime.enter();
-        shard.run();
+        let inbox = Arc::clone(&shard.inbox);
+        // Whatever ends it, nobody is to wait for it.
+        run_to_its_end(shard);
+        inbox.close();
     })?;
     Ok((inbox, thread))
+}
+
+/// Runs a shard to its end. A panic was reported by the panic hook; its connections end with it.
+fn run_to_its_end(mut shard: Shard) {
+    drop(catch_unwind(AssertUnwindSafe(|| shard.run())));
+    drop_foreign(shard);
 }
 
 struct Shard {
@@ -54,7 +64,7 @@ struct Shard {
 }
 
 impl Shard {
-    fn run(mut self) {
+    fn run(&mut self) {
         let mut events = Events::with_capacity(limits::SHARD_EVENTS);
         let mut turn = Turn::Again;
         loop {
@@ -99,8 +109,9 @@ impl Shard {
     fn adopt(&mut self, hand_over: HandOver<TcpStream>, now: u64) {
         let key = self.delivery.next_key();
         // A connection that the system will not watch is dropped, and with it its socket.
-        if register(self.poll.registry(), &hand_over.socket, key).is_ok() {
-            self.delivery.adopt(hand_over, now);
+        match register(self.poll.registry(), &hand_over.socket, key) {
+            Ok(()) => self.delivery.adopt(hand_over, now),
+            Err(_) => drop_foreign(hand_over),
         }
     }
 

@@ -27,6 +27,24 @@ pub(super) struct Listed {
     key: usize,
 }
 
+/// Whether a body is known to be a stream of ours.
+pub(super) enum Listing {
+    Listed {
+        /// Held for as long as the body is.
+        _held: Listed,
+    },
+    /// It may turn out to be one.
+    Awaited(Arc<Streams>),
+}
+
+impl Listing {
+    pub(super) fn begin(&mut self, stream: ConnectionRef) {
+        if let Self::Awaited(streams) = self {
+            *self = Self::Listed { _held: streams.list(stream) };
+        }
+    }
+}
+
 impl Streams {
     pub(super) fn list(self: &Arc<Self>, stream: ConnectionRef) -> Listed {
         let (key, late) = {

@@ -37,8 +37,14 @@ impl Transport for TcpStream {
 /// # Errors
 ///
 /// What the system says, for instance that another process has the address for itself.
-pub fn bind_shared(address: SocketAddr) -> io::Result<TcpListener> {
+///
+/// # Panics
+///
+/// Outside a tokio runtime.
+pub fn bind_reuse_port(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    // Elsewhere the first of these would let others take the address away.
+    #[cfg(unix)]
     socket.set_reuse_address(true)?;
     #[cfg(unix)]
     socket.set_reuse_port(true)?;

@@ -52,12 +52,9 @@ impl<A: Serves> Served<A> {
         tokio::spawn(drive(Arc::clone(&inbox), bell));
         let (end, ending) = watch::channel(false);
         let server = Server::new(vec![Arc::clone(&inbox)], &Settings::default(), ending);
-        Self {
-            app,
-            server: Arc::new(server),
-            open: Arc::default(),
-            shard: Arc::new(Guard { inbox, end }),
-        }
+        let server = Arc::new(server);
+        tokio::spawn(Arc::clone(&server).wake_shards());
+        Self { app, server, open: Arc::default(), shard: Arc::new(Guard { inbox, end }) }
     }
 
     /// Ends all streams within `window`, as a graceful shutdown does.
@@ -102,7 +99,7 @@ impl Wake for SocketBell {
 async fn drive(inbox: Arc<Inbox<PipeSocket>>, bell: Arc<Bell>) {
     let began = Instant::now();
     let now = || began.elapsed().as_millis() as u64;
-    let mut delivery = Delivery::new(Waker::from(Arc::clone(&bell)), limits::PINNED_BYTES);
+    let mut delivery = Delivery::new(Waker::from(Arc::clone(&bell)), limits::STALLED_BYTES);
     loop {
         let changed =
             std::mem::take(&mut *bell.changed.lock().unwrap_or_else(PoisonError::into_inner));

@@ -205,3 +205,37 @@ async fn the_state_of_a_manager_is_freed_with_its_last_handle() {
     }
     panic!("something keeps the manager alive");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_ends_everyone_at_a_moment_of_its_own() {
+    let sse = with_history();
+    let mut readers: Vec<_> = (0..40).map(|_| sse.add_connection()).collect();
+    let window = Duration::from_secs(10);
+    let drain = tokio::spawn({
+        let sse = sse.clone();
+        async move { sse.drain(window).await }
+    });
+    tokio::time::sleep(window / 2).await;
+    let open = sse.connection_count();
+    assert!((5..35).contains(&open), "{open} of 40 are open after half of the time");
+    drain.await.unwrap();
+    assert_eq!(sse.connection_count(), 0);
+    for reader in &mut readers {
+        assert_eq!(reader.close_reason(), Some(CloseReason::Shutdown));
+        let mut last = String::new();
+        while let Some(bytes) = reader.next().await {
+            last = String::from_utf8(bytes.to_vec()).unwrap();
+        }
+        assert!(last.contains("retry: "), "it is told when to come back: {last:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_manager_says_how_far_the_order_is_and_how_old_its_oldest_event() {
+    let sse = with_history();
+    assert_eq!((sse.position(), sse.stats().oldest), (None, None));
+    let ack = sse.publish("a", "x").unwrap().try_ack().unwrap().unwrap();
+    assert_eq!(sse.position(), Some(ack.position));
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    assert_eq!(sse.stats().oldest, Some(Duration::from_secs(7)));
+}

@@ -16,12 +16,22 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::read_until;
-
 /// Far more than anything here takes.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 const LARGE: usize = 8 << 20;
+
+async fn read_until(stream: &mut TcpStream, what: &str) -> String {
+    let mut seen = String::new();
+    let mut buf = [0; 4096];
+    while !seen.contains(what) {
+        let len = timeout(DEADLINE, stream.read(&mut buf)).await;
+        let len = len.unwrap_or_else(|_| panic!("{what:?} does not come: {seen:?}")).unwrap();
+        assert!(len > 0, "the end before {what:?}: {seen:?}");
+        seen += std::str::from_utf8(&buf[..len]).unwrap();
+    }
+    seen
+}
 
 /// A manager and a connection to a server of its events, which has a receive buffer of its own.
 async fn connect() -> (Manager, TcpStream) {

@@ -1,60 +1,70 @@
-//! `prism_sse::serve` over real sockets.
+//! `prism_sse::serve` over real sockets, attacked.
+//!
+//! - `apps`: everything that can be served
+//! - `heads`: what comes in, whole, in pieces, too slow and too long
+//! - `protocols`: HTTP/2, HTTP/1.0, upgrades, connections that stay with hyper
+//! - `kept`: connections as a browser keeps them
+//! - `layers`: what layers do to a stream, and what they keep in it
+//! - `slow`: readers that read slowly, partly or never
+//! - `gone`: readers that leave, each in its own way
+//! - `ends`: the end of a server, of a manager, of one connection
+//! - `accepting`: more connections than there is room for
+//! - `exact`: nothing lost, nothing doubled, nothing out of order
+//! - `abandoned`: readers that are given up
+//! - `alone`: tests that measure their whole process, or take something from it
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+#![allow(clippy::panic, reason = "a test that panics has failed")]
 
+mod abandoned;
+mod accepting;
+mod alone;
+mod apps;
+mod ends;
+mod exact;
+mod gone;
+mod heads;
 mod kept;
+mod layers;
+mod protocols;
+mod reader;
+mod running;
+mod slow;
 
-use std::net::SocketAddr;
+use std::future::Future;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::ConnectInfo;
-use axum::routing::get;
+use axum::routing::{get, post};
 use prism_sse::{Manager, Retention, SseLayer};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use reader::{End, LISTEN, Reader, comes_back, connect};
+use running::Running;
 
-async fn read_until(stream: &mut TcpStream, what: &str) -> String {
-    let mut seen = String::new();
-    let mut buf = [0; 4096];
-    while !seen.contains(what) {
-        let len = tokio::time::timeout(Duration::from_secs(5), stream.read(&mut buf)).await;
-        let len = len.unwrap_or_else(|_| unreachable!("{what:?} does not come: {seen:?}")).unwrap();
-        assert!(len > 0, "the end before {what:?}: {seen:?}");
-        seen += std::str::from_utf8(&buf[..len]).unwrap();
-    }
-    seen
+/// A failure's guard: what must happen happens long before.
+const SOON: Duration = Duration::from_secs(20);
+
+async fn soon<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(SOON, future).await.unwrap_or_else(|_| panic!("it does not happen"))
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_is_handed_over_and_lives() {
-    let sse = Manager::builder().history(Retention::default()).build().unwrap();
-    let who = |ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.to_string() };
-    let app = Router::new().route("/who", get(who)).layer(SseLayer::new(sse.clone(), "/events"));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let server =
-        prism_sse::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>())
-            .drain(Duration::from_millis(100))
-            .with_graceful_shutdown(async move { drop(stopped.await) });
-    println!("{}", server.capacity());
-    let server = tokio::spawn(server.into_future());
-    let mut page = TcpStream::connect(address).await.unwrap();
-    page.write_all(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-    println!("{}", read_until(&mut page, "prism.open").await);
-    for n in 0..20 {
-        sse.broadcast(format!("event {n}")).unwrap();
-    }
-    println!("{}", read_until(&mut page, "event 19\n").await);
-    sse.broadcast("quiet").unwrap();
-    println!("{}", read_until(&mut page, "quiet\n").await);
-    let mut who = TcpStream::connect(address).await.unwrap();
-    who.write_all(b"GET /who HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-    println!("{}", read_until(&mut who, "127.0.0.1:").await);
-    assert_eq!(sse.connection_count(), 1);
-    stop.send(()).unwrap();
-    println!("{}", read_until(&mut page, "0\r\n\r\n").await);
-    tokio::time::timeout(Duration::from_secs(5), server).await.unwrap().unwrap().unwrap();
-    assert_eq!(sse.connection_count(), 0);
+/// Waits until something is so of which nobody tells.
+async fn until(mut so: impl FnMut() -> bool) {
+    let wait = async {
+        while !so() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    soon(wait).await;
+}
+
+fn with_history() -> Manager {
+    Manager::builder().history(Retention::default()).build().unwrap()
+}
+
+/// Events at `/events`, and two requests that stay requests.
+fn app(sse: &Manager) -> Router {
+    Router::new()
+        .route("/hello", get(|| async { "hello" }))
+        .route("/echo", post(|body: String| async { body }))
+        .layer(SseLayer::new(sse.clone(), "/events"))
 }

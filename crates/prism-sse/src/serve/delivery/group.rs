@@ -106,6 +106,7 @@ impl<S: Read + Write> Delivery<S> {
     pub(super) fn forget_group(&mut self, key: u32) {
         let group = self.groups.remove(key as usize);
         self.sources[group.source as usize].groups.remove(&group.audience);
+        self.recent.forget(key);
     }
 
     /// Takes the group's next bytes from the log.
@@ -132,7 +133,7 @@ impl<S: Read + Write> Delivery<S> {
             }
             Gathered::Budget => {
                 group.due = true;
-                self.sources[source as usize].due.push_back(key);
+                self.attend_to(source, key);
             }
             // Each is told of it in its own words.
             Gathered::Gap(_) => self.scatter(key, &state.log),
@@ -163,29 +164,33 @@ impl<S: Read + Write> Delivery<S> {
                 continue;
             }
             self.join_live(member);
-            let rest = batch.map(|batch| batch.from(next)).filter(|rest| !rest.is_empty());
-            if let Some(rest) = rest {
-                self.hold(member, rest, now);
+            let Some(batch) = batch else { continue };
+            let (begin, events) = batch.part_from(next);
+            if begin < batch.bytes.len() {
+                let source = self.groups[key as usize].source;
+                self.sources[source as usize].shared.count_delivered(events);
+                self.hold(member, &batch.bytes, begin, now);
                 self.make_ready(member);
             }
         }
     }
 
-    /// Serves the next members of a pass.
-    pub(super) fn pass_on(&mut self, key: u32, now: u64) {
+    /// Serves the next members of a pass, at most `most`. Answers how many it looked at.
+    pub(super) fn pass_on(&mut self, key: u32, most: usize, now: u64) -> usize {
         let group = self.groups.get(key as usize);
-        let Some(pass) = group.and_then(|group| group.pass.as_ref()) else { return };
+        let Some(pass) = group.and_then(|group| group.pass.as_ref()) else { return 0 };
         let bytes = pass.batch.bytes.clone();
         let events = u64::from(pass.batch.events);
         let source = self.groups[key as usize].source;
         let shared = Arc::clone(&self.sources[source as usize].shared);
-        let mut served = 0;
-        for _ in 0..limits::PASS_SLICE {
+        let (mut served, mut looked) = (0, 0);
+        while looked < most {
             // With its last member a group goes too.
             let Some(group) = self.groups.get_mut(key as usize) else { break };
             let Some(pass) = &mut group.pass else { break };
             let Some(place) = pass.left.checked_sub(1) else { break };
             let member = group.live[place];
+            looked += 1;
             if self.members[member as usize].is_held() {
                 // It has not taken what it got before; it goes on by itself once it does.
                 self.leave_group(member);
@@ -195,21 +200,22 @@ impl<S: Read + Write> Delivery<S> {
             served += events;
             match self.members[member as usize].write(&bytes) {
                 Written::All => {}
-                Written::Part(len) => self.hold(member, bytes.slice(len..), now),
+                Written::Part(len) => self.hold(member, &bytes, len, now),
                 Written::Gone => self.remove(member),
             }
         }
         shared.count_delivered(served);
-        let Some(group) = self.groups.get_mut(key as usize) else { return };
+        let Some(group) = self.groups.get_mut(key as usize) else { return looked };
         if group.pass.as_ref().is_some_and(|pass| pass.left > 0) {
             self.passes.push_back(key);
-            return;
+            return looked;
         }
         group.pass = None;
         group.spoke = now;
         if group.due {
-            self.sources[source as usize].due.push_back(key);
+            self.attend_to(source, key);
         }
+        looked
     }
 
     /// Lets everyone go their own way, and begins anew where the log ends.
@@ -232,15 +238,23 @@ impl<S: Read + Write> Delivery<S> {
         let Some(own) = self.members[member as usize].subscription() else { return };
         let key = self.members[member as usize].group;
         let group = &mut self.groups[key as usize];
-        let Source { shard, .. } = self.sources[group.source as usize];
-        let called = group.due || state.audiences[group.audience].is_called(shard);
+        let (source, shard) = (group.source, self.sources[group.source as usize].shard);
         let alone = group.live.is_empty() && group.pass.is_none() && group.ahead.is_empty();
         if alone {
             group.subscription = Subscription::standing(own.next(), own.told());
-        } else if !called && group.subscription.next() < own.next() {
-            // Nothing came for the audience since, or the shard would have been called.
-            group.subscription.go_to(own.next());
+        } else if !group.due && group.subscription.next() < own.next() {
+            if state.is_shard_called(shard) {
+                // Live members may have been called for alone: they leave from where they stand.
+                group.due = true;
+                if group.pass.is_none() {
+                    self.attend_to(source, key);
+                }
+            } else {
+                // Nothing came for the group since, or the shard would have been called.
+                group.subscription.go_to(own.next());
+            }
         }
+        let group = &mut self.groups[key as usize];
         if group.subscription.next() == own.next() {
             // The group says the older place of both, so that nobody's grows too old.
             group.subscription.tell(group.subscription.told().min(own.told()));
@@ -289,23 +303,29 @@ impl<S: Read + Write> Delivery<S> {
                 continue;
             }
             let shared = Arc::clone(&self.sources[group.source as usize].shared);
-            if let Some(at) = shared.settings.mark_at(now) {
+            let done = self.mark(key, &shared, now);
+            let next = shared.settings.mark_at(now);
+            let soon = now + limits::MARK_RETRY.as_millis() as u64;
+            if let Some(at) = next.map(|at| if done { at } else { at.min(soon) }) {
                 self.groups[key as usize].mark = self.marks.set(key, at);
             }
-            self.mark(key, &shared, now);
         }
     }
 
-    fn mark(&mut self, key: u32, shared: &Shared, now: u64) {
+    /// `false` if the shard was called meanwhile, so that the group's place is not to be moved.
+    fn mark(&mut self, key: u32, shared: &Shared, now: u64) -> bool {
         let state = shared.lock();
         let group = &mut self.groups[key as usize];
         let shard = self.sources[group.source as usize].shard;
-        let called = group.due || state.audiences[group.audience].is_called(shard);
+        let called = group.due || state.is_shard_called(shard);
         let applied = state.log.applied();
         // Events that are on their way tell a place themselves.
+        if called || group.pass.is_some() {
+            return false;
+        }
         let talks = state.audiences[group.audience].audience.wants_control_events();
-        if !talks || called || group.pass.is_some() || group.subscription.told() >= applied {
-            return;
+        if !talks || group.subscription.told() >= applied {
+            return true;
         }
         let begin = group.subscription;
         group.subscription.go_to(state.log.end());
@@ -314,5 +334,6 @@ impl<S: Read + Write> Delivery<S> {
         let batch = Batch { bytes, events: 0, begins: Vec::new() };
         drop(state);
         self.set_out(key, batch, begin, now);
+        true
     }
 }

@@ -131,9 +131,12 @@ struct World {
 impl World {
     fn new(on_lag: OnLag) -> Self {
         let retention = Retention::default().count(8);
+        let mut shard = Delivery::new(Waker::noop().clone(), 2000);
+        // The log is short here, and so are the passages of it.
+        shard.recent.least = 1;
         Self {
             sse: Manager::builder().history(retention).on_lag(on_lag).build().unwrap(),
-            shard: Delivery::new(Waker::noop().clone(), 2000),
+            shard,
             open: Arc::default(),
             oracle: Oracle::new(),
             readers: Vec::new(),
@@ -154,12 +157,14 @@ impl World {
             socket: Socket(Arc::clone(&wire)),
             shared: offered.shared,
             slot: offered.slot,
+            id: offered.id,
             reading: offered.reading,
             rest: Framed::from_block(&offered.opening).chunk(),
             body,
             held: Held::new(&self.open),
         };
-        let key = self.shard.adopt(hand_over, self.now);
+        let key = self.shard.next_key();
+        self.shard.adopt(hand_over, self.now);
         self.readers[reader].connection = Some((key, wire));
     }
 

@@ -1,14 +1,13 @@
 //! One connection of a shard: its socket, and what it is on its own way for.
 
 use std::io::{ErrorKind, Read, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Waker;
 
 use bytes::Bytes;
 
-use super::{Delivery, HandOver, Held, stall_ms};
+use super::{Delivery, HandOver, Held, drop_foreign, stall_ms};
 use crate::connection::reading::{Form, Reading, Step};
 use crate::limits;
 use crate::manager::{CloseReason, Settings, disconnected};
@@ -184,19 +183,26 @@ enum Went {
 
 impl<S: Read + Write> Delivery<S> {
     /// Takes over a connection.
-    pub(crate) fn adopt(&mut self, hand_over: HandOver<S>, now: u64) -> u32 {
-        let HandOver { socket, shared, slot, reading, rest, body, held } = hand_over;
+    pub(crate) fn adopt(&mut self, hand_over: HandOver<S>, now: u64) {
+        let HandOver { socket, shared, slot, id, reading, rest, body, held } = hand_over;
         let source = self.source_of(&shared);
         let shard = self.sources[source as usize].shard;
         let key = self.next_key();
-        let (audience, jitter, waker) = {
+        let adopted = {
             let mut state = shared.lock();
-            let waker = state.adopt(slot, shard, key);
-            let entry = state.entry(slot);
-            (entry.audience(), entry.id().jitter(), waker)
+            let waker = state.adopt(slot, id, shard, key);
+            waker.map(|waker| (waker, state.entry(slot).audience()))
+        };
+        let Some((waker, audience)) = adopted else {
+            drop_foreign(body);
+            if self.sources[source as usize].members == 0 {
+                self.forget_source(source);
+            }
+            return;
         };
         // Dropping a waker may drop a task.
-        drop(waker);
+        drop_foreign(waker);
+        let jitter = id.jitter();
         let group = self.group_of(source, audience, reading.subscription, now);
         self.sources[source as usize].members += 1;
         self.groups[group as usize].members += 1;
@@ -218,14 +224,13 @@ impl<S: Read + Write> Delivery<S> {
         let member = &mut self.members[key as usize];
         member.own_mut().reading = Some(reading);
         if !rest.is_empty() {
-            self.hold(key, rest, now);
+            self.hold(key, &rest, 0, now);
         }
         self.make_ready(key);
         match self.drains_until {
             Some(end) => self.end_within(key, now, end),
             None => self.set_look(key, now),
         }
-        key
     }
 
     /// Says what the member's socket can do now.
@@ -246,9 +251,9 @@ impl<S: Read + Write> Delivery<S> {
         }
     }
 
-    /// Keeps what the member's socket did not take.
-    pub(super) fn hold(&mut self, key: u32, rest: Bytes, now: u64) {
-        self.pins.add(&rest);
+    /// Keeps what the member's socket did not take: `bytes` from `begin` on.
+    pub(super) fn hold(&mut self, key: u32, bytes: &Bytes, begin: usize, now: u64) {
+        let rest = self.pins.add(bytes, begin);
         let own = self.members[key as usize].own_mut();
         own.rest = rest;
         own.since = now;
@@ -257,7 +262,8 @@ impl<S: Read + Write> Delivery<S> {
 
     /// Closes those who took nothing for the longest time, while too much is kept for such.
     pub(super) fn make_room(&mut self) {
-        while self.pins.are_too_many() {
+        // What one reader waits for alone may be larger than the room.
+        while self.pins.are_too_many() && self.stalled.len() > 1 {
             let Some(&(_, longest)) = self.stalled.first() else { break };
             self.close(longest, CloseReason::Stalled);
             self.remove(longest);
@@ -306,9 +312,22 @@ impl<S: Read + Write> Delivery<S> {
         let shared = Arc::clone(&self.sources[source as usize].shared);
         let mut ended = None;
         let manager_now = shared.now();
+        let settings = &shared.settings;
+        let (group, from) = (member.group, reading.subscription.next());
         let mut state = shared.lock();
-        let step =
-            reading.step(&mut state, &shared.settings, slot, manager_now, Form::Chunk, &mut ended);
+        let is_common = reading.is_common(&state, settings, slot, manager_now);
+        let known = is_common.then(|| self.recent.read(group, &mut reading.subscription)).flatten();
+        let step = match known {
+            Some(batch) => Step::Events(batch),
+            None => {
+                let form = Form::Chunk;
+                let step = reading.step(&mut state, settings, slot, manager_now, form, &mut ended);
+                if let (Step::Events(batch), true) = (&step, is_common) {
+                    self.recent.add(group, from, batch, reading.subscription);
+                }
+                step
+            }
+        };
         self.members[key as usize].own_mut().reading = Some(reading);
         if matches!(step, Step::Wait) {
             self.join_group(key, &state);
@@ -342,7 +361,7 @@ impl<S: Read + Write> Delivery<S> {
                 Went::On
             }
             Written::Part(len) => {
-                self.hold(key, bytes.slice(len..), now);
+                self.hold(key, &bytes, len, now);
                 Went::Nowhere
             }
             Written::Gone => {
@@ -412,8 +431,7 @@ impl<S: Read + Write> Delivery<S> {
         member.drain_input();
         let Member { socket, group: group_key, body, held, .. } = member;
         drop(socket);
-        // The body is foreign code around our own; its panic was reported by the panic hook.
-        drop(catch_unwind(AssertUnwindSafe(|| drop(body))));
+        drop_foreign(body);
         drop(held);
         let group = &mut self.groups[group_key as usize];
         let source_key = group.source;
@@ -475,7 +493,9 @@ impl<S: Read + Write> Delivery<S> {
         let at = self.heartbeat_at(key, now).min(self.members[key as usize].ends);
         let member = &mut self.members[key as usize];
         if at < u64::MAX {
-            member.look = self.looks.set(key, at.max(now + 1)) as u32;
+            // Timers of those who left are forgotten when they are due, and not before.
+            let latest = now + limits::SHARD_LOOK.as_millis() as u64;
+            member.look = self.looks.set(key, at.clamp(now + 1, latest)) as u32;
         }
     }
 

@@ -13,7 +13,7 @@ pub(in crate::serve) struct Pins {
 
 struct Pin {
     holders: u32,
-    /// Bytes of the longest rest that was pinned of it.
+    /// Bytes of all of it: a rest keeps the whole buffer.
     len: usize,
 }
 
@@ -23,12 +23,21 @@ impl Pins {
         Self { buffers: HashMap::new(), bytes: 0, most }
     }
 
-    pub(super) fn add(&mut self, rest: &Bytes) {
-        let pin = self.buffers.entry(end_of(rest)).or_insert(Pin { holders: 0, len: 0 });
+    /// Pins what there is of `bytes` from `begin` on, and answers with that. A small part is
+    /// copied, so that it does not keep all the others.
+    pub(super) fn add(&mut self, bytes: &Bytes, begin: usize) -> Bytes {
+        let mut rest = bytes.slice(begin..);
+        let mut len = bytes.len();
+        if rest.len() <= len / 4 {
+            rest = Bytes::copy_from_slice(&rest);
+            len = rest.len();
+        }
+        let pin = self.buffers.entry(end_of(&rest)).or_insert(Pin { holders: 0, len: 0 });
         pin.holders += 1;
-        let grown = rest.len().saturating_sub(pin.len);
+        let grown = len.saturating_sub(pin.len);
         pin.len += grown;
         self.bytes += grown;
+        rest
     }
 
     /// Takes back what was added, of which some may have been written since.
@@ -64,14 +73,24 @@ mod tests {
     fn a_buffer_that_many_wait_for_counts_once() {
         let mut pins = Pins::new(100);
         let chunk = Bytes::from(vec![0; 100]);
-        pins.add(&chunk.slice(40..));
-        pins.add(&chunk.slice(10..));
-        pins.add(&chunk.slice(70..));
-        assert_eq!(pins.bytes, 90);
+        for begin in [40, 10, 70] {
+            assert_eq!(pins.add(&chunk, begin).len(), 100 - begin);
+        }
+        assert_eq!(pins.bytes, 100, "all of a buffer is kept for a part of it");
         pins.remove(&chunk.slice(99..));
         pins.remove(&chunk.slice(40..));
-        assert_eq!(pins.bytes, 90);
+        assert_eq!(pins.bytes, 100);
         pins.remove(&chunk.slice(10..));
+        assert_eq!((pins.bytes, pins.buffers.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_small_rest_does_not_keep_the_whole_buffer() {
+        let mut pins = Pins::new(100);
+        let chunk = Bytes::from(vec![0; 1000]);
+        let rests: Vec<Bytes> = (0..3).map(|_| pins.add(&chunk, 990)).collect();
+        assert_eq!(pins.bytes, 30);
+        rests.iter().for_each(|rest| pins.remove(rest));
         assert_eq!((pins.bytes, pins.buffers.len()), (0, 0));
     }
 
@@ -79,9 +98,9 @@ mod tests {
     fn different_buffers_add_up_to_the_bound() {
         let mut pins = Pins::new(100);
         let (one, two) = (Bytes::from(vec![0; 60]), Bytes::from(vec![0; 60]));
-        pins.add(&one);
+        pins.add(&one, 0);
         assert!(!pins.are_too_many());
-        pins.add(&two);
+        pins.add(&two, 0);
         assert!(pins.are_too_many());
     }
 }

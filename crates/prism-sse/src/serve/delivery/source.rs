@@ -2,90 +2,137 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{Read, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::task::{Wake, Waker};
 
 use super::Delivery;
 use crate::limits;
 use crate::manager::{AudienceKey, Calls, ShardKey, Shared};
+use crate::sync::Mutex;
 
 /// A manager as its shard sees it.
 pub(super) struct Source {
     pub(super) shared: Arc<Shared>,
     /// What the manager knows the shard by.
     pub(super) shard: ShardKey,
-    bell: Arc<Bell>,
     pub(super) groups: HashMap<AudienceKey, u32>,
     /// Groups for which something may have come, and that have no pass under way.
-    pub(super) due: VecDeque<u32>,
+    due: VecDeque<u32>,
     pub(super) members: usize,
-    /// When a record will next be too old.
-    pub(super) expires: Option<u64>,
+    /// It is among those to be attended to.
+    listed: bool,
+    /// When it is looked at because a record is too old.
+    expiry: Option<u64>,
     /// Room for the next calls.
     calls: Calls,
 }
 
-/// Tells from which manager a wake-up came.
-struct Bell {
-    rung: AtomicBool,
+/// Which managers rang.
+pub(super) struct Rung {
+    sources: Mutex<Vec<u32>>,
     shard: Waker,
+}
+
+impl Rung {
+    pub(super) fn new(shard: Waker) -> Self {
+        Self { sources: Mutex::new(Vec::new()), shard }
+    }
+
+    fn take(&self) -> Vec<u32> {
+        std::mem::take(&mut *self.sources.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+}
+
+/// What one manager rings.
+struct Bell {
+    source: u32,
+    rung: Arc<Rung>,
 }
 
 impl Wake for Bell {
     fn wake(self: Arc<Self>) {
-        self.rung.store(true, Ordering::Release);
-        self.shard.wake_by_ref();
+        let Self { source, rung } = &*self;
+        // A manager rings once until its calls are taken, so that this does not grow.
+        rung.sources.lock().unwrap_or_else(PoisonError::into_inner).push(*source);
+        rung.shard.wake_by_ref();
     }
 }
 
 impl<S: Read + Write> Delivery<S> {
     /// The manager's place, which is made with its first connection.
     pub(super) fn source_of(&mut self, shared: &Arc<Shared>) -> u32 {
-        let known = self.sources.iter().find(|(_, source)| Arc::ptr_eq(&source.shared, shared));
-        if let Some((key, _)) = known {
-            return key as u32;
-        }
-        let bell = Arc::new(Bell { rung: AtomicBool::new(false), shard: self.waker.clone() });
-        let shard = shared.lock().add_shard(Waker::from(Arc::clone(&bell)));
-        self.sources.insert(Source {
-            shared: Arc::clone(shared),
-            shard,
-            bell,
-            groups: HashMap::new(),
-            due: VecDeque::new(),
-            members: 0,
-            expires: None,
-            calls: Calls::default(),
-        }) as u32
+        let Self { sources, known, rung, .. } = self;
+        *known.entry(Arc::as_ptr(shared).addr()).or_insert_with(|| {
+            let source = sources.vacant_key() as u32;
+            let bell = Arc::new(Bell { source, rung: Arc::clone(rung) });
+            let shard = shared.lock().add_shard(Waker::from(bell));
+            sources.insert(Source {
+                shared: Arc::clone(shared),
+                shard,
+                groups: HashMap::new(),
+                due: VecDeque::new(),
+                members: 0,
+                listed: false,
+                expiry: None,
+                calls: Calls::default(),
+            });
+            source
+        })
     }
 
     /// Forgets a manager without connections here.
     pub(super) fn forget_source(&mut self, key: u32) {
         let source = self.sources.remove(key as usize);
+        self.known.remove(&Arc::as_ptr(&source.shared).addr());
         let waker = source.shared.lock().remove_shard(source.shard);
-        // The lock is released: dropping the last handle on a manager runs its destructor.
         drop(waker);
-        drop(source);
+        // It may be the last handle on the manager, of whom more is being looked at here.
+        self.forgotten.push(source.shared);
     }
 
-    /// Managers that have something for the shard to do.
-    pub(super) fn called_sources(&self, now: u64) -> impl Iterator<Item = u32> {
-        let called = move |source: &Source| {
-            !source.due.is_empty()
-                || source.bell.rung.load(Ordering::Acquire)
-                || source.expires.is_some_and(|at| at <= now)
-        };
-        self.sources.iter().filter(move |(_, source)| called(source)).map(|(key, _)| key as u32)
+    /// Attends to managers that rang or have more to do, some of them.
+    pub(super) fn attend_some(&mut self, now: u64) {
+        for source in self.rung.take() {
+            self.list(source);
+        }
+        while let Some((_, sources)) = self.expiries.take_due(now, limits::SHARD_TURN) {
+            for key in sources {
+                if let Some(source) = self.sources.get_mut(key as usize) {
+                    source.expiry = None;
+                    self.list(key);
+                }
+            }
+        }
+        for _ in 0..limits::SHARD_TURN {
+            let Some(source) = self.to_attend.pop_front() else { break };
+            self.attend(source, now);
+        }
+    }
+
+    /// Lets the group have a pass once its manager is attended to.
+    pub(super) fn attend_to(&mut self, source: u32, group: u32) {
+        self.sources[source as usize].due.push_back(group);
+        self.list(source);
+    }
+
+    fn list(&mut self, key: u32) {
+        let Some(source) = self.sources.get_mut(key as usize) else { return };
+        if !std::mem::replace(&mut source.listed, true) {
+            self.to_attend.push_back(key);
+        }
     }
 
     /// Takes what the manager called for, and the next bytes of groups that are due.
-    pub(super) fn attend(&mut self, key: u32, now: u64) {
-        let source = &mut self.sources[key as usize];
+    fn attend(&mut self, key: u32, now: u64) {
+        // The place may be another manager's by now, or nobody's.
+        let Some(source) = self.sources.get_mut(key as usize) else { return };
+        source.listed = false;
         let shared = Arc::clone(&source.shared);
         let mut calls = std::mem::take(&mut source.calls);
-        // Taken back before the calls are taken, so that a later call rings again.
-        source.bell.rung.store(false, Ordering::Release);
         let manager_now = shared.now();
 
         let mut guard = shared.lock();
@@ -99,7 +146,8 @@ impl<S: Read + Write> Delivery<S> {
         for audience in calls.audiences.drain(..) {
             self.make_due(key, audience);
         }
-        for _ in 0..limits::SHARD_TURN {
+        let due = self.sources[key as usize].due.len().min(limits::SHARD_TURN);
+        for _ in 0..due {
             let Some(group) = self.sources[key as usize].due.pop_front() else { break };
             self.begin_pass(key, group, state, now);
         }
@@ -108,11 +156,19 @@ impl<S: Read + Write> Delivery<S> {
 
         let source = &mut self.sources[key as usize];
         source.calls = calls;
-        source.expires = expires.map(|at| now + at.saturating_sub(manager_now));
+        let more = !source.due.is_empty();
+        if let (Some(at), None) = (expires, source.expiry) {
+            let at = now.saturating_add(at.saturating_sub(manager_now));
+            source.expiry = Some(at);
+            self.expiries.set(key, at);
+        }
+        if more {
+            self.list(key);
+        }
     }
 
-    fn make_due(&mut self, source: u32, audience: AudienceKey) {
-        let source = &mut self.sources[source as usize];
+    fn make_due(&mut self, source_key: u32, audience: AudienceKey) {
+        let source = &mut self.sources[source_key as usize];
         // The audience may have gone since, and another one have its place.
         let Some(&key) = source.groups.get(&audience) else { return };
         let group = &mut self.groups[key as usize];

@@ -1,0 +1,88 @@
+//! What members on their own way read lately.
+//!
+//! When many come back at once, most come back from the same place. Records never change, so that
+//! what one of them reads from there is what the others read; it is taken from the log and joined
+//! once.
+
+use std::collections::{HashMap, VecDeque};
+
+use bytes::Bytes;
+
+use crate::connection::reading::Batch;
+use crate::limits;
+use crate::subscription::Subscription;
+
+pub(super) struct Recent {
+    /// Bytes of the shortest passage that is worth it.
+    pub(super) least: usize,
+    /// By group and by the place it was read from.
+    passages: HashMap<(u32, u64), Passage>,
+    /// The oldest first.
+    order: VecDeque<(u32, u64)>,
+}
+
+struct Passage {
+    bytes: Bytes,
+    events: u32,
+    end: Subscription,
+}
+
+impl Recent {
+    pub(super) fn new() -> Self {
+        let least = limits::FRAME_BYTES / 2;
+        Self { least, passages: HashMap::new(), order: VecDeque::new() }
+    }
+
+    /// What was read from where `at` stands, which then stands behind it.
+    pub(super) fn read(&self, group: u32, at: &mut Subscription) -> Option<Batch> {
+        let passage = self.passages.get(&(group, at.next()))?;
+        at.leap(passage.end.next(), passage.end.told());
+        let bytes = passage.bytes.clone();
+        Some(Batch { bytes, events: passage.events, begins: Vec::new() })
+    }
+
+    /// Remembers what was read from index `from`, if that was much.
+    pub(super) fn add(&mut self, group: u32, from: u64, batch: &Batch, end: Subscription) {
+        if batch.bytes.len() < self.least || batch.events == 1 {
+            return;
+        }
+        let passage = Passage { bytes: batch.bytes.clone(), events: batch.events, end };
+        if self.passages.insert((group, from), passage).is_none() {
+            self.order.push_back((group, from));
+        }
+        if self.order.len() > limits::RECENT_PASSAGES {
+            let oldest = self.order.pop_front();
+            oldest.and_then(|oldest| self.passages.remove(&oldest));
+        }
+    }
+
+    /// Forgets a group whose place another one may get.
+    pub(super) fn forget(&mut self, group: u32) {
+        self.order.retain(|&(of, _)| of != group);
+        self.passages.retain(|&(of, _), _| of != group);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_many_read_is_remembered_for_one_group_and_not_for_ever() {
+        let mut recent = Recent::new();
+        let bytes = Bytes::from(vec![0; limits::FRAME_BYTES]);
+        let batch = Batch { bytes, events: 2, begins: Vec::new() };
+        recent.add(1, 5, &batch, Subscription::standing(7, 70));
+        assert!(recent.read(2, &mut Subscription::standing(5, 50)).is_none());
+        let mut at = Subscription::standing(5, 50);
+        assert_eq!(recent.read(1, &mut at).map(|batch| batch.events), Some(2));
+        assert_eq!((at.next(), at.told()), (7, 70));
+        for from in 0..2 * limits::RECENT_PASSAGES as u64 {
+            recent.add(3, from, &batch, Subscription::standing(from + 2, 0));
+        }
+        assert_eq!(recent.passages.len(), limits::RECENT_PASSAGES);
+        assert!(recent.read(1, &mut Subscription::standing(5, 50)).is_none());
+        recent.forget(3);
+        assert!(recent.passages.is_empty() && recent.order.is_empty());
+    }
+}

@@ -1,0 +1,80 @@
+//! A delivery shard that is driven by hand, for models.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use http_body::Body;
+use tokio::io::AsyncReadExt;
+
+use super::pipe::{Pipe, PipeSocket};
+use crate::connection::{Connection, offer};
+use crate::limits;
+use crate::serve::{Delivery, HandOver, Held, Open, Transport, Turn};
+use crate::wire::Framed;
+
+/// A shard without a thread, over connections in memory. Nothing happens between two calls.
+pub struct Shard {
+    delivery: Delivery<PipeSocket>,
+    open: Arc<Open>,
+    readers: Vec<Pipe>,
+    turns: u64,
+}
+
+impl Shard {
+    /// A shard that is woken through `waker` when it has something to do.
+    pub fn new(waker: Waker) -> Self {
+        let delivery = Delivery::new(waker, limits::STALLED_BYTES);
+        Self { delivery, open: Arc::default(), readers: Vec::new(), turns: 0 }
+    }
+
+    /// Takes over a connection that was not polled yet; the answer is the reader's number.
+    ///
+    /// # Panics
+    ///
+    /// If the connection was polled before.
+    pub fn adopt(&mut self, connection: Connection) -> usize {
+        let mut body = Box::pin(connection);
+        let mut cx = Context::from_waker(Waker::noop());
+        let (_, offered) = offer::during(|| body.as_mut().poll_frame(&mut cx));
+        let offered = offered.expect("a connection that was not polled offers itself");
+        let (near, far) = Pipe::pair();
+        let hand_over = HandOver {
+            socket: far.into_socket().expect("a pipe is a socket"),
+            shared: offered.shared,
+            slot: offered.slot,
+            id: offered.id,
+            reading: offered.reading,
+            rest: Framed::from_block(&offered.opening).chunk(),
+            body,
+            held: Held::new(&self.open),
+        };
+        self.delivery.adopt(hand_over, self.turns);
+        self.readers.push(near);
+        self.readers.len() - 1
+    }
+
+    /// One turn. `true` if there is more to do at once.
+    pub fn turn(&mut self) -> bool {
+        self.turns += 1;
+        self.delivery.turn(self.turns) == Turn::Again
+    }
+
+    /// Everything that was written to a reader since it was last asked.
+    pub fn read(&mut self, reader: usize) -> Vec<u8> {
+        let mut room = [0; 256];
+        let mut cx = Context::from_waker(Waker::noop());
+        let read = pin!(self.readers[reader].read(&mut room)).poll(&mut cx);
+        match read {
+            Poll::Ready(Ok(len)) => room[..len].to_vec(),
+            Poll::Ready(Err(_)) | Poll::Pending => Vec::new(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Shard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shard").field("connections", &self.delivery.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,286 @@
+//! What comes in: whole, in pieces, too slow, too long, and several at once.
+
+use std::time::Duration;
+
+use prism_sse::Manager;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::{End, LISTEN, Reader, Running, app, connect, soon, until, with_history};
+
+const HELLO: &str = "GET /hello HTTP/1.1\r\nHost: x\r\n\r\n";
+
+/// Reads an answer with a length.
+async fn answer(stream: &mut TcpStream) -> String {
+    let mut seen = Vec::new();
+    loop {
+        let byte = soon(stream.read_u8()).await;
+        let text = String::from_utf8_lossy(&seen).into_owned();
+        seen.push(byte.unwrap_or_else(|error| panic!("{error} after {text:?}")));
+        let text = std::str::from_utf8(&seen).unwrap();
+        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+        let (_, length) = head.split_once("content-length: ").unwrap();
+        let length: usize = length.split("\r\n").next().unwrap().parse().unwrap();
+        if body.len() == length {
+            return String::from_utf8(seen).unwrap();
+        }
+    }
+}
+
+/// Waits until the server has closed the connection; answers what it said before.
+async fn closed(stream: &mut TcpStream) -> String {
+    let mut said = Vec::new();
+    // A reset is an end too.
+    drop(soon(stream.read_to_end(&mut said)).await);
+    String::from_utf8(said).unwrap()
+}
+
+/// The stream gets what is broadcast.
+async fn lives(sse: &Manager, reader: &mut Reader, what: &str) {
+    sse.broadcast(what).unwrap();
+    assert_eq!(reader.data().await, what);
+}
+
+#[tokio::test]
+async fn a_head_that_comes_byte_by_byte_is_understood() {
+    let sse = with_history();
+    let server = Running::with(app(&sse)).await;
+    for first in ["", HELLO] {
+        let mut stream = connect(server.address).await;
+        stream.set_nodelay(true).unwrap();
+        for byte in format!("{first}{LISTEN}").bytes() {
+            stream.write_all(&[byte]).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        if !first.is_empty() {
+            assert!(answer(&mut stream).await.ends_with("hello"));
+        }
+        lives(&sse, &mut Reader::of(stream).await, "whole").await;
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_subscription_after_other_requests_leaves_hyper_and_lives() {
+    let sse = with_history();
+    let server = Running::with(app(&sse)).await;
+    let mut stream = connect(server.address).await;
+    for _ in 0..3 {
+        stream.write_all(HELLO.as_bytes()).await.unwrap();
+        assert!(answer(&mut stream).await.ends_with("hello"));
+    }
+    let mut reader = Reader::begin(stream, LISTEN).await;
+    assert!(reader.head.contains("connection: close"), "{}", reader.head);
+    for n in 0..50 {
+        lives(&sse, &mut reader, &format!("event {n}")).await;
+    }
+    server.stop().await;
+    assert_eq!(reader.end().await, End::Clean);
+}
+
+#[tokio::test]
+async fn pipelined_requests_are_answered_up_to_the_subscription() {
+    let sse = with_history();
+    let server = Running::with(app(&sse)).await;
+    let mut stream = connect(server.address).await;
+    stream.write_all(format!("{HELLO}{HELLO}{LISTEN}").as_bytes()).await.unwrap();
+    for _ in 0..2 {
+        assert!(answer(&mut stream).await.ends_with("hello"));
+    }
+    lives(&sse, &mut Reader::of(stream).await, "after two").await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_follows_a_subscription_is_not_answered_and_does_no_harm() {
+    let sse = with_history();
+    let server = Running::with(app(&sse)).await;
+    let mut reader = Reader::ask(server.address, &format!("{LISTEN}{HELLO}{LISTEN}")).await;
+    assert!(reader.head.contains("connection: close"), "{}", reader.head);
+    for n in 0..20 {
+        reader.stream.write_all(HELLO.as_bytes()).await.unwrap();
+        lives(&sse, &mut reader, &format!("event {n}")).await;
+    }
+    assert_eq!(sse.connection_count(), 1);
+    server.stop().await;
+    assert_eq!(reader.end().await, End::Clean);
+}
+
+#[tokio::test]
+async fn a_reader_that_says_too_much_is_closed() {
+    let sse = with_history();
+    let server = Running::with(app(&sse)).await;
+    let mut quiet = Reader::open(server.address).await;
+    let mut talker = Reader::open(server.address).await;
+    talker.stream.write_all(&[b'x'; 16 * 1024]).await.unwrap();
+    lives(&sse, &mut talker, "as much as it may").await;
+    // How much of this is taken before the end is the system's affair.
+    drop(talker.stream.write_all(&[b'x'; 4096]).await);
+    until(|| sse.connection_count() == 1).await;
+    assert_eq!(talker.end().await, End::Cut);
+    assert_eq!(quiet.data().await, "as much as it may");
+    lives(&sse, &mut quiet, "the other one stays").await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn slow_heads_are_closed_and_streams_are_not() {
+    let sse = with_history();
+    let set = Duration::from_millis(300);
+    let server = Running::set(app(&sse), |serve| serve.header_timeout(set)).await;
+    let mut reader = Reader::open(server.address).await;
+    let mut slow = Vec::new();
+    for begin in ["", "P", "PRI * HTTP/2.0\r\n", "GET /events HTTP/1.1\r\nHo", "GET /hello"] {
+        let mut stream = connect(server.address).await;
+        stream.write_all(begin.as_bytes()).await.unwrap();
+        slow.push(stream);
+    }
+    for mut stream in slow {
+        closed(&mut stream).await;
+    }
+    let mut trickle = connect(server.address).await;
+    trickle.write_all(b"GET /events HTTP/1.1\r\nX: ").await.unwrap();
+    let (mut read, mut write) = trickle.split();
+    let trickles = async {
+        while write.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let mut said = Vec::new();
+    let is_closed = async { drop(read.read_to_end(&mut said).await) };
+    soon(async {
+        tokio::select! { () = trickles => {}, () = is_closed => {} }
+    })
+    .await;
+    lives(&sse, &mut reader, "older than a head may be").await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_long_is_refused_with_431() {
+    let sse = with_history();
+    let server = Running::with(app(&sse)).await;
+    let long =
+        |bytes| format!("GET /events HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "y".repeat(bytes));
+    let mut reader = Reader::ask(server.address, &long(15 * 1024)).await;
+    lives(&sse, &mut reader, "long enough").await;
+    let mut stream = connect(server.address).await;
+    drop(stream.write_all(long(64 * 1024).as_bytes()).await);
+    let mut head = vec![0; 12];
+    soon(stream.read_exact(&mut head)).await.unwrap();
+    assert_eq!(head, b"HTTP/1.1 431");
+    closed(&mut stream).await;
+    let many = format!("GET /events HTTP/1.1\r\nHost: x\r\n{}\r\n", "A: b\r\n".repeat(200));
+    assert_eq!(Reader::ask(server.address, &many).await.status(), 431);
+    server.stop().await;
+    let server = Running::set(app(&sse), |serve| serve.max_head_bytes(80 * 1024)).await;
+    let mut reader = Reader::ask(server.address, &long(64 * 1024)).await;
+    lives(&sse, &mut reader, "as long as it may be").await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_no_http_is_refused() {
+    let sse = with_history();
+    let server = Running::with(app(&sse)).await;
+    for bytes in ["\u{16}\u{3}\u{1}\r\n\r\n", "HELO\r\n\r\n", "GET  /events\r\n\r\n"] {
+        let mut stream = connect(server.address).await;
+        stream.write_all(bytes.as_bytes()).await.unwrap();
+        let said = closed(&mut stream).await;
+        assert!(said.is_empty() || said.starts_with("HTTP/1.1 400"), "{bytes:?}: {said:?}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn requests_with_bodies_work_and_their_connections_go_on() {
+    let sse = with_history();
+    let server = Running::with(app(&sse)).await;
+    let mut stream = connect(server.address).await;
+    let post = "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nabcde";
+    let refused = "POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc";
+    stream.write_all(format!("{post}{refused}{post}").as_bytes()).await.unwrap();
+    assert!(answer(&mut stream).await.ends_with("abcde"));
+    assert!(answer(&mut stream).await.starts_with("HTTP/1.1 404"));
+    assert!(answer(&mut stream).await.ends_with("abcde"));
+    lives(&sse, &mut Reader::begin(stream, LISTEN).await, "after bodies").await;
+    let mut stream = connect(server.address).await;
+    let expects = "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\
+                   Expect: 100-continue\r\n\r\n";
+    stream.write_all(expects.as_bytes()).await.unwrap();
+    let mut goes_on = [0; 25];
+    soon(stream.read_exact(&mut goes_on)).await.unwrap();
+    assert_eq!(&goes_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream.write_all(b"later").await.unwrap();
+    assert!(answer(&mut stream).await.ends_with("later"));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn every_way_to_ask_for_a_stream_gives_the_same_stream() {
+    let sse = with_history();
+    let server = Running::set(app(&sse), |serve| serve.shards(2)).await;
+    let get = "GET /events HTTP/1.1\r\nHost: x\r\n";
+    let asks = [
+        LISTEN.to_owned(),
+        format!("{get}Connection: close\r\n\r\n"),
+        format!("{get}Connection: keep-alive\r\nAccept: text/event-stream\r\n\r\n"),
+        format!("{get}Content-Length: 0\r\n\r\n"),
+        format!("{get}Content-Length: 5\r\n\r\nabcde"),
+        format!("{get}Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n"),
+        format!("{get}Expect: 100-continue\r\n\r\n"),
+        format!("{get}Connection: upgrade\r\nUpgrade: websocket\r\n\r\n"),
+        "GET /events HTTP/1.0\r\n\r\n".to_owned(),
+        "GET http://x/events HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(),
+    ];
+    let mut readers = Vec::new();
+    for ask in &asks {
+        readers.push(Reader::ask(server.address, ask).await);
+    }
+    for n in 0..50 {
+        sse.broadcast(format!("event {n}")).unwrap();
+    }
+    for (reader, ask) in readers.iter_mut().zip(&asks) {
+        assert_eq!(reader.status(), 200, "{ask:?}");
+        for n in 0..50 {
+            assert_eq!(reader.data().await, format!("event {n}"), "{ask:?}");
+        }
+    }
+    assert_eq!(sse.connection_count(), asks.len());
+    server.stop().await;
+    for (mut reader, ask) in readers.into_iter().zip(&asks) {
+        assert_eq!(reader.end().await, End::Clean, "{ask:?}");
+        assert!(reader.text.ends_with(b"\n\n"), "{ask:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_head_of_a_stream_is_the_same_from_hyper_and_from_a_shard() {
+    let sse = with_history();
+    let server = Running::with(app(&sse)).await;
+    let shard = Reader::open(server.address).await;
+    let hyper = "GET /events HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\na";
+    let hyper = Reader::ask(server.address, hyper).await;
+    let lines = |reader: &Reader| {
+        let mut lines: Vec<String> = reader.head.lines().map(str::to_owned).collect();
+        lines.retain(|line| !line.starts_with("date: ") && line != "connection: close");
+        lines.sort();
+        lines
+    };
+    assert_eq!(lines(&shard), lines(&hyper));
+    assert!(shard.head.contains("\r\ndate: ") && hyper.head.contains("\r\ndate: "));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn head_answers_without_a_stream_and_the_connection_goes_on() {
+    let sse = with_history();
+    let server = Running::with(app(&sse)).await;
+    let mut stream = connect(server.address).await;
+    stream.write_all(b"HEAD /events HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let head = Reader::of(stream).await;
+    assert_eq!(head.status(), 200);
+    assert_eq!(sse.connection_count(), 0);
+    lives(&sse, &mut Reader::begin(head.stream, LISTEN).await, "after its head").await;
+    server.stop().await;
+}
