@@ -56,6 +56,25 @@ async fn prices_move_and_none_is_missing_after_a_cut() {
     assert_eq!(browser.eval("cut.disabled").await, false);
 }
 
+/// As README.md says.
+#[tokio::test]
+async fn the_page_comes_back_when_the_program_is_started_again() {
+    let (hub, browser) = open().await;
+    browser.until("ticks > 8").await;
+    let hub = hub.kill_and_restart().await;
+    browser.until_text("#state", "live").await;
+    let ticks = browser.eval("ticks").await;
+    browser.until(&format!("ticks > {ticks} + 4")).await;
+    assert_eq!(browser.text("#missed").await, "0");
+    let told = browser.text("#resumed").await;
+    assert!(told.contains("started again"), "{told}");
+    // The debugger too.
+    browser.until("document.getElementById('debug-state').className === 'live'").await;
+    hub.publish(&[("topic", "orders"), ("type", "notification"), ("data", "after")]).await;
+    browser.until_text("#feed li span", "after").await;
+    browser.until(&row("after")).await;
+}
+
 #[tokio::test]
 async fn orders_by_button_and_by_the_shown_line_appear() {
     let (hub, browser) = open().await;

@@ -55,12 +55,7 @@ impl Browser {
         let seat = SEATS.acquire().await.expect("the semaphore is never closed");
         let directory = TemporaryDirectory::new();
 
-        let mut command = Process::command("chromedriver");
-        command.arg("--port=0").env("TMPDIR", directory.path());
-        let (driver, port) = Process::start(command, "chromedriver", |line| {
-            line.strip_prefix("ChromeDriver was started successfully on port ")?.strip_suffix('.')
-        })
-        .await;
+        let (driver, port) = start_driver(&directory).await;
 
         let profile = format!("--user-data-dir={}", directory.path().join("profile").display());
         let arguments: Vec<&str> =
@@ -157,4 +152,20 @@ impl Browser {
         let image = self.client.screenshot().await;
         image.unwrap_or_else(|error| panic!("no screenshot: {error}"))
     }
+}
+
+/// Starts the driver, and returns its port.
+async fn start_driver(directory: &TemporaryDirectory) -> (Process, String) {
+    // It listens at one port of two addresses, and ends if only the first of them is free there.
+    for _ in 0..10 {
+        let mut command = Process::command("chromedriver");
+        command.arg("--port=0").env("TMPDIR", directory.path());
+        let started = Process::try_start(command, "chromedriver", |line| {
+            line.strip_prefix("ChromeDriver was started successfully on port ")?.strip_suffix('.')
+        });
+        if let Some(started) = started.await {
+            return started;
+        }
+    }
+    panic!("chromedriver ends before it says where it listens, again and again");
 }
