@@ -28,11 +28,13 @@ struct Case {
 #[derive(Clone, Copy)]
 enum Selector {
     Exact(&'static str),
+    /// As draft-08 may say it too.
+    ExactByName(&'static str),
     /// As draft-07 says it, and as draft-08 does.
     Pattern(&'static str, &'static str),
 }
 
-use Selector::{Exact, Pattern};
+use Selector::{Exact, ExactByName, Pattern};
 
 const BOOKS: Selector = Pattern("https://example.net/books/{id}", "https://example.net/books/:id");
 
@@ -56,6 +58,7 @@ const CASES: &[Case] = &[
     case("raw string", &["a string"], &[Exact("a string")]),
     case("multiple topics", &["a string", "another"], &[Exact("another")]),
     case("multiple topic selectors", &["https://example.net/books/1"], &[Exact("a string"), BOOKS]),
+    case("exact topic", &["a string"], &[ExactByName("a string")]),
     case("URI", &["https://example.net/a"], &[Exact("https://example.net/a")]),
     case("pattern", &["https://example.net/books/1"], &[BOOKS]),
     nonmatching(case("nonmatching raw string", &["a strin"], &[Exact("a string")]), "a string"),
@@ -82,7 +85,8 @@ impl Case {
         let mut query = url::form_urlencoded::Serializer::new(String::new());
         for selector in self.selectors {
             match *selector {
-                Exact(topic) => query.append_pair(dialect.exact, topic),
+                ExactByName(topic) if !dialect.is_old() => query.append_pair("match_exact", topic),
+                Exact(topic) | ExactByName(topic) => query.append_pair(dialect.exact, topic),
                 Pattern(old, _) if dialect.is_old() => query.append_pair(dialect.pattern, old),
                 Pattern(_, new) => query.append_pair(dialect.pattern, new),
             };
