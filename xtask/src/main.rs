@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, reason = "a program's results belong on standard output")]
 
 mod fuzz;
+mod libraries;
 mod process;
 mod stress;
 mod test;

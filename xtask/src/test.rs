@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-use crate::process;
+use crate::{libraries, process};
 
 /// A command of cargo, and what a variable of its environment is while it runs.
 struct Step {
@@ -42,7 +42,7 @@ const STEPS: &[Step] = &[
         "-p",
         "prism-hub",
         "--test",
-        "browser",
+        "clients",
         "--all-features",
         "--locked",
         "--",
@@ -67,7 +67,8 @@ const STEPS: &[Step] = &[
     },
 ];
 
-/// The same tests over both servers, but the photographs once: they show the same.
+/// The tests of the library over both servers, but the photographs once: they show the same. Then
+/// those of the hub.
 const BROWSER_STEPS: &[Step] = &[
     Step {
         args: &["test", "-p", "prism-sse", "--all-features", "--test", "browser", "--locked"],
@@ -88,7 +89,7 @@ const BROWSER_STEPS: &[Step] = &[
         ],
         variable: Some(("PRISM_SERVER", "axum")),
     },
-    step(&["test", "-p", "prism-hub", "--all-features", "--test", "browser", "--locked"]),
+    step(&["test", "-p", "prism-hub", "--all-features", "--test", "clients", "--locked"]),
 ];
 
 /// What the browser tests start, and the Debian packages each comes in.
@@ -97,6 +98,10 @@ const PROGRAMS: &[(&str, &[&str])] = &[
     ("chromium", &["chromium", "fonts-liberation"]),
     ("chromedriver", &["chromium-driver"]),
     ("curl", &["curl"]),
+    ("python3", &["python3"]),
+    ("pip3", &["python3-pip"]),
+    ("node", &["nodejs"]),
+    ("npm", &["npm"]),
 ];
 
 /// Runs all steps, the browser tests only if `browser` is set.
@@ -106,6 +111,7 @@ pub(crate) fn run(root: &Path, browser: bool) -> Result<(), String> {
     require_components(root)?;
     if browser {
         install(&process::in_path)?;
+        libraries::install(root)?;
     }
     for step in STEPS {
         perform(root, step)?;
@@ -219,13 +225,23 @@ mod tests {
         assert_eq!(missing_packages(&|program| program != "chromedriver"), ["chromium-driver"]);
         assert_eq!(
             missing_packages(&|_| false),
-            ["chromium", "fonts-liberation", "chromium-driver", "curl"]
+            [
+                "chromium",
+                "fonts-liberation",
+                "chromium-driver",
+                "curl",
+                "python3",
+                "python3-pip",
+                "nodejs",
+                "npm"
+            ]
         );
     }
 
     #[test]
     fn without_a_package_manager_the_error_says_what_to_do() {
-        let error = install(&|program| program == "curl").unwrap_err();
+        let there = ["curl", "python3", "pip3", "node", "npm"];
+        let error = install(&|program| there.contains(&program)).unwrap_err();
         assert_eq!(
             error,
             "not in PATH: chromium, chromedriver. There is no apt-get here: install them by hand \

@@ -45,6 +45,7 @@ function connect() {
   source.onopen = () => show('live');
   source.onerror = () => show(source.readyState === EventSource.CLOSED ? 'refused' : 'reconnecting');
   source.addEventListener('prism.open', (e) => { lastId = e.lastEventId || lastId; });
+  source.addEventListener('prism.gap', (e) => { lastId = e.lastEventId; onGap(JSON.parse(e.data)); });
   source.addEventListener('prism.mark', (e) => { lastId = e.lastEventId; });
   source.addEventListener('price-update', (e) => { lastId = e.lastEventId; onPrice(JSON.parse(e.data)); });
   source.addEventListener('notification', (e) => { lastId = e.lastEventId; onOrder(e); });
@@ -64,6 +65,14 @@ function onPrice({ symbol, price, tick }) {
   if (share.prices.length > 40) share.prices.shift();
   if (fresh.size === 0) requestAnimationFrame(drawFresh);
   fresh.add(share);
+}
+
+function onGap({ reason }) {
+  // Then it counts from one again; else the next price says how many were lost.
+  if (reason === 'epoch') lastTick = 0;
+  byId('resumed').textContent = reason === 'epoch'
+    ? 'The hub was started again, and its memory is gone. It says so, instead of staying silent.'
+    : 'This page was away too long: some events are gone. The hub says so.';
 }
 
 /** A thousand events of the past are drawn once. */
@@ -95,7 +104,7 @@ function draw({ row, prices }) {
   });
   row.querySelector('path').setAttribute('d', `M${xy.join('L')}`);
   row.querySelector('b').textContent = `$${last.toFixed(2)}`;
-  row.querySelector('span').textContent = `${signed.format((100 * (last - first)) / first)} %`;
+  row.querySelector('span').textContent = `${signed.format((100 * (last - first)) / first)} %`.replace('-', '\u2212');
   row.className = last > first ? 'up' : last < first ? 'down' : '';
   restart(row);
 }
@@ -184,40 +193,59 @@ function subscribe() {
 /** Reads the stream itself, because an EventSource tells only names that it was asked for. */
 async function listen(url, topics) {
   const abort = new AbortController();
+  const place = { id: '', retry: 1000 };
   debug = abort;
   byId('subscribe').querySelector('button').textContent = 'Disconnect';
   showDebug('connecting');
-  try {
-    const headers = { accept: 'text/event-stream' };
-    const response = await fetch(url, { headers, signal: abort.signal });
-    if (!response.ok) throw new Error((await response.json()).detail);
-    showDebug('live', topics.length === 0 ? 'everything' : `${topics.length} topics`);
-    const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-    let rest = '';
-    for (;;) {
-      const { value, done } = await reader.read();
-      if (done) break;
-      const blocks = (rest + value).split('\n\n');
-      rest = blocks.pop();
-      blocks.forEach(onBlock);
+  while (debug === abort) {
+    try {
+      await read(url, topics, place, abort.signal);
+    } catch (error) {
+      if (abort.signal.aborted) return;
+      if (error instanceof Refusal) {
+        showDebug('refused', error.message);
+        disconnect();
+        return;
+      }
     }
-    showDebug('not connected');
-  } catch (error) {
-    if (!abort.signal.aborted) showDebug('refused', error.message);
+    if (debug !== abort) return;
+    showDebug('reconnecting');
+    await pause(place.retry);
   }
-  if (debug === abort) disconnect();
 }
 
-function onBlock(block) {
+class Refusal extends Error {}
+
+/** Reads until the stream ends, and notes where that was and when to come back. */
+async function read(url, topics, place, signal) {
+  const headers = { accept: 'text/event-stream' };
+  if (place.id) headers['last-event-id'] = place.id;
+  const response = await fetch(url, { headers, signal });
+  if (!response.ok) throw new Refusal((await response.json()).detail);
+  showDebug('live', topics.length === 0 ? 'everything' : `${topics.length} topics`);
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = '';
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const blocks = (rest + value).split('\n\n');
+    rest = blocks.pop();
+    blocks.forEach((block) => onBlock(block, place));
+  }
+}
+
+function onBlock(block, place) {
   const event = { id: '', name: 'message', data: [] };
   for (const line of block.split('\n')) {
     const [, field, value] = line.match(/^([^:]*)(?:: ?(.*))?$/s);
-    if (field === 'id') event.id = value;
+    if (field === 'id') event.id = place.id = value;
     if (field === 'event') event.name = value;
-    if (field === 'data') event.data.push(value);
+    if (field === 'data') event.data.push(value ?? '');
+    if (field === 'retry') place.retry = Number(value);
   }
   const isControl = event.name.startsWith('prism.');
-  if (block.includes('data:') && (!isControl || byId('control').checked)) addEvent(event, isControl);
+  const isShown = !isControl || byId('control').checked;
+  if (event.data.length > 0 && isShown) addEvent(event, isControl);
 }
 
 function addEvent({ id, name, data }, isControl) {

@@ -47,18 +47,19 @@ impl Browser {
 
     /// A browser whose pages have exactly this size, which may be narrower than a window can be.
     pub(crate) async fn sized(width: u32, height: u32) -> Self {
+        Self::launch(width, height, &[]).await
+    }
+
+    /// One that is started with more arguments.
+    pub(crate) async fn launch(width: u32, height: u32, more: &[&str]) -> Self {
         let seat = SEATS.acquire().await.expect("the semaphore is never closed");
         let directory = TemporaryDirectory::new();
 
-        let mut command = Process::command("chromedriver");
-        command.arg("--port=0").env("TMPDIR", directory.path());
-        let (driver, port) = Process::start(command, "chromedriver", |line| {
-            line.strip_prefix("ChromeDriver was started successfully on port ")?.strip_suffix('.')
-        })
-        .await;
+        let (driver, port) = start_driver(&directory).await;
 
         let profile = format!("--user-data-dir={}", directory.path().join("profile").display());
-        let arguments: Vec<&str> = ARGUMENTS.iter().copied().chain([profile.as_str()]).collect();
+        let arguments: Vec<&str> =
+            ARGUMENTS.iter().chain(more).copied().chain([profile.as_str()]).collect();
         let screen = json!({
             "width": width, "height": height, "pixelRatio": 1.0, "mobile": false, "touch": false,
         });
@@ -66,7 +67,11 @@ impl Browser {
             "args": arguments, "mobileEmulation": { "deviceMetrics": screen },
         });
         let client = ClientBuilder::new(HttpConnector::new())
-            .capabilities(Capabilities::from_iter([("goog:chromeOptions".to_owned(), options)]))
+            .capabilities(Capabilities::from_iter([
+                ("goog:chromeOptions".to_owned(), options),
+                // Certificates are made by the tests.
+                ("acceptInsecureCerts".to_owned(), json!(true)),
+            ]))
             .connect(&format!("http://127.0.0.1:{port}"))
             .await
             .unwrap_or_else(|error| panic!("chromedriver does not start Chromium: {error}"));
@@ -147,4 +152,20 @@ impl Browser {
         let image = self.client.screenshot().await;
         image.unwrap_or_else(|error| panic!("no screenshot: {error}"))
     }
+}
+
+/// Starts the driver, and returns its port.
+async fn start_driver(directory: &TemporaryDirectory) -> (Process, String) {
+    // It listens at one port of two addresses, and ends if only the first of them is free there.
+    for _ in 0..10 {
+        let mut command = Process::command("chromedriver");
+        command.arg("--port=0").env("TMPDIR", directory.path());
+        let started = Process::try_start(command, "chromedriver", |line| {
+            line.strip_prefix("ChromeDriver was started successfully on port ")?.strip_suffix('.')
+        });
+        if let Some(started) = started.await {
+            return started;
+        }
+    }
+    panic!("chromedriver ends before it says where it listens, again and again");
 }

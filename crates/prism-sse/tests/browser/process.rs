@@ -35,10 +35,20 @@ impl Process {
     /// Starts the command and waits for the line of its output in which `announced` finds what it
     /// looks for.
     pub(crate) async fn start(
-        mut command: Command,
+        command: Command,
         name: &str,
         announced: fn(&str) -> Option<&str>,
     ) -> (Self, String) {
+        let started = Self::try_start(command, name, announced).await;
+        started.unwrap_or_else(|| panic!("{name} ended before it said where it listens"))
+    }
+
+    /// The same, but nothing if the command ends before it prints such a line.
+    pub(crate) async fn try_start(
+        mut command: Command,
+        name: &str,
+        announced: fn(&str) -> Option<&str>,
+    ) -> Option<(Self, String)> {
         let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut guard = spawned.unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
         let output = guard.stdout.take().expect("standard output is a pipe");
@@ -58,9 +68,8 @@ impl Process {
         });
         let announcement = timeout(DEADLINE, announcement).await;
         let announcement = announcement
-            .unwrap_or_else(|_| panic!("{name} did not say within {DEADLINE:?} where it listens"))
-            .unwrap_or_else(|_| panic!("{name} ended before it said where it listens"));
-        (process, announcement)
+            .unwrap_or_else(|_| panic!("{name} did not say within {DEADLINE:?} where it listens"));
+        Some((process, announcement.ok()?))
     }
 }
 

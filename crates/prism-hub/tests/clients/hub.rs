@@ -1,0 +1,124 @@
+//! The hub: the real program, on a port that the system chose.
+
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Command, Stdio};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use url::form_urlencoded;
+
+use crate::process::Process;
+use crate::wait::{DEADLINE, wait_for};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_prism-hub");
+
+/// A hub. Dropping it is `kill -9`.
+pub(crate) struct Hub {
+    arguments: Vec<String>,
+    scheme: &'static str,
+    address: SocketAddr,
+    process: Process,
+}
+
+impl Hub {
+    /// Everybody may do everything, and readers come back soon.
+    pub(crate) async fn open() -> Self {
+        Self::serve(&["--dev", "--retry", "300ms", "--cors-origin", "*"]).await
+    }
+
+    pub(crate) async fn serve(arguments: &[&str]) -> Self {
+        Self::start(&[&["serve", "--admin-listen", "off"], arguments].concat()).await
+    }
+
+    pub(crate) async fn demo() -> Self {
+        Self::start(&["demo"]).await
+    }
+
+    async fn start(arguments: &[&str]) -> Self {
+        let scheme = if arguments.contains(&"--tls-cert") { "https" } else { "http" };
+        let arguments = arguments.iter().map(|it| (*it).to_owned()).collect();
+        Self::start_at("127.0.0.1:0", arguments, scheme).await
+    }
+
+    /// Kills it and starts it anew at the same address, with nothing of its memory left.
+    pub(crate) async fn kill_and_restart(self) -> Self {
+        let Self { arguments, scheme, address, process } = self;
+        drop(process);
+        // It holds its address until it is gone, which is a moment later.
+        wait_for("the address is free", || TcpListener::bind(address).ok()).await;
+        Self::start_at(&address.to_string(), arguments, scheme).await
+    }
+
+    async fn start_at(listen: &str, arguments: Vec<String>, scheme: &'static str) -> Self {
+        let mut command = Process::command(PROGRAM);
+        forget_settings(&mut command);
+        command.args(&arguments).args(["--listen", listen]).stderr(Stdio::null());
+        let (process, origin) =
+            Process::start(command, "prism-hub", |line| line.strip_prefix("listening on ")).await;
+        let address = origin.strip_prefix(scheme).and_then(|it| it.strip_prefix("://"));
+        let address = address.and_then(|it| it.parse().ok());
+        let address = address.unwrap_or_else(|| panic!("listening on {origin:?}?"));
+        Self { arguments, scheme, address, process }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn origin(&self) -> String {
+        format!("{}://{}", self.scheme, self.address)
+    }
+
+    /// The origin under a name. Certificates are for names, and pages of this one may have cookies
+    /// that need TLS elsewhere.
+    pub(crate) fn named_origin(&self) -> String {
+        format!("{}://localhost:{}", self.scheme, self.address.port())
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.origin())
+    }
+
+    /// Publishes a form, and returns what the answer says: the id.
+    pub(crate) async fn publish(&self, fields: &[(&str, &str)]) -> String {
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let request = format!(
+            "POST /.well-known/mercure HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
+            self.address,
+            body.len(),
+        );
+        let answer = timeout(DEADLINE, exchange(self.address, request.as_bytes())).await;
+        let answer = answer.expect("the hub answers").expect("the hub is there");
+        let (head, id) = answer.split_once("\r\n\r\n").expect("an answer has a head");
+        assert!(head.starts_with("HTTP/1.1 200 "), "{answer}");
+        id.to_owned()
+    }
+}
+
+async fn exchange(address: SocketAddr, request: &[u8]) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(request).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer)
+}
+
+/// Runs the program to its end, and returns the line it prints.
+pub(crate) fn say(arguments: &[&str]) -> String {
+    let mut command = Command::new(PROGRAM);
+    forget_settings(&mut command);
+    let output = command.args(arguments).stdin(Stdio::null()).output().expect("it starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("it prints text").trim_end().to_owned()
+}
+
+/// What is set here is nothing to the program.
+fn forget_settings(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("PRISM_HUB_") {
+            command.env_remove(name);
+        }
+    }
+}
