@@ -13,9 +13,13 @@ use axum::{Form, Router};
 use serde::Deserialize;
 use tokio::sync::broadcast::Sender;
 
-use super::idiom::{self, CAPACITY};
+use super::idiom;
 use super::{PUBLISH_PATH, SUBSCRIBE_PATH};
 use crate::token::Verifier;
+
+/// Events that wait for the slowest reader: so many that none is lost when publishers are answered
+/// faster than a reader reads.
+const CAPACITY: usize = 64 * 1024;
 
 #[derive(Clone)]
 struct Hub {

@@ -15,7 +15,7 @@ use tokio_stream::wrappers::BroadcastStream;
 use super::{PUBLISH_PATH, SUBSCRIBE_PATH};
 
 /// Events that wait for the slowest reader.
-pub(super) const CAPACITY: usize = 1024;
+const CAPACITY: usize = 1024;
 
 #[derive(Clone)]
 struct Hub {
