@@ -17,6 +17,7 @@ mod raw;
 
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use axum::Router;
@@ -99,8 +100,12 @@ fn serve_prism(router: Router, address: SocketAddr, asked: &ServeTarget) -> Resu
     runtime(asked)?.block_on(async {
         let listener = tokio::net::TcpListener::bind(address).await?;
         say_ready(listener.local_addr()?)?;
-        let serving =
-            prism_sse::serve(listener, router.into_make_service()).shards(asked.workers.get());
+        let serving = prism_sse::serve(listener, router.into_make_service())
+            .shards(asked.workers.get())
+            // Among a million subscribers on one machine one may be slow to ask.
+            .header_timeout(Duration::from_secs(60));
+        // Where there are no heartbeats on purpose, the system is to be silent too, as in `raw`.
+        let serving = if asked.heartbeats { serving } else { serving.no_keep_alive() };
         Ok(tokio::spawn(serving.into_future()).await??)
     })
 }

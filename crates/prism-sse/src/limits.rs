@@ -194,6 +194,15 @@ pub const UNSENT_BYTES: usize = 16 * 1024;
 #[cfg(feature = "serve")]
 pub const USER_TIMEOUT: Duration = Duration::from_secs(25);
 
+/// Silence after which the system asks whether a peer is still there. It is longer than the time
+/// between two heartbeats.
+#[cfg(feature = "serve")]
+pub const PROBE_AFTER: Duration = Duration::from_secs(18);
+
+/// Time between two such questions. Three fit in before [`USER_TIMEOUT`].
+#[cfg(feature = "serve")]
+pub const PROBE_INTERVAL: Duration = Duration::from_secs(3);
+
 /// Longest head of a request, in bytes.
 /// Setting: [`Serve::max_head_bytes`](crate::Serve::max_head_bytes).
 #[cfg(feature = "serve")]

@@ -112,6 +112,7 @@ pub(crate) struct Settings {
     max_head_bytes: usize,
     header_timeout: Duration,
     stalled_bytes: usize,
+    keep_alive: bool,
     drain: Duration,
 }
 
@@ -123,6 +124,7 @@ impl Default for Settings {
             max_head_bytes: limits::HEAD_BYTES_MAX,
             header_timeout: limits::HEADER_TIMEOUT,
             stalled_bytes: limits::STALLED_BYTES,
+            keep_alive: true,
             drain: limits::DRAIN,
         }
     }
@@ -182,6 +184,13 @@ impl<A, K> Serve<A, K> {
     /// that took nothing for the longest time is closed.
     pub fn stalled_bytes(mut self, bytes: usize) -> Self {
         self.settings.stalled_bytes = bytes;
+        self
+    }
+
+    /// Does not ask silent peers whether they are still there. Then a reader that vanishes is only
+    /// noticed once something is sent to it, a heartbeat for instance.
+    pub fn no_keep_alive(mut self) -> Self {
+        self.settings.keep_alive = false;
         self
     }
 

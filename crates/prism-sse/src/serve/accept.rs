@@ -73,7 +73,7 @@ pub(super) async fn run<M: Make>(
     settings: Settings,
     signal: Option<Signal>,
 ) -> io::Result<()> {
-    transport::prepare(&listener)?;
+    transport::prepare(&listener, settings.keep_alive)?;
     let most = Capacity::of(settings.max_connections, settings.stalled_bytes).connections;
     let shards = Shards::start(&settings)?;
     let (end, ending) = watch::channel(false);

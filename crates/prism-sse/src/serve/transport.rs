@@ -56,11 +56,17 @@ pub fn bind_reuse_port(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Sets what accepted connections inherit: no waiting for full packets, and an end for peers that
 /// vanish.
-pub(super) fn prepare(listener: &TcpListener) -> io::Result<()> {
+///
+/// Probes begin after a heartbeat would have come, so that there are none where there are
+/// heartbeats. Several fit into the time after which the system gives up, so that one that is lost
+/// ends nothing.
+pub(super) fn prepare(listener: &TcpListener, keep_alive: bool) -> io::Result<()> {
     let options = SockRef::from(listener);
     options.set_tcp_nodelay(true)?;
-    let probe = limits::USER_TIMEOUT;
-    options.set_tcp_keepalive(&TcpKeepalive::new().with_time(probe).with_interval(probe / 5))?;
+    if keep_alive {
+        let (time, interval) = (limits::PROBE_AFTER, limits::PROBE_INTERVAL);
+        options.set_tcp_keepalive(&TcpKeepalive::new().with_time(time).with_interval(interval))?;
+    }
     #[cfg(target_os = "linux")]
     options.set_tcp_user_timeout(Some(limits::USER_TIMEOUT))?;
     Ok(())

@@ -139,3 +139,54 @@ async fn connections_that_come_and_go_after_an_idle_spell_leave_nothing() {
     let grown = live().saturating_sub(before);
     assert!(grown <= 256 * 1024, "{grown} bytes are held for connections that are gone");
 }
+
+/// A stream that was handed over, its response's body and everything else included.
+#[cfg(all(feature = "axum", feature = "serve"))]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_stream_of_a_shard_costs_at_most_512_bytes_and_leaves_only_room_for_the_next() {
+    use std::io::{Read, Write};
+
+    const COUNT: usize = 2000;
+    let _alone = MEASURING.lock().await;
+    let sse = Manager::builder().no_heartbeat().build().unwrap();
+    let app = axum::Router::new().layer(prism_sse::SseLayer::new(sse.clone(), "/events"));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = prism_sse::serve(listener, app.into_make_service()).shards(1);
+    let server = tokio::spawn(server.into_future());
+    let open = |count: usize| {
+        let mut pages = Vec::with_capacity(count);
+        for _ in 0..count {
+            let mut page = std::net::TcpStream::connect(address).unwrap();
+            page.write_all(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+            let mut head = [0; 512];
+            assert!(page.read(&mut head).unwrap() > 0);
+            pages.push(page);
+        }
+        pages
+    };
+    let settled = async |count: usize| {
+        while sse.connection_count() != count {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // The shard gives back what it had for its last steps.
+        sse.broadcast("settle").unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    // What is there once for all is there already.
+    let first = tokio::task::block_in_place(|| open(1));
+    settled(1).await;
+    let before = live();
+    let pages = tokio::task::block_in_place(|| open(COUNT));
+    settled(COUNT + 1).await;
+    let bytes = (live() - before - COUNT * size_of::<std::net::TcpStream>()) / COUNT;
+    println!("{bytes} bytes for each idle stream of a shard");
+    assert!(bytes <= 512, "{bytes}");
+    drop(pages);
+    settled(1).await;
+    // Tables keep the room they have grown to.
+    let room = (live() - before) / COUNT;
+    assert!(room <= 256, "{room} bytes are still held for each stream that is gone");
+    drop(first);
+    server.abort();
+}
