@@ -165,6 +165,10 @@ pub(crate) const SHARD_LOOK: Duration = Duration::from_secs(60);
 /// Time after which a mark is tried again that could not be made because of other work.
 pub(crate) const MARK_RETRY: Duration = Duration::from_secs(1);
 
+/// Time between two passes of a group for which events came faster than it could be served. One
+/// write of several events costs what one of them costs.
+pub(crate) const PASS_REST: Duration = Duration::from_millis(1);
+
 /// Connections, groups and timers of each kind that a shard looks at before its sockets.
 pub(crate) const SHARD_TURN: usize = 64;
 

@@ -93,6 +93,8 @@ pub(crate) struct Delivery<S> {
     members: Slab<Member<S>>,
     /// Groups whose pass is under way.
     passes: VecDeque<u32>,
+    /// Groups that are due and rest between two passes: until when, their manager, the group.
+    resting: VecDeque<(u64, u32, u32)>,
     /// Members on their own way that can go on.
     ready: VecDeque<u32>,
     /// Members whose socket takes no more, by the moment since which it took nothing.
@@ -121,6 +123,7 @@ impl<S: Read + Write> Delivery<S> {
             groups: Slab::new(),
             members: Slab::new(),
             passes: VecDeque::new(),
+            resting: VecDeque::new(),
             ready: VecDeque::new(),
             stalled: BTreeSet::new(),
             looks: Timers::default(),
@@ -167,7 +170,8 @@ impl<S: Read + Write> Delivery<S> {
         }
         let stalled = self.stalled.first().map(|&(since, _)| since + stall_ms());
         let timers = [&self.looks, &self.marks, &self.expiries].map(Timers::next);
-        match timers.into_iter().chain([stalled]).flatten().min() {
+        let rested = self.resting.front().map(|&(until, ..)| until);
+        match timers.into_iter().chain([stalled, rested]).flatten().min() {
             Some(at) if at <= now => Turn::Again,
             Some(at) => Turn::At(at),
             None => Turn::Never,

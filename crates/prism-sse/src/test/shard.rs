@@ -55,10 +55,14 @@ impl Shard {
         self.readers.len() - 1
     }
 
-    /// One turn. `true` if there is more to do at once.
+    /// One turn, a millisecond after the last. `true` if there is more to do in the next.
     pub fn turn(&mut self) -> bool {
         self.turns += 1;
-        self.delivery.turn(self.turns) == Turn::Again
+        match self.delivery.turn(self.turns) {
+            Turn::Again => true,
+            Turn::At(at) => at <= self.turns + 1,
+            Turn::Never => false,
+        }
     }
 
     /// Everything that was written to a reader since it was last asked.

@@ -213,7 +213,9 @@ impl<S: Read + Write> Delivery<S> {
         group.pass = None;
         group.spoke = now;
         if group.due {
-            self.attend_to(source, key);
+            // It is behind its publishers. What they publish meanwhile goes out with the rest.
+            let until = now + limits::PASS_REST.as_millis() as u64;
+            self.resting.push_back((until, source, key));
         }
         looked
     }

@@ -107,6 +107,13 @@ impl<S: Read + Write> Delivery<S> {
                 }
             }
         }
+        while let Some(&(_, source, group)) = self.resting.front().filter(|rest| rest.0 <= now) {
+            self.resting.pop_front();
+            // The places may be others' by now; then there is nothing to attend to.
+            if self.sources.contains(source as usize) {
+                self.attend_to(source, group);
+            }
+        }
         for _ in 0..limits::SHARD_TURN {
             let Some(source) = self.to_attend.pop_front() else { break };
             self.attend(source, now);
