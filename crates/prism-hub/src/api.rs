@@ -23,6 +23,8 @@ mod subscriptions;
 mod text;
 mod wanted;
 
+use std::future::Future;
+
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
@@ -35,6 +37,7 @@ use crate::auth::AuthError;
 use crate::config::{Config, HUB_PATH};
 use crate::problem::Problem;
 use crate::serve::Hub;
+use subscribe::subscribe;
 
 pub(crate) use ends::Ends;
 pub(crate) use presence::Presence;
@@ -55,14 +58,13 @@ enum Endpoint {
 
 /// Everything that those who publish and subscribe reach.
 pub(crate) fn router(hub: &Hub) -> Router<Hub> {
-    let mut router = Router::new().route(EVENTS_PATH, endpoint(Endpoint::Events));
+    let mut endpoints = Router::new().route(EVENTS_PATH, endpoint(Endpoint::Events));
+    let mut others = Router::new();
     for path in hub_paths(hub.config()) {
-        router = router
-            .route(&path, endpoint(Endpoint::Mercure))
-            .merge(metadata::router(&path))
-            .merge(subscriptions::router(&path));
+        endpoints = endpoints.route(&path, endpoint(Endpoint::Mercure));
+        others = others.merge(metadata::router(&path)).merge(subscriptions::router(&path));
     }
-    router.layer(middleware::from_fn_with_state(hub.clone(), around))
+    endpoints.merge(others.layer(middleware::from_fn_with_state(hub.clone(), layer)))
 }
 
 /// Where the endpoint of the Mercure protocol is: below the public URL's path, for proxies that
@@ -80,17 +82,20 @@ fn hub_paths(config: &Config) -> Vec<String> {
 
 fn endpoint(endpoint: Endpoint) -> axum::routing::MethodRouter<Hub> {
     any(move |State(hub): State<Hub>, request: Request| async move {
-        let answer = match request.method() {
-            &Method::GET | &Method::HEAD => subscribe::subscribe(&hub, endpoint, request).await,
-            &Method::POST => publish::publish(&hub, endpoint, request).await,
-            method if method.as_str() == "QUERY" => {
-                subscribe::subscribe(&hub, endpoint, request).await
-            }
-            &Method::OPTIONS => Ok(cors::allow(ENDPOINT_METHODS)),
-            _ => Err(Problem::method_not_allowed(ENDPOINT_METHODS)),
-        };
-        answer.unwrap_or_else(|problem| problem.into_response())
+        around(&hub, request, |request| answer(&hub, endpoint, request)).await
     })
+}
+
+async fn answer(hub: &Hub, endpoint: Endpoint, request: Request) -> Response {
+    let answer = match request.method() {
+        // Boxed, so that what every publish is held in stays small.
+        &Method::GET | &Method::HEAD => Box::pin(subscribe(hub, endpoint, request)).await,
+        method if method.as_str() == "QUERY" => Box::pin(subscribe(hub, endpoint, request)).await,
+        &Method::POST => publish::publish(hub, endpoint, request).await,
+        &Method::OPTIONS => Ok(cors::allow(ENDPOINT_METHODS)),
+        _ => Err(Problem::method_not_allowed(ENDPOINT_METHODS)),
+    };
+    answer.unwrap_or_else(|problem| problem.into_response())
 }
 
 /// The answer to somebody without the right. What is wrong with a token is for the log alone.
@@ -103,13 +108,22 @@ fn denied(error: AuthError) -> Problem {
 
 const ENDPOINT_METHODS: &str = "GET, HEAD, OPTIONS, POST, QUERY";
 
-async fn around(State(hub): State<Hub>, request: Request, next: Next) -> Response {
+async fn layer(State(hub): State<Hub>, request: Request, next: Next) -> Response {
+    around(&hub, request, |request| next.run(request)).await
+}
+
+/// What holds for every request.
+async fn around<F: Future<Output = Response>>(
+    hub: &Hub,
+    request: Request,
+    answer: impl FnOnce(Request) -> F,
+) -> Response {
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let origin = cors::Page::of(request.headers());
     let mut response = match host::check(hub.config(), &request) {
         Err(problem) => problem.into_response(),
         Ok(()) if cors::is_preflight(&request) => cors::allow(ENDPOINT_METHODS),
-        Ok(()) => next.run(request).await,
+        Ok(()) => answer(request).await,
     };
     let headers = response.headers_mut();
     cors::add_headers(&hub.config().cors, &origin, headers);

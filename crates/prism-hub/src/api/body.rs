@@ -1,5 +1,7 @@
 //! The body of a request, as much of it as is allowed, as long as it takes at most.
 
+use std::future::Future;
+
 use axum::body::Body;
 use axum::extract::Request;
 use bytes::Bytes;
@@ -10,26 +12,31 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use crate::limits;
 use crate::problem::Problem;
 
-/// Reads a body of at most `max` bytes.
-pub(super) async fn read(request: Request<Body>, max: u64) -> Result<Bytes, Problem> {
-    let too_large = || {
+/// Reads a body of at most `max` bytes. What is read is all that is kept of the request.
+pub(super) fn read(
+    request: Request<Body>,
+    max: u64,
+) -> impl Future<Output = Result<Bytes, Problem>> {
+    let too_large = move || {
         let sentence = format!("The body has more than {max} bytes.");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, sentence)
     };
     let announced = request.headers().get(CONTENT_LENGTH);
     let announced = announced.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|len| len > max) {
-        return Err(too_large());
-    }
-    let max = usize::try_from(max).unwrap_or(usize::MAX);
-    let body = Limited::new(request.into_body(), max).collect();
-    match tokio::time::timeout(limits::BODY, body).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(Problem::bad_request("The body ended before it was complete.")),
-        Err(_) => {
-            let sentence = format!("The body took more than {} s.", limits::BODY.as_secs());
-            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, sentence))
+    let limit = usize::try_from(max).unwrap_or(usize::MAX);
+    let body = Limited::new(request.into_body(), limit).collect();
+    async move {
+        if announced.is_some_and(|len| len > max) {
+            return Err(too_large());
+        }
+        match tokio::time::timeout(limits::BODY, body).await {
+            Ok(Ok(body)) => Ok(body.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
+            Ok(Err(_)) => Err(Problem::bad_request("The body ended before it was complete.")),
+            Err(_) => {
+                let sentence = format!("The body took more than {} s.", limits::BODY.as_secs());
+                Err(Problem::new(StatusCode::REQUEST_TIMEOUT, sentence))
+            }
         }
     }
 }

@@ -11,9 +11,11 @@ mod json;
 mod reserved;
 
 use std::fmt::Write as _;
+use std::future::Future;
 
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use prism_sse::{Ack, AckError, PublishError, Receipt};
@@ -21,6 +23,7 @@ use tokio::time::{Instant, timeout};
 
 use super::text::sentence;
 use super::{Endpoint, body, denied, host};
+use crate::auth::Publisher;
 use crate::limits;
 use crate::problem::Problem;
 use crate::serve::Hub;
@@ -37,6 +40,13 @@ enum Form {
     Mercure,
 }
 
+/// What the head of a request says of the events in its body.
+struct Head {
+    publisher: Publisher,
+    form: Form,
+    key: Option<String>,
+}
+
 /// Publishes what the body says.
 pub(super) async fn publish(
     hub: &Hub,
@@ -44,27 +54,38 @@ pub(super) async fn publish(
     request: Request,
 ) -> Result<Response, Problem> {
     let began = Instant::now();
-    if !hub.is_ready() {
-        let sentence = "The hub is ending.";
-        return Err(Problem::unavailable("drain", sentence, limits::DRAIN_RETRY_AFTER));
-    }
-    let rules = hub.live().rules();
-    let (parts, content) = request.into_parts();
-    let publisher = rules.authority.publisher(&parts).map_err(denied)?;
-    if publisher.dialect().is_none() {
-        host::check_page(hub.config(), &parts.headers)?;
-    }
-    let form = Form::of(&parts.headers)?;
-    let key = header_key(&parts.headers)?;
-    let request = Request::from_parts(parts, content);
-    let content = body::read(request, rules.limits.max_body).await?;
-    let judge = Judge { config: hub.config(), endpoint, publisher: &publisher };
-    let answer = match form {
-        Form::Lines => publish_lines(hub, &judge, &content, key.as_deref()).await,
-        _ => publish_one(hub, &judge, form, &content, key).await,
+    let (head, body) = Head::read(hub, request)?;
+    let content = body.await?;
+    let judge = Judge { config: hub.config(), endpoint, publisher: &head.publisher };
+    let answer = match head.form {
+        Form::Lines => Box::pin(publish_lines(hub, &judge, &content, head.key.as_deref())).await,
+        form => publish_one(hub, &judge, form, &content, head.key).await,
     };
     hub.metrics().count_publish(began.elapsed());
     answer
+}
+
+impl Head {
+    /// Judges the head, and takes the body that is to be read then.
+    fn read(
+        hub: &Hub,
+        request: Request,
+    ) -> Result<(Self, impl Future<Output = Result<Bytes, Problem>> + use<>), Problem> {
+        if !hub.is_ready() {
+            let sentence = "The hub is ending.";
+            return Err(Problem::unavailable("drain", sentence, limits::DRAIN_RETRY_AFTER));
+        }
+        let rules = hub.live().rules();
+        let (parts, content) = request.into_parts();
+        let publisher = rules.authority.publisher(&parts).map_err(denied)?;
+        if publisher.dialect().is_none() {
+            host::check_page(hub.config(), &parts.headers)?;
+        }
+        let form = Form::of(&parts.headers)?;
+        let key = header_key(&parts.headers)?;
+        let request = Request::from_parts(parts, content);
+        Ok((Self { publisher, form, key }, body::read(request, rules.limits.max_body)))
+    }
 }
 
 async fn publish_one(

@@ -69,6 +69,13 @@ impl Ring {
 
     /// The first record with a sequence number from `seq` on.
     pub(super) fn first_from_seq(&self, seq: u64) -> Option<&Record> {
+        let behind = self.records.back()?.seq.checked_sub(seq)?;
+        // Where the order has no holes, the number says the place.
+        let place = (self.records.len() as u64 - 1).checked_sub(behind);
+        let likely = place.and_then(|place| self.records.get(place as usize));
+        if let Some(record) = likely.filter(|record| record.seq == seq) {
+            return Some(record);
+        }
         let place = self.records.partition_point(|record| record.seq < seq);
         self.records.get(place)
     }
@@ -89,4 +96,41 @@ impl Ring {
 fn size(record: &Record) -> usize {
     let indexes = record.topics.len() * limits::INDEX_ENTRY_BYTES;
     record.framed.len() + limits::RECORD_OVERHEAD_BYTES + indexes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Event, Framed};
+
+    fn ring(numbers: &[u64]) -> Ring {
+        let mut ring = Ring::new(Retention::default());
+        for (index, &seq) in numbers.iter().enumerate() {
+            ring.push(Record {
+                index: index as u64,
+                seq,
+                at: 0,
+                topics: Box::default(),
+                private: false,
+                ephemeral: false,
+                tells_place: true,
+                id: None,
+                framed: Framed::encode(&Event::new("x"), None),
+                receivers: 0,
+                offset: 0,
+            });
+        }
+        ring
+    }
+
+    #[test]
+    fn a_number_is_found_whether_the_order_has_holes_or_not() {
+        for numbers in [&[][..], &[5], &[5, 6, 7, 8], &[2, 3, 9, 10, 14], &[1, 100, 101]] {
+            let ring = ring(numbers);
+            for seq in 0..=110 {
+                let expected = numbers.iter().copied().find(|&number| number >= seq);
+                assert_eq!(ring.first_from_seq(seq).map(|record| record.seq), expected, "{seq}");
+            }
+        }
+    }
 }

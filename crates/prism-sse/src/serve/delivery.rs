@@ -24,6 +24,8 @@ mod member;
 mod pins;
 mod recent;
 #[cfg(all(test, feature = "test-util"))]
+mod rests;
+#[cfg(all(test, feature = "test-util"))]
 mod rig;
 mod source;
 
@@ -70,6 +72,8 @@ pub(crate) struct HandOver<S> {
 pub(crate) enum Turn {
     /// At once: there is more to do.
     Again,
+    /// After others had the processor: what they are about to publish goes out with the rest.
+    Soon,
     /// At this moment, unless something happens before it.
     At(u64),
     /// When something happens.
@@ -164,9 +168,14 @@ impl<S: Read + Write> Delivery<S> {
 
     /// What the shard may rest for.
     fn rest(&self, now: u64) -> Turn {
-        let queues = [&self.passes, &self.ready, &self.to_attend];
-        if queues.iter().any(|queue| !queue.is_empty()) || !self.rung.is_empty() {
+        if let Some(&group) = self.passes.front() {
+            return if self.is_full(group) { Turn::Again } else { Turn::Soon };
+        }
+        if !self.ready.is_empty() || !self.to_attend.is_empty() {
             return Turn::Again;
+        }
+        if !self.rung.is_empty() {
+            return Turn::Soon;
         }
         let stalled = self.stalled.first().map(|&(since, _)| since + stall_ms());
         let timers = [&self.looks, &self.marks, &self.expiries].map(Timers::next);

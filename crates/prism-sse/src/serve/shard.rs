@@ -69,9 +69,8 @@ impl Shard {
         let mut turn = Turn::Again;
         loop {
             let wait = match turn {
-                Turn::Again => {
-                    // A publisher that shares the processor goes on meanwhile: what it publishes
-                    // then goes out together, in the next pass.
+                Turn::Again => Some(Duration::ZERO),
+                Turn::Soon => {
                     thread::yield_now();
                     Some(Duration::ZERO)
                 }
@@ -83,7 +82,11 @@ impl Shard {
                 _ => {}
             }
             for event in &events {
-                if event.token() != WAKE {
+                if event.token() == WAKE {
+                    // Whoever rang may share the processor, and be about to publish more, which
+                    // then goes out in the same pass.
+                    thread::yield_now();
+                } else {
                     let readable = event.is_readable() || event.is_read_closed();
                     let key = event.token().0 as u32;
                     self.delivery.socket_is(key, readable || event.is_error(), event.is_writable());

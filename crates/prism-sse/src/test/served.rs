@@ -121,7 +121,7 @@ async fn drive(inbox: Arc<Inbox<PipeSocket>>, bell: Arc<Bell>) {
         }
         inbox.say_load(delivery.len());
         match delivery.turn(now()) {
-            Turn::Again => tokio::task::yield_now().await,
+            Turn::Again | Turn::Soon => tokio::task::yield_now().await,
             Turn::Never => bell.rung.notified().await,
             Turn::At(at) => {
                 let until = began + Duration::from_millis(at);

@@ -59,7 +59,7 @@ impl Shard {
     pub fn turn(&mut self) -> bool {
         self.turns += 1;
         match self.delivery.turn(self.turns) {
-            Turn::Again => true,
+            Turn::Again | Turn::Soon => true,
             Turn::At(at) => at <= self.turns + 1,
             Turn::Never => false,
         }

@@ -4,89 +4,15 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 #![allow(clippy::panic, reason = "a test that panics has failed")]
 
-use std::sync::Arc;
-use std::task::Waker;
 use std::time::Duration;
 
-use super::rig::{Batching, Socket, Wire, offered};
-use super::{Delivery, HandOver, Turn};
+use super::rig::{Batching, Bench, ROOM, Reader, Wire};
 use crate::audience::Audience;
 use crate::engine::{Completion, Durability, Engine, EngineError, Follower, Publication};
 use crate::log::Retention;
 use crate::manager::{Manager, ManagerBuilder};
-use crate::serve::open::Open;
-use crate::subscription::Start;
-use crate::wire::ConnectionId;
-
-/// More than any stream here has.
-const ROOM: usize = 1 << 20;
 
 const HOUR: u64 = 3_600_000;
-
-struct Bench {
-    shard: Delivery<Socket>,
-    open: Arc<Open>,
-    now: u64,
-}
-
-/// A connection of the shard, and the other end of its socket.
-struct Reader {
-    id: ConnectionId,
-    key: u32,
-    wire: Wire,
-}
-
-impl Bench {
-    /// A shard with room for this many bytes of half-written events.
-    fn new(stalled_bytes: usize) -> Self {
-        let shard = Delivery::new(Waker::noop().clone(), stalled_bytes);
-        Self { shard, open: Arc::default(), now: 0 }
-    }
-
-    fn offer(&self, sse: &Manager, wire: &Wire) -> HandOver<Socket> {
-        offered(sse, Audience::everything(), Start::Now, wire, &self.open)
-    }
-
-    fn adopt(&mut self, sse: &Manager) -> Reader {
-        self.adopt_for(sse, Audience::everything(), ROOM)
-    }
-
-    fn adopt_for(&mut self, sse: &Manager, audience: Audience, room: usize) -> Reader {
-        let wire = Wire::new(room);
-        let hand_over = offered(sse, audience, Start::Now, &wire, &self.open);
-        let reader = Reader { id: hand_over.id, key: self.shard.next_key(), wire };
-        self.shard.adopt(hand_over, self.now);
-        reader
-    }
-
-    /// Lets the shard work until it rests. Answers in how many turns.
-    fn work(&mut self) -> usize {
-        for turns in 1..100_000 {
-            self.now += 1;
-            if self.shard.turn(self.now) != Turn::Again {
-                return turns;
-            }
-        }
-        panic!("the shard never rests");
-    }
-
-    fn wait(&mut self, millis: u64) {
-        self.now += millis;
-        self.work();
-    }
-
-    fn hang_up(&mut self, reader: &Reader) {
-        reader.wire.hang_up();
-        self.shard.socket_is(reader.key, true, false);
-    }
-}
-
-impl Reader {
-    /// What came since the last time.
-    fn text(&self) -> String {
-        String::from_utf8(self.wire.read(usize::MAX)).unwrap()
-    }
-}
 
 fn batching() -> (ManagerBuilder, Batching) {
     let engine = Batching::default();

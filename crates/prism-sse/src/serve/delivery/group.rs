@@ -35,6 +35,8 @@ pub(super) struct Group {
 /// Bytes on their way to all members.
 pub(super) struct Pass {
     batch: Batch,
+    /// More was there than goes out at once.
+    is_full: bool,
     /// Where the group stood before.
     begin: Subscription,
     /// Members below this place are still to get the bytes. The last is served first, so that
@@ -128,8 +130,10 @@ impl<S: Read + Write> Delivery<S> {
         group.due = false;
         match gather(&mut group.subscription, &state.log, reader, end, Form::Chunk) {
             Gathered::Events(batch) => {
-                group.due = !group.subscription.is_at(end);
-                self.set_out(key, batch, begin, now);
+                let is_full = !group.subscription.is_at(end);
+                group.due = is_full;
+                let left = group.live.len();
+                self.set_out(key, Pass { batch, is_full, begin, left }, now);
             }
             Gathered::Budget => {
                 group.due = true;
@@ -141,11 +145,10 @@ impl<S: Read + Write> Delivery<S> {
         }
     }
 
-    fn set_out(&mut self, key: u32, batch: Batch, begin: Subscription, now: u64) {
+    fn set_out(&mut self, key: u32, pass: Pass, now: u64) {
         let group = &mut self.groups[key as usize];
-        let left = group.live.len();
-        let ahead = (!group.ahead.is_empty()).then(|| batch.clone());
-        group.pass = Some(Pass { batch, begin, left });
+        let ahead = (!group.ahead.is_empty()).then(|| pass.batch.clone());
+        group.pass = Some(pass);
         self.passes.push_back(key);
         if let Some(batch) = ahead {
             self.rejoin(key, Some(&batch), now);
@@ -210,14 +213,22 @@ impl<S: Read + Write> Delivery<S> {
             self.passes.push_back(key);
             return looked;
         }
-        group.pass = None;
+        let was_full = group.pass.take().is_some_and(|pass| pass.is_full);
         group.spoke = now;
-        if group.due {
-            // It is behind its publishers. What they publish meanwhile goes out with the rest.
+        if group.due && was_full {
+            self.attend_to(source, key);
+        } else if group.due {
+            // Events come while others go out. More may, until it is worth another pass.
             let until = now + limits::PASS_REST.as_millis() as u64;
             self.resting.push_back((until, source, key));
         }
         looked
+    }
+
+    /// Whether the group's pass brings all that goes out at once, and more waits.
+    pub(super) fn is_full(&self, key: u32) -> bool {
+        let pass = self.groups.get(key as usize).and_then(|group| group.pass.as_ref());
+        pass.is_some_and(|pass| pass.is_full)
     }
 
     /// Lets everyone go their own way, and begins anew where the log ends.
@@ -335,7 +346,8 @@ impl<S: Read + Write> Delivery<S> {
         let bytes = Framed::from_block(&block).chunk();
         let batch = Batch { bytes, events: 0, begins: Vec::new() };
         drop(state);
-        self.set_out(key, batch, begin, now);
+        let left = group.live.len();
+        self.set_out(key, Pass { batch, is_full: false, begin, left }, now);
         true
     }
 }

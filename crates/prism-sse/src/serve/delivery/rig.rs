@@ -2,6 +2,7 @@
 //! connections offered to a shard.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+#![allow(clippy::panic, reason = "a test that panics has failed")]
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
@@ -10,14 +11,92 @@ use std::task::{Context, Poll, Waker};
 
 use http_body::Body;
 
-use super::{HandOver, Held};
+use super::{Delivery, HandOver, Held, Turn};
 use crate::audience::Audience;
 use crate::connection::offer;
 use crate::engine::{Completion, Durability, Engine, EngineError, Follower, Publication, Wakes};
 use crate::manager::Manager;
 use crate::serve::open::Open;
 use crate::subscription::Start;
-use crate::wire::{Epoch, Framed};
+use crate::wire::{ConnectionId, Epoch, Framed};
+
+/// More than any stream here has.
+pub(super) const ROOM: usize = 1 << 20;
+
+/// A shard, and the clock it is driven by.
+pub(super) struct Bench {
+    pub(super) shard: Delivery<Socket>,
+    pub(super) open: Arc<Open>,
+    pub(super) now: u64,
+}
+
+/// A connection of the shard, and the other end of its socket.
+pub(super) struct Reader {
+    pub(super) id: ConnectionId,
+    pub(super) key: u32,
+    pub(super) wire: Wire,
+}
+
+impl Bench {
+    /// A shard with room for this many bytes of half-written events.
+    pub(super) fn new(stalled_bytes: usize) -> Self {
+        let shard = Delivery::new(Waker::noop().clone(), stalled_bytes);
+        Self { shard, open: Arc::default(), now: 0 }
+    }
+
+    pub(super) fn offer(&self, sse: &Manager, wire: &Wire) -> HandOver<Socket> {
+        offered(sse, Audience::everything(), Start::Now, wire, &self.open)
+    }
+
+    pub(super) fn adopt(&mut self, sse: &Manager) -> Reader {
+        self.adopt_for(sse, Audience::everything(), ROOM)
+    }
+
+    pub(super) fn adopt_for(&mut self, sse: &Manager, audience: Audience, room: usize) -> Reader {
+        let wire = Wire::new(room);
+        let hand_over = offered(sse, audience, Start::Now, &wire, &self.open);
+        let reader = Reader { id: hand_over.id, key: self.shard.next_key(), wire };
+        self.shard.adopt(hand_over, self.now);
+        reader
+    }
+
+    /// Lets the shard work until it rests. Answers in how many turns.
+    pub(super) fn work(&mut self) -> usize {
+        for turns in 1..100_000 {
+            if !self.turn() {
+                return turns;
+            }
+        }
+        panic!("the shard never rests");
+    }
+
+    /// One turn, a millisecond after the last. `true` if there is more to do in the next.
+    pub(super) fn turn(&mut self) -> bool {
+        self.now += 1;
+        match self.shard.turn(self.now) {
+            Turn::Again | Turn::Soon => true,
+            Turn::At(at) => at <= self.now + 1,
+            Turn::Never => false,
+        }
+    }
+
+    pub(super) fn wait(&mut self, millis: u64) {
+        self.now += millis;
+        self.work();
+    }
+
+    pub(super) fn hang_up(&mut self, reader: &Reader) {
+        reader.wire.hang_up();
+        self.shard.socket_is(reader.key, true, false);
+    }
+}
+
+impl Reader {
+    /// What came since the last time.
+    pub(super) fn text(&self) -> String {
+        String::from_utf8(self.wire.read(usize::MAX)).unwrap()
+    }
+}
 
 /// What a socket took and its reader has not read.
 #[derive(Clone)]
