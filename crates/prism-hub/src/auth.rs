@@ -42,6 +42,10 @@ mod token;
 mod verified;
 
 #[cfg(test)]
+mod attacks_on_claims;
+#[cfg(test)]
+mod attacks_on_memory;
+#[cfg(test)]
 mod attacks_on_rights;
 #[cfg(test)]
 mod attacks_on_tokens;

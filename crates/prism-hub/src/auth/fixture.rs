@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use super::{AuthError, Authority, Clock, Publisher, Subscriber};
 use crate::config::Config;
+use crate::problem::Problem;
 
 pub(super) const SECRET: &str = "publisher's secret, 32 bytes long or more";
 pub(super) const OTHER_SECRET: &str = "subscriber's secret, 32 bytes long or so";
@@ -74,6 +75,24 @@ impl Fixture {
     pub(super) fn subscriber(&self, token: &str) -> Result<Subscriber, AuthError> {
         self.authority.subscriber(&get("/events", &[("authorization", &format!("Bearer {token}"))]))
     }
+}
+
+/// Asserts that a token is refused in both roles, with the one answer for all defects.
+#[track_caller]
+pub(super) fn refused(fixture: &Fixture, token: &str) {
+    let expected = "401 Bearer error=\"invalid_token\", resource_metadata=\"https://hub.example\
+                    /.well-known/oauth-protected-resource/.well-known/mercure\" \
+                    {\"title\":\"Unauthorized\",\"status\":401,\
+                    \"detail\":\"The token is not valid.\"}";
+    let shown = &token[..token.len().min(100)];
+    assert_eq!(answer(fixture.publisher(token).unwrap_err()), expected, "publishing with {shown}");
+    assert_eq!(answer(fixture.subscriber(token).unwrap_err()), expected, "reading with {shown}");
+}
+
+/// All of what somebody sees who is refused.
+fn answer(error: AuthError) -> String {
+    let (status, challenge) = (error.status().as_u16(), error.challenge());
+    format!("{status} {} {}", challenge.to_str().unwrap(), Problem::from(error).to_json())
 }
 
 pub(super) fn get(path: &str, headers: &[(&str, &str)]) -> Parts {
