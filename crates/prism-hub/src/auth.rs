@@ -61,7 +61,6 @@ use http::request::Parts;
 use crate::config::{Config, Origin};
 
 pub use clock::Clock;
-pub(crate) use credentials::COOKIE_08;
 pub use error::{AuthError, Defect};
 pub use keys::KeyError;
 pub(crate) use keys::SigningKey;
@@ -105,7 +104,7 @@ impl Authority {
             subscribers: verifier(Role::Subscriber)?,
             verified: Verified::new(),
             clock,
-            credentials: Credentials::new(trust.compat_draft_07, origins),
+            credentials: Credentials::new(trust, origins),
             is_dev: trust.dev,
             allows_anonymous: trust.anonymous || trust.dev,
             metadata: config.metadata_url().map(|url| url.as_str().into()),

@@ -171,6 +171,10 @@ pub struct ServeArgs {
     /// Understands draft-07 of the Mercure protocol, up to 0.24
     #[arg(long, value_name = "on|off", default_value = "on", help_heading = "Protocol")]
     pub compat_draft_07: Option<String>,
+    /// Cookie with a draft-07 token. That of draft-08 is always __Secure-mercure_access_token
+    #[arg(long, value_name = "NAME", default_value = "mercureAuthorization")]
+    #[arg(help_heading = "Protocol")]
+    pub cookie_name: Option<String>,
     /// Publishes who subscribes, and serves the subscription API
     #[arg(long, value_name = "on|off", default_value = "off", help_heading = "Protocol")]
     pub subscriptions: Option<String>,

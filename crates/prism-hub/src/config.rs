@@ -40,6 +40,9 @@ use settings::Settings;
 /// Path of the hub below its public URL, in both dialects of the Mercure protocol.
 pub const HUB_PATH: &str = "/.well-known/mercure";
 
+/// The cookie of draft-08. Browsers take a cookie of such a name over TLS alone.
+pub(crate) const COOKIE_08: &str = "__Secure-mercure_access_token";
+
 /// Everything a hub is told.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -111,6 +114,8 @@ pub struct Trust {
     pub dev: bool,
     /// Whether draft-07 tokens and requests are understood.
     pub compat_draft_07: bool,
+    /// The cookie that draft-07 tokens come in.
+    pub cookie_name: String,
     /// Whose pages may publish with a cookie, beside the hub's own.
     pub publish_origins: Vec<Origin>,
 }

@@ -180,6 +180,7 @@ fn trust(s: &Settings, public_url: Option<&Url>) -> Result<Trust, ConfigError> {
         anonymous: s.get("anonymous", parse::switch)?,
         dev: s.get("dev", parse::switch)?,
         compat_draft_07: s.get("compat-draft-07", parse::switch)?,
+        cookie_name: s.get("cookie-name", parse::cookie_name)?,
         publish_origins: s.all("publish-origin", origin)?,
         issuers,
         audiences,
@@ -330,6 +331,7 @@ mod tests {
         assert_eq!(config.limits.header_timeout, Duration::from_secs(10));
         assert_eq!(config.drain, Duration::from_secs(30));
         assert!(config.trust.compat_draft_07 && !config.subscriptions);
+        assert_eq!(config.trust.cookie_name, "mercureAuthorization");
         assert!(config.limits.max_connections.is_some_and(|max| max > 0));
     }
 
