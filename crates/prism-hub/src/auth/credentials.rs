@@ -19,7 +19,7 @@ use crate::config::{COOKIE_08, Origin, Trust};
 const QUERY_PARAMETER: &str = "authorization";
 
 /// Finds tokens.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Credentials {
     knows_draft_07: bool,
     /// The cookie of draft-07.

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::keyring::Key;
-use crate::config::KeySource;
+use crate::config::{KeySetUrl, KeySource};
 use crate::limits;
 
 const HMAC: &[Algorithm] = &[Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
@@ -49,6 +49,7 @@ pub struct KeyError {
 enum Reason {
     Algorithm(String),
     Empty,
+    Fetch(String),
     File { path: PathBuf, error: String },
     Known,
     LooksLikeKey,
@@ -91,19 +92,42 @@ pub(super) fn read_verifying(
 pub(super) fn read_set(path: &Path, is_dev: bool) -> Result<Vec<Key>, KeyError> {
     let fail = |reason| KeyError { name: format!("the key set {}", path.display()), reason };
     let bytes = read_file(path).map_err(fail)?;
-    let set: KeySet = serde_json::from_slice(&bytes).map_err(|_| fail(Reason::NotASet))?;
+    verifying_set(&bytes, |jwk| verifying_jwk(jwk, is_dev)).map_err(fail)
+}
+
+/// The keys of a set that came from an address. Secrets are passed over: what the hub reads there
+/// without a password, others can read too.
+pub(super) fn read_fetched(url: &KeySetUrl, bytes: &[u8]) -> Result<Vec<Key>, KeyError> {
+    let keys = verifying_set(bytes, |jwk| match &jwk.algorithm {
+        AlgorithmParameters::OctetKey(_) => Ok(None),
+        _ => verifying_jwk(jwk, false),
+    });
+    keys.map_err(|reason| KeyError { name: format!("the key set {url}"), reason })
+}
+
+fn verifying_set(
+    bytes: &[u8],
+    read: impl Fn(&Jwk) -> Result<Option<Key>, Reason>,
+) -> Result<Vec<Key>, Reason> {
+    let set: Set = serde_json::from_slice(bytes).map_err(|_| Reason::NotASet)?;
     if set.keys.len() > limits::KEYS_MAX {
-        return Err(fail(Reason::TooMany { count: set.keys.len() }));
+        return Err(Reason::TooMany { count: set.keys.len() });
     }
     let mut keys = Vec::new();
     for value in set.keys {
         // Kinds of keys that the crate does not know cannot be read.
         let Ok(jwk) = serde_json::from_value::<Jwk>(value) else { continue };
-        if let Some(key) = verifying_jwk(&jwk, is_dev).map_err(fail)? {
-            keys.push(key);
-        }
+        keys.extend(read(&jwk)?);
     }
-    if keys.is_empty() { Err(fail(Reason::NoUsableKey)) } else { Ok(keys) }
+    if keys.is_empty() { Err(Reason::NoUsableKey) } else { Ok(keys) }
+}
+
+impl KeyError {
+    /// A set could not be had from its address.
+    pub(crate) fn not_fetched(url: &KeySetUrl, what: impl fmt::Display) -> Self {
+        let reason = Reason::Fetch(what.to_string());
+        Self { name: format!("the key set {url}"), reason }
+    }
 }
 
 impl SigningKey {
@@ -120,7 +144,7 @@ impl SigningKey {
 }
 
 #[derive(Deserialize)]
-struct KeySet {
+struct Set {
     keys: Vec<Value>,
 }
 
@@ -328,6 +352,7 @@ impl fmt::Display for KeyError {
         match &self.reason {
             Reason::Algorithm(what) => write!(f, "{what} is not supported"),
             Reason::Empty => f.write_str("the key is empty"),
+            Reason::Fetch(what) => f.write_str(what),
             Reason::File { path, error } => write!(f, "{}: {error}", path.display()),
             Reason::Known => f.write_str("this secret is printed in documentation; make your own"),
             Reason::LooksLikeKey => f.write_str(

@@ -125,7 +125,8 @@ impl Config {
         };
         match trust.issuers.iter().find(|issuer| !owns_key(issuer)) {
             Some(issuer) => Err(ConfigError::whole(format!(
-                "no token of {issuer} could be valid; give its keys: `jwks` {issuer}=file:PATH"
+                "no token of {issuer} could be valid; give its keys: `jwks` {issuer}=URL or \
+                 {issuer}=file:PATH"
             ))),
             None => Ok(()),
         }
@@ -375,12 +376,10 @@ mod tests {
             "--issuer",
             "https://b.example",
         ];
-        let error = Config::from_args(args).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "no token of https://b.example could be valid; give its keys: `jwks` \
-             https://b.example=file:PATH"
-        );
+        let error = Config::from_args(args).unwrap_err().to_string();
+        let told = "no token of https://b.example could be valid; give its keys: `jwks` \
+                    https://b.example=URL or https://b.example=file:PATH";
+        assert_eq!(error, told);
         assert!(Config::from_args(&args[..7]).is_ok());
     }
 

@@ -9,17 +9,6 @@ fn pairs() -> [Pair; 4] {
     [Pair::rsa(), Pair::ec(Algorithm::ES256), Pair::ec(Algorithm::ES384), Pair::ed()]
 }
 
-/// The public key of a pair as JSON.
-fn jwk(pair: &Pair, more: &[(&str, &str)]) -> Value {
-    let jwk = Jwk::from_encoding_key(&pair.signing, pair.algorithm).unwrap();
-    let mut jwk = serde_json::to_value(jwk).unwrap();
-    jwk.as_object_mut().unwrap().remove("alg");
-    for (name, value) in more {
-        jwk[*name] = (*value).into();
-    }
-    jwk
-}
-
 fn with_set(keys: &[Value]) -> Result<Fixture, String> {
     let set = TempFile::new(json!({ "keys": keys }).to_string());
     Fixture::try_of(&["--jwks", &set.source()])
@@ -68,7 +57,7 @@ fn a_secret_may_be_any_bytes() {
 #[test]
 fn a_set_has_keys_of_all_kinds() {
     let pairs = pairs();
-    let keys: Vec<Value> = pairs.iter().map(|pair| jwk(pair, &[])).collect();
+    let keys: Vec<Value> = pairs.iter().map(|pair| pair.jwk(&[])).collect();
     let fixture = with_set(&keys).unwrap();
     for pair in &pairs {
         assert!(fixture.publisher(&pair.token(&mercure(&["*"]))).is_ok());
@@ -95,18 +84,18 @@ fn a_key_id_chooses_among_the_keys_of_a_set() {
 #[test]
 fn a_key_that_names_its_algorithm_is_for_no_other() {
     let pair = Pair::rsa();
-    let fixture = with_set(&[jwk(&pair, &[("alg", "PS256")])]).unwrap();
+    let fixture = with_set(&[pair.jwk(&[("alg", "PS256")])]).unwrap();
     assert!(fixture.publisher(&pair.token(&mercure(&["*"]))).is_err());
-    assert!(with_set(&[jwk(&pair, &[("alg", "RS256")])]).is_ok());
-    assert!(with_set(&[jwk(&pair, &[("alg", "HS256")])]).is_err(), "never of another kind");
+    assert!(with_set(&[pair.jwk(&[("alg", "RS256")])]).is_ok());
+    assert!(with_set(&[pair.jwk(&[("alg", "HS256")])]).is_err(), "never of another kind");
 }
 
 #[test]
 fn keys_for_other_purposes_are_passed_over() {
-    let good = jwk(&Pair::ed(), &[]);
+    let good = Pair::ed().jwk(&[]);
     let point = URL_SAFE_NO_PAD.encode([1; 32]);
     for other in [
-        jwk(&Pair::rsa(), &[("use", "enc")]),
+        Pair::rsa().jwk(&[("use", "enc")]),
         json!({"kty": "EC", "crv": "secp256k1", "x": point, "y": point}),
         json!({"kty": "OKP", "crv": "X25519", "x": point}),
         json!({"kty": "XYZ"}),
