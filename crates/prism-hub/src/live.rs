@@ -151,6 +151,23 @@ mod tests {
     }
 
     #[test]
+    fn the_cookie_changes_its_name_with_the_rest() {
+        let key = "a secret of at least 32 bytes, or more";
+        let config = |name: &str| {
+            Config::from_args(["--publisher-key", key, "--anonymous", "--cookie-name", name])
+        };
+        let live = Live::new(&config("first").unwrap(), Clock::system()).unwrap();
+        let read = |name: &str| {
+            let request = http::Request::get("/events").header("cookie", format!("{name}=a.b.c"));
+            let (request, ()) = request.body(()).unwrap().into_parts();
+            live.rules().authority.subscriber(&request).is_err()
+        };
+        assert_eq!((read("first"), read("second")), (true, false));
+        live.replace(&config("second").unwrap()).unwrap();
+        assert_eq!((read("first"), read("second")), (false, true));
+    }
+
+    #[test]
     fn no_request_sees_the_keys_of_one_configuration_with_the_limits_of_another() {
         let secrets = ["first secret, 32 bytes long or more", "second secret, 32 bytes long or so"];
         let configs = [("7", secrets[0]), ("8", secrets[1])].map(|(max, key)| {

@@ -160,9 +160,9 @@ async fn t_jwt_what_is_not_verified_fetches_nothing() {
 #[tokio::test]
 async fn failures_are_counted_and_the_age_is_told() {
     let pair = Pair::ed();
-    let mut endpoint = Endpoint::start(Answer::keys(&[("a", &pair)])).await;
+    let endpoint = Endpoint::start(Answer::keys(&[("a", &pair)])).await;
     let mut fixture = Fixture::started(&endpoint).await;
-    endpoint.goes_down().await;
+    endpoint.goes_down();
     for _ in 0..3 {
         fixture.now.fetch_add(100, std::sync::atomic::Ordering::Relaxed);
         fixture.refresh().await.unwrap_err();

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::response::IntoResponse as _;
 use http::header::{ACCEPT, AUTHORIZATION};
 use http::{Request, Response};
 use jsonwebtoken::Algorithm;
@@ -19,6 +20,7 @@ use crate::auth::Defect;
 use crate::auth::fixture::{ISSUER, NOW, Pair, SECRET, post};
 use crate::config::Config;
 use crate::limits;
+use crate::problem::Problem;
 use crate::serve::Reload;
 
 #[tokio::test]
@@ -55,11 +57,13 @@ async fn a_set_that_is_late_is_waited_for() {
 
 #[tokio::test]
 async fn a_hub_that_gets_no_keys_does_not_begin() {
-    let mut endpoint = Endpoint::start(Answer::keys(&[])).await;
-    endpoint.goes_down().await;
-    let mut fixture = Fixture::new(&endpoint, PACE);
+    // Nobody listens there, and nobody else can.
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("http://{}/keys", socket.local_addr().unwrap());
+    let mut fixture = Fixture::of(&["--jwks", &url], PACE);
     let error = fixture.refresher.start().await.unwrap_err().to_string();
-    assert!(error.starts_with(&format!("the key set {}: ", endpoint.url)), "{error}");
+    assert!(error.starts_with(&format!("the key set {url}: ")), "{error}");
     assert!(error.contains("refused"), "{error}");
 }
 
@@ -109,7 +113,7 @@ async fn a_set_that_did_not_change_leaves_what_was_verified() {
 #[tokio::test]
 async fn t_jwt_a_set_counts_for_a_day_without_its_address_and_no_longer() {
     let (pair, other) = (Pair::ed(), Pair::ed());
-    let mut endpoint = Endpoint::start(Answer::keys(&[("a", &pair)])).await;
+    let endpoint = Endpoint::start(Answer::keys(&[("a", &pair)])).await;
     let second = Endpoint::start(Answer::keys(&[("a", &other)])).await;
     let places = [format!("{ISSUER}={}", endpoint.url), format!("{OTHER_ISSUER}={}", second.url)];
     let mut fixture = Fixture::of(&of_two(&places[0], &places[1]), PACE);
@@ -118,7 +122,7 @@ async fn t_jwt_a_set_counts_for_a_day_without_its_address_and_no_longer() {
     let tokens = [first.as_str(), by_other.as_str()];
     assert_eq!(fixture.statuses(tokens), [200, 200]);
 
-    endpoint.goes_down().await;
+    endpoint.goes_down();
     let stale = NOW + limits::JWKS_STALE.as_secs();
     fixture.now.store(stale - 1, Ordering::Relaxed);
     // One of them fails; which of them is first does not matter.
@@ -138,6 +142,11 @@ async fn t_jwt_a_set_counts_for_a_day_without_its_address_and_no_longer() {
     assert!(refused.headers().contains_key("retry-after"));
     assert!(!refused.headers().contains_key("www-authenticate"), "no other token is wanted");
     assert_eq!(ask(&fixture, "a.b.c", "text/event-stream").await.status(), 401);
+    let refused = Problem::from(fixture.publishes(tokens[0]).unwrap_err());
+    assert!(refused.to_json().starts_with("{\"type\":\"keys\""), "{refused:?}");
+    let refused = refused.into_response();
+    assert_eq!(refused.headers()["retry-after"], "60");
+    assert!(!refused.headers().contains_key("www-authenticate"));
 }
 
 /// What somebody is answered who subscribes with a token.

@@ -133,7 +133,7 @@ fn keys_come_over_tls_from_whom_the_system_trusts() {
     hub.signal(Signal::TERM);
     assert_eq!(hub.wait().code(), Some(0));
     assert_eq!(hub.rest_of_out(), "", "it never said that it listens");
-    assert_eq!(endpoint.asked.load(Ordering::Relaxed), asked + 1);
+    assert!(endpoint.asked.load(Ordering::Relaxed) > asked);
 }
 
 #[test]
