@@ -9,7 +9,8 @@
 //!
 //! - The algorithm belongs to the key, from when the key is read. A token's `alg` only confirms
 //!   it, and its `jwk`, `jku` and `x5u` make it invalid.
-//! - Nothing unverified causes input or output: keys are looked up by comparing, never fetched.
+//! - Nothing unverified causes input or output: keys are looked up by comparing. What is fetched
+//!   is fetched from configured addresses at times of the hub's own (`jwks`), whatever tokens say.
 //! - Every defect gives the same answer, [`AuthError`], so that an attacker learns nothing.
 //! - The header `typ` chooses the rules: `at+jwt` those of draft-08, and no others; anything else
 //!   those of draft-07, where they are on.
@@ -35,6 +36,7 @@ mod clock;
 mod credentials;
 mod error;
 mod grants;
+mod key_set;
 mod keyring;
 mod keys;
 mod rights;
@@ -42,23 +44,27 @@ mod token;
 mod verified;
 
 #[cfg(test)]
+mod attacks_on_claims;
+#[cfg(test)]
+mod attacks_on_memory;
+#[cfg(test)]
 mod attacks_on_rights;
 #[cfg(test)]
 mod attacks_on_tokens;
 #[cfg(test)]
 mod drafts;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 
 use std::sync::Arc;
 
 use http::request::Parts;
 
-use crate::config::{Config, Origin};
+use crate::config::{Config, KeySetUrl, Origin};
 
 pub use clock::Clock;
-pub(crate) use credentials::COOKIE_08;
 pub use error::{AuthError, Defect};
+pub(crate) use key_set::{KeySet, KeySets};
 pub use keys::KeyError;
 pub(crate) use keys::SigningKey;
 pub use rights::{Publisher, Subscriber, TokenPlace};
@@ -77,6 +83,7 @@ pub struct Authority {
     verified: Verified,
     clock: Clock,
     credentials: Credentials,
+    key_sets: KeySets,
     is_dev: bool,
     allows_anonymous: bool,
     /// Where clients learn which tokens are wanted.
@@ -84,28 +91,69 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// Reads the keys that the configuration names.
+    /// Reads the keys that the configuration names. Nothing is fetched: a token that a key set at
+    /// an address could verify is refused as [unavailable](AuthError::is_unavailable).
     ///
     /// # Errors
     ///
     /// [`KeyError`] names the key that cannot be read or must not be used.
     pub fn new(config: &Config, clock: Clock) -> Result<Self, KeyError> {
+        Self::with_key_sets(config, clock, &KeySets::default())
+    }
+
+    /// Reads the keys that the configuration names, but for those that were fetched.
+    pub(crate) fn with_key_sets(
+        config: &Config,
+        clock: Clock,
+        fetched: &KeySets,
+    ) -> Result<Self, KeyError> {
         let trust = &config.trust;
         let mut origins = trust.publish_origins.clone();
         origins.extend(config.public_url.as_ref().and_then(Origin::of_url));
         let verifier = |role| -> Result<Verifier, KeyError> {
-            Ok(Verifier::new(Keyring::read(trust, role)?, trust, config.hub_url.as_str()))
+            let keys = Keyring::read(trust, role, fetched)?;
+            Ok(Verifier::new(keys, trust, config.hub_url.as_str()))
         };
+        let mut key_sets = KeySets::default();
+        for url in trust.key_set_urls() {
+            if let Some(set) = fetched.get(url) {
+                key_sets.put(url.clone(), Arc::clone(set));
+            }
+        }
         Ok(Self {
             publishers: verifier(Role::Publisher)?,
             subscribers: verifier(Role::Subscriber)?,
             verified: Verified::new(),
             clock,
-            credentials: Credentials::new(trust.compat_draft_07, origins),
+            credentials: Credentials::new(trust, origins),
+            key_sets,
             is_dev: trust.dev,
             allows_anonymous: trust.anonymous || trust.dev,
             metadata: config.metadata_url().map(|url| url.as_str().into()),
         })
+    }
+
+    /// The same, with another set of keys from an address. What was verified is verified again,
+    /// since the key that vouched for it may be gone.
+    pub(crate) fn with_key_set(&self, url: &KeySetUrl, set: &Arc<KeySet>) -> Self {
+        let mut key_sets = self.key_sets.clone();
+        key_sets.put(url.clone(), Arc::clone(set));
+        Self {
+            publishers: self.publishers.with_key_set(url, set),
+            subscribers: self.subscribers.with_key_set(url, set),
+            verified: Verified::new(),
+            clock: self.clock.clone(),
+            credentials: self.credentials.clone(),
+            key_sets,
+            is_dev: self.is_dev,
+            allows_anonymous: self.allows_anonymous,
+            metadata: self.metadata.clone(),
+        }
+    }
+
+    /// The key sets that were fetched.
+    pub(crate) fn key_sets(&self) -> &KeySets {
+        &self.key_sets
     }
 
     /// The rights of whoever wants to publish.
@@ -160,7 +208,7 @@ impl Authority {
             Role::Publisher => &self.publishers,
             Role::Subscriber => &self.subscribers,
         };
-        let rights = Arc::new(verifier.verify(token).map_err(invalid)?);
+        let rights = Arc::new(verifier.verify(token, now).map_err(invalid)?);
         rights.check_time(now).map_err(invalid)?;
         self.verified.insert(role, token, &rights);
         Ok(rights)
@@ -172,7 +220,7 @@ impl Authority {
 
     /// How many signatures were checked, for a test that some were not.
     #[cfg(test)]
-    fn signatures_checked(&self) -> usize {
+    pub(crate) fn signatures_checked(&self) -> usize {
         self.publishers.signatures_checked() + self.subscribers.signatures_checked()
     }
 }

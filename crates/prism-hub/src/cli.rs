@@ -143,7 +143,8 @@ pub struct ServeArgs {
     #[arg(long, value_name = "KEY", help_heading = "Who may do what")]
     #[arg(allow_hyphen_values = true)]
     pub subscriber_key: Option<String>,
-    /// A set of keys (RFC 7517): file:PATH, or ISSUER=file:PATH; may be repeated
+    /// A set of keys (RFC 7517): https://HOST/PATH or file:PATH, or ISSUER= and one of them; may be
+    /// repeated. Over http from a loopback address alone; fetched every 5 minutes and at SIGHUP
     #[arg(long, value_name = "KEYS", help_heading = "Who may do what")]
     pub jwks: Vec<String>,
     /// Issuer of draft-08 tokens; may be repeated. The first owns the two keys above
@@ -171,6 +172,10 @@ pub struct ServeArgs {
     /// Understands draft-07 of the Mercure protocol, up to 0.24
     #[arg(long, value_name = "on|off", default_value = "on", help_heading = "Protocol")]
     pub compat_draft_07: Option<String>,
+    /// Cookie with a draft-07 token. That of draft-08 is always __Secure-mercure_access_token
+    #[arg(long, value_name = "NAME", default_value = "mercureAuthorization")]
+    #[arg(help_heading = "Protocol")]
+    pub cookie_name: Option<String>,
     /// Publishes who subscribes, and serves the subscription API
     #[arg(long, value_name = "on|off", default_value = "off", help_heading = "Protocol")]
     pub subscriptions: Option<String>,

@@ -21,6 +21,7 @@ mod parse;
 mod rules;
 mod settings;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -29,7 +30,7 @@ use std::time::Duration;
 use prism_sse::OnLag;
 use url::Url;
 
-pub use key_source::{KeySetSource, KeySource};
+pub use key_source::{KeySetPlace, KeySetSource, KeySetUrl, KeySource};
 pub use origin::Origin;
 pub(crate) use parse::duration;
 pub(crate) use settings::environment;
@@ -39,6 +40,9 @@ use settings::Settings;
 
 /// Path of the hub below its public URL, in both dialects of the Mercure protocol.
 pub const HUB_PATH: &str = "/.well-known/mercure";
+
+/// The cookie of draft-08. Browsers take a cookie of such a name over TLS alone.
+pub(crate) const COOKIE_08: &str = "__Secure-mercure_access_token";
 
 /// Everything a hub is told.
 #[derive(Clone, Debug)]
@@ -111,8 +115,21 @@ pub struct Trust {
     pub dev: bool,
     /// Whether draft-07 tokens and requests are understood.
     pub compat_draft_07: bool,
+    /// The cookie that draft-07 tokens come in.
+    pub cookie_name: String,
     /// Whose pages may publish with a cookie, beside the hub's own.
     pub publish_origins: Vec<Origin>,
+}
+
+impl Trust {
+    /// The addresses that key sets are fetched from, each once.
+    pub fn key_set_urls(&self) -> BTreeSet<&KeySetUrl> {
+        let urls = self.key_sets.iter().filter_map(|set| match &set.place {
+            KeySetPlace::Url(url) => Some(url),
+            KeySetPlace::File(_) => None,
+        });
+        urls.collect()
+    }
 }
 
 /// What a hub allows each and all.

@@ -21,11 +21,33 @@ pub const SECRET_BYTES_MIN: usize = 32;
 /// Bits of a public key of RSA: fewer are not safe (RFC 7518, section 3.3), more are not verified.
 pub const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
-/// Largest file with keys, in bytes. A key set of a hundred keys has about 100 KiB.
+/// Largest file or answer with keys, in bytes. A key set of a hundred keys has about 100 KiB.
 pub const KEY_FILE_BYTES_MAX: u64 = 256 * 1024;
 
 /// Most keys of one key set. A token without a key id is checked against each that fits.
 pub const KEYS_MAX: usize = 100;
+
+/// Longest time for all of a key set to be fetched.
+pub const JWKS_FETCH: Duration = Duration::from_secs(5);
+
+/// Longest time between two fetches of a key set; it is up to a fifth shorter.
+pub const JWKS_INTERVAL: Duration = Duration::from_secs(5 * 60);
+
+/// Shortest time between two fetches of a key set, whoever asks for them. It is longer than a fetch
+/// may take, so that there is never more than one at a time.
+pub const JWKS_INTERVAL_MIN: Duration = Duration::from_secs(10);
+
+/// Longest time that a hub tries to fetch its key sets before it begins: an identity provider that
+/// was started together with it may be that late.
+pub const JWKS_START: Duration = Duration::from_secs(60);
+
+/// Time for which a key set is used that cannot be fetched any more: the outage of a day is
+/// survived, and a key that was taken out opens nothing after that, come what may.
+pub const JWKS_STALE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Seconds after which somebody is told to try again whose token cannot be verified for want of
+/// keys.
+pub const JWKS_RETRY_AFTER: u32 = 60;
 
 /// Tokens whose signature need not be checked again, about. Those used least make room for others.
 pub const VERIFIED_TOKENS: usize = 16 * 1024;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::auth::{Authority, Clock, KeyError};
-use crate::config::{Config, ConfigError, Limits};
+use crate::auth::{Authority, Clock, KeyError, KeySet, KeySets};
+use crate::config::{Config, ConfigError, KeySetUrl, Limits};
 
 /// Who is trusted and what is allowed, at one time.
 #[derive(Debug)]
@@ -45,7 +45,11 @@ impl Rules {
     ///
     /// [`KeyError`] if a key cannot be used.
     pub fn new(config: &Config, clock: Clock) -> Result<Self, KeyError> {
-        let authority = Authority::new(config, clock)?;
+        Self::with_key_sets(config, clock, &KeySets::default())
+    }
+
+    fn with_key_sets(config: &Config, clock: Clock, sets: &KeySets) -> Result<Self, KeyError> {
+        let authority = Authority::with_key_sets(config, clock, sets)?;
         Ok(Self { authority, limits: config.limits.clone() })
     }
 }
@@ -66,14 +70,38 @@ impl Live {
         self.rules.load_full()
     }
 
-    /// Puts the rules of another configuration in force, or leaves everything as it is.
+    /// Puts the rules of another configuration in force, or leaves everything as it is. Key sets
+    /// that were fetched stay.
     ///
     /// # Errors
     ///
     /// [`KeyError`] if a key cannot be used.
     pub fn replace(&self, config: &Config) -> Result<(), KeyError> {
-        self.rules.store(Arc::new(Rules::new(config, self.clock.clone())?));
+        let sets = self.rules().authority.key_sets().clone();
+        self.replace_with(config, &sets)
+    }
+
+    /// Puts the rules of another configuration and these fetched key sets in force, or leaves
+    /// everything as it is.
+    pub(crate) fn replace_with(&self, config: &Config, sets: &KeySets) -> Result<(), KeyError> {
+        self.rules.store(Arc::new(Rules::with_key_sets(config, self.clock.clone(), sets)?));
         Ok(())
+    }
+
+    /// Puts what an address of a key set gave in force, or notes that it gave the same as before.
+    /// Whether it was another set.
+    pub(crate) fn put_key_set(&self, url: &KeySetUrl, text: &[u8]) -> Result<bool, KeyError> {
+        let now = self.clock.now();
+        let known = self.rules();
+        if known.authority.key_sets().get(url).is_some_and(|set| set.confirm(text, now)) {
+            return Ok(false);
+        }
+        let set = Arc::new(KeySet::read(url, text, now)?);
+        self.rules.rcu(|rules| Rules {
+            authority: rules.authority.with_key_set(url, &set),
+            limits: rules.limits.clone(),
+        });
+        Ok(true)
     }
 }
 
@@ -120,6 +148,23 @@ mod tests {
         live.replace(&config(&long.replace('a', "b"), "9")).unwrap();
         assert_eq!(live.rules().limits.max_connections, Some(9));
         assert_eq!(before.limits.max_connections, Some(7), "a request keeps what it took");
+    }
+
+    #[test]
+    fn the_cookie_changes_its_name_with_the_rest() {
+        let key = "a secret of at least 32 bytes, or more";
+        let config = |name: &str| {
+            Config::from_args(["--publisher-key", key, "--anonymous", "--cookie-name", name])
+        };
+        let live = Live::new(&config("first").unwrap(), Clock::system()).unwrap();
+        let read = |name: &str| {
+            let request = http::Request::get("/events").header("cookie", format!("{name}=a.b.c"));
+            let (request, ()) = request.body(()).unwrap().into_parts();
+            live.rules().authority.subscriber(&request).is_err()
+        };
+        assert_eq!((read("first"), read("second")), (true, false));
+        live.replace(&config("second").unwrap()).unwrap();
+        assert_eq!((read("first"), read("second")), (false, true));
     }
 
     #[test]

@@ -18,10 +18,11 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetri
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::auth::Authority;
 use crate::problem::Problem;
 use crate::serve::Hub;
 
@@ -49,6 +50,8 @@ pub(crate) struct Metrics {
     replays: Counter,
     published_bytes: Counter,
     publish_seconds: Histogram,
+    key_set_failures: Counter,
+    key_set_age: Gauge,
 }
 
 impl Metrics {
@@ -62,6 +65,8 @@ impl Metrics {
             replays: Counter::default(),
             published_bytes: Counter::default(),
             publish_seconds: Histogram::new(LATENCIES),
+            key_set_failures: Counter::default(),
+            key_set_age: Gauge::default(),
         };
         metrics.register(manager)
     }
@@ -78,6 +83,10 @@ impl Metrics {
         all.register("prism_published_bytes", what, self.published_bytes.clone());
         let what = "Seconds from the head of a publish to its acknowledgement";
         all.register("prism_publish_seconds", what, self.publish_seconds.clone());
+        let what = "Fetches of key sets that failed";
+        all.register("prism_jwks_failures", what, self.key_set_failures.clone());
+        let what = "Seconds since the key set was fetched that was fetched first; 0 without any";
+        all.register("prism_jwks_age_seconds", what, self.key_set_age.clone());
         all.register_collector(Box::new(Events(manager.clone())));
         self
     }
@@ -114,7 +123,14 @@ impl Metrics {
         self.publish_seconds.observe(took.as_secs_f64());
     }
 
-    fn encode(&self) -> Result<String, fmt::Error> {
+    /// Counts a key set that could not be fetched.
+    pub(crate) fn count_key_set_failure(&self) {
+        self.key_set_failures.inc();
+    }
+
+    fn encode(&self, authority: &Authority) -> Result<String, fmt::Error> {
+        let age = authority.key_sets().age(authority.now()).unwrap_or_default();
+        self.key_set_age.set(i64::try_from(age).unwrap_or(i64::MAX));
         let mut out = String::new();
         text::encode(&mut out, &self.registry)?;
         Ok(out)
@@ -133,7 +149,7 @@ pub(crate) fn router() -> Router<Hub> {
 }
 
 async fn answer(State(hub): State<Hub>) -> Response {
-    match hub.metrics().encode() {
+    match hub.metrics().encode(&hub.live().rules().authority) {
         Ok(text) => {
             let mut response = text.into_response();
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(CONTENT));

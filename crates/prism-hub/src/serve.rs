@@ -1,9 +1,9 @@
 //! The hub itself: its listeners, its life, and its end.
 //!
-//! All listeners are bound before one is told of. From then on it is ready, until SIGTERM or
-//! Ctrl-C: then readiness falls, the listeners close, and what is open is ended within the drain
-//! time; the admin address stays until then, so that operators can watch. SIGHUP reads keys and
-//! limits again.
+//! Key sets at addresses are fetched first; then all listeners are bound before one is told of.
+//! From then on it is ready, until SIGTERM or Ctrl-C: then readiness falls, the listeners close,
+//! and what is open is ended within the drain time; the admin address stays until then, so that
+//! operators can watch. SIGHUP reads keys and limits again.
 
 mod accept;
 mod reload;
@@ -13,6 +13,7 @@ mod tls;
 use std::fmt;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -22,13 +23,14 @@ use axum::extract::State;
 use axum::routing::get;
 use prism_sse::{InvalidSetting, Manager};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use crate::api::{self, Ends, Presence, Seats};
 use crate::auth::{Clock, KeyError};
 use crate::config::Config;
 use crate::demo;
+use crate::jwks::{Pace, Refresher};
 use crate::limits;
 use crate::live::Live;
 use crate::metrics::{self, Metrics};
@@ -79,7 +81,8 @@ pub enum ServeError {
 }
 
 impl Hub {
-    /// A hub that serves nothing yet.
+    /// A hub that serves nothing yet. Key sets at addresses are fetched by [`serve`]; until then
+    /// tokens that they could verify are refused as unavailable.
     ///
     /// # Errors
     ///
@@ -178,7 +181,11 @@ pub async fn serve(hub: Hub, reload: Reload) -> Result<(), ServeError> {
     let config = hub.config();
     let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
     // Before anybody learns that there is something to signal: an early one would end the process.
-    let signals = Signals::new().map_err(ServeError::System)?;
+    let mut signals = Signals::new().map_err(ServeError::System)?;
+    let (mut refresher, asked) = (Refresher::new(hub.clone(), Pace::default()), Notify::new());
+    if !begin(&mut refresher, &mut signals, &asked).await? {
+        return Ok(());
+    }
     let mut listeners = Vec::new();
     for address in &config.listen {
         listeners.push(Acceptor {
@@ -210,7 +217,7 @@ pub async fn serve(hub: Hub, reload: Reload) -> Result<(), ServeError> {
     let public = Servers::start(listeners);
     let admin = Servers::start(admin);
     let trade = hub.0.is_demo.then(|| tokio::spawn(demo::trade(hub.clone())));
-    run(&hub, &reload, signals).await;
+    run(&mut refresher, &reload, signals, &asked).await;
 
     hub.set_ready(false);
     tracing::info!("ending");
@@ -281,12 +288,35 @@ async fn serve_plain(acceptor: Acceptor, mut ending: watch::Receiver<()>) {
     }
 }
 
-/// Waits for the end, and reloads whenever that is asked for.
-async fn run(hub: &Hub, reload: &Reload, mut signals: Signals) {
-    while let Signal::Reload = signals.next().await {
-        match reload.perform(hub.live(), hub.config()) {
-            Ok(()) => tracing::info!("keys and limits were read again"),
-            Err(error) => tracing::error!("everything stays as it was: {error}"),
+/// Fetches the key sets, unless the end comes first. A reload that is asked for meanwhile comes
+/// after. Whether they are there.
+async fn begin(
+    refresher: &mut Refresher,
+    signals: &mut Signals,
+    asked: &Notify,
+) -> Result<bool, ServeError> {
+    let mut starting = pin!(refresher.start());
+    loop {
+        tokio::select! {
+            result = &mut starting => return Ok(result.map(|()| true)?),
+            signal = signals.next() => match signal {
+                Signal::Reload => asked.notify_one(),
+                Signal::End => return Ok(false),
+            },
+        }
+    }
+}
+
+/// Waits for the end; fetches key sets meanwhile, and reloads whenever that is asked for.
+async fn run(refresher: &mut Refresher, reload: &Reload, mut signals: Signals, asked: &Notify) {
+    let mut refreshing = pin!(refresher.run(reload, asked));
+    loop {
+        tokio::select! {
+            never = &mut refreshing => match never {},
+            signal = signals.next() => match signal {
+                Signal::Reload => asked.notify_one(),
+                Signal::End => return,
+            },
         }
     }
 }

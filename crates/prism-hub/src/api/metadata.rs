@@ -8,8 +8,7 @@ use http::{HeaderValue, Method};
 use serde_json::{Value, json};
 
 use super::cors;
-use crate::auth::COOKIE_08;
-use crate::config::Config;
+use crate::config::{COOKIE_08, Config};
 use crate::problem::Problem;
 use crate::serve::Hub;
 

@@ -23,6 +23,8 @@ pub(super) enum Refusal {
     Limit(Full),
     /// The hub ends.
     Drain,
+    /// The keys that could verify the token are not known now.
+    Keys,
 }
 
 impl Refusal {
@@ -48,6 +50,7 @@ impl Refusal {
         match self {
             Self::Limit(_) => "limit",
             Self::Drain => "drain",
+            Self::Keys => "keys",
         }
     }
 
@@ -61,6 +64,10 @@ impl Refusal {
                 Problem::unavailable("limit", "The hub has as many connections as it allows.", 0)
             }
             Self::Drain => Problem::unavailable("drain", "The hub is ending.", 0),
+            Self::Keys => {
+                let sentence = "The keys that could verify the token are not known now.";
+                Problem::unavailable("keys", sentence, 0)
+            }
         }
     }
 }

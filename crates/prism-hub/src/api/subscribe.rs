@@ -40,7 +40,15 @@ pub(super) async fn subscribe(
 ) -> Result<Response, Problem> {
     let rules = hub.live().rules();
     let (parts, content) = request.into_parts();
-    let subscriber = rules.authority.subscriber(&parts).map_err(denied)?;
+    let subscriber = match rules.authority.subscriber(&parts) {
+        Ok(subscriber) => subscriber,
+        Err(error) if error.is_unavailable() => {
+            let request = SseRequest::new(&parts.method, &parts.headers);
+            let is_soft = request.is_ok_and(|request| request.names_event_stream());
+            return Ok(Refusal::Keys.into_response(hub, is_soft));
+        }
+        Err(error) => return Err(denied(error)),
+    };
     let request = SseRequest::new(&parts.method, &parts.headers).map_err(|_| not_acceptable())?;
     let content = if parts.method.as_str() == "QUERY" {
         let request = Request::from_parts(parts.clone(), content);

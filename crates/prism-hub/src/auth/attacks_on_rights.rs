@@ -27,9 +27,9 @@ fn t_auth_1_remembered_rights_are_those_of_a_fresh_look() {
     for _ in 0..3000 {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let token = &tokens[(seed >> 33) % tokens.len()];
-        let fresh = fixture.authority.publishers.verify(token).unwrap();
+        let fresh = fixture.authority.publishers.verify(token, NOW).unwrap();
         let known = verified.get(Role::Publisher, token).unwrap_or_else(|| {
-            let rights = Arc::new(fixture.authority.publishers.verify(token).unwrap());
+            let rights = Arc::new(fixture.authority.publishers.verify(token, NOW).unwrap());
             verified.insert(Role::Publisher, token, &rights);
             rights
         });

@@ -137,6 +137,7 @@ impl Draft07 {
             publish: grants(selectors.publish)?,
             subscribe: grants(selectors.subscribe)?,
             payload: Payload::OfAll(selectors.payload.map(Arc::new)),
+            key_set: None,
         })
     }
 }
@@ -221,6 +222,7 @@ impl Draft08 {
             publish: publish.into(),
             subscribe: subscribe.into(),
             payload: Payload::OfFirst(payloads),
+            key_set: None,
         })
     }
 }

@@ -14,20 +14,16 @@ use http::{HeaderMap, HeaderName};
 use super::error::AuthError;
 use super::rights::TokenPlace;
 use super::token;
-use crate::config::Origin;
-
-/// The cookie of draft-07.
-pub(super) const COOKIE_07: &str = "mercureAuthorization";
-
-/// The cookie of draft-08. Browsers take a cookie of such a name over TLS alone.
-pub(crate) const COOKIE_08: &str = "__Secure-mercure_access_token";
+use crate::config::{COOKIE_08, Origin, Trust};
 
 const QUERY_PARAMETER: &str = "authorization";
 
 /// Finds tokens.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Credentials {
     knows_draft_07: bool,
+    /// The cookie of draft-07.
+    cookie_07: String,
     /// Whose pages may use a cookie to change something.
     origins: Vec<Origin>,
 }
@@ -40,8 +36,9 @@ pub(super) struct Found<'a> {
 }
 
 impl Credentials {
-    pub(super) fn new(knows_draft_07: bool, origins: Vec<Origin>) -> Self {
-        Self { knows_draft_07, origins }
+    pub(super) fn new(trust: &Trust, origins: Vec<Origin>) -> Self {
+        let cookie_07 = trust.cookie_name.clone();
+        Self { knows_draft_07: trust.compat_draft_07, cookie_07, origins }
     }
 
     /// The token of a request, if it has one.
@@ -67,7 +64,7 @@ impl Credentials {
         if let Some(token) = cookie(headers, COOKIE_08)? {
             return Ok(Some(token));
         }
-        if self.knows_draft_07 { cookie(headers, COOKIE_07) } else { Ok(None) }
+        if self.knows_draft_07 { cookie(headers, &self.cookie_07) } else { Ok(None) }
     }
 
     fn check_page(&self, headers: &HeaderMap) -> Result<(), AuthError> {

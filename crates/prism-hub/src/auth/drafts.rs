@@ -11,12 +11,15 @@ use std::time::{Duration, UNIX_EPOCH};
 use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
 
-use super::credentials::{COOKIE_07, COOKIE_08};
 use super::fixture::{
     Fixture, HUB, ISSUER, NOW, OTHER_SECRET, Pair, SECRET, TempFile, detail, details, get, mercure,
     new, octets, old, old_by, post, request, sign, topic,
 };
 use super::{AuthError, Dialect, Publisher, Subscriber, TokenPlace};
+use crate::config::COOKIE_08;
+
+/// The cookie of draft-07, unless another name is set.
+const COOKIE_07: &str = "mercureAuthorization";
 
 const BOOKS: &str = "https://example.com/books/{id}";
 const BOOK_1: &str = "https://example.com/books/1";

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode};
 
+use crate::limits;
 use crate::problem::Problem;
 
 /// A request that may not do what it wants.
@@ -27,6 +28,8 @@ enum Kind {
     Malformed(&'static str),
     /// The token counts, and does not allow this.
     Insufficient,
+    /// Nobody can tell whether the token counts.
+    Unavailable,
 }
 
 /// What is wrong with a token.
@@ -49,6 +52,8 @@ pub enum Defect {
     Issuer,
     /// No key fits it.
     Key,
+    /// The keys that could have made it are not known now: their set was not fetched in time.
+    KeysUnknown,
     /// It is longer than allowed.
     Length,
     /// It has not begun.
@@ -63,7 +68,11 @@ impl AuthError {
     }
 
     pub(super) fn invalid(defect: Defect) -> Self {
-        Self { kind: Kind::Invalid(defect), metadata: None }
+        let kind = match defect {
+            Defect::KeysUnknown => Kind::Unavailable,
+            defect => Kind::Invalid(defect),
+        };
+        Self { kind, metadata: None }
     }
 
     /// The sentence says what is wrong with how a token is shown, and nothing about the token.
@@ -85,14 +94,20 @@ impl AuthError {
             Kind::Missing | Kind::Invalid(_) => StatusCode::UNAUTHORIZED,
             Kind::Malformed(_) => StatusCode::BAD_REQUEST,
             Kind::Insufficient => StatusCode::FORBIDDEN,
+            Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
+    }
+
+    /// Whether it is for want of keys and not for the token: the same may be allowed later.
+    pub fn is_unavailable(&self) -> bool {
+        self.kind == Kind::Unavailable
     }
 
     /// The header `WWW-Authenticate` of the answer.
     pub fn challenge(&self) -> HeaderValue {
         let error = match self.kind {
             // Nothing was wrong; only something is wanted (RFC 6750, section 3.1).
-            Kind::Missing => None,
+            Kind::Missing | Kind::Unavailable => None,
             Kind::Invalid(_) => Some("invalid_token"),
             Kind::Malformed(_) => Some("invalid_request"),
             Kind::Insufficient => Some("insufficient_scope"),
@@ -109,6 +124,7 @@ impl AuthError {
     pub fn defect(&self) -> Option<Defect> {
         match self.kind {
             Kind::Invalid(defect) => Some(defect),
+            Kind::Unavailable => Some(Defect::KeysUnknown),
             _ => None,
         }
     }
@@ -122,6 +138,7 @@ impl fmt::Display for AuthError {
             Kind::Invalid(_) => "The token is not valid.",
             Kind::Malformed(sentence) => sentence,
             Kind::Insufficient => "The token does not allow this.",
+            Kind::Unavailable => "The keys that could verify the token are not known now.",
         })
     }
 }
@@ -130,6 +147,9 @@ impl std::error::Error for AuthError {}
 
 impl From<AuthError> for Problem {
     fn from(error: AuthError) -> Self {
+        if error.is_unavailable() {
+            return Self::unavailable("keys", error.to_string(), limits::JWKS_RETRY_AFTER);
+        }
         Self::new(error.status(), error.to_string())
             .header(http::header::WWW_AUTHENTICATE, error.challenge())
     }

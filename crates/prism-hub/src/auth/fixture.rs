@@ -13,29 +13,31 @@ use aws_lc_rs::signature::{
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use http::request::Parts;
+use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
 
 use super::{AuthError, Authority, Clock, Publisher, Subscriber};
 use crate::config::Config;
+use crate::problem::Problem;
 
-pub(super) const SECRET: &str = "publisher's secret, 32 bytes long or more";
-pub(super) const OTHER_SECRET: &str = "subscriber's secret, 32 bytes long or so";
-pub(super) const ISSUER: &str = "https://issuer.example";
-pub(super) const HUB: &str = "https://hub.example/.well-known/mercure";
+pub(crate) const SECRET: &str = "publisher's secret, 32 bytes long or more";
+pub(crate) const OTHER_SECRET: &str = "subscriber's secret, 32 bytes long or so";
+pub(crate) const ISSUER: &str = "https://issuer.example";
+pub(crate) const HUB: &str = "https://hub.example/.well-known/mercure";
 
 /// The time at which tests begin.
-pub(super) const NOW: u64 = 1_800_000_000;
+pub(crate) const NOW: u64 = 1_800_000_000;
 
 /// An authority and its clock.
-pub(super) struct Fixture {
-    pub(super) authority: Authority,
-    pub(super) now: Arc<AtomicU64>,
+pub(crate) struct Fixture {
+    pub(crate) authority: Authority,
+    pub(crate) now: Arc<AtomicU64>,
 }
 
 impl Fixture {
     /// One that both dialects' tokens with `SECRET` open, for publishers and subscribers.
-    pub(super) fn new(more: &[&str]) -> Self {
+    pub(crate) fn new(more: &[&str]) -> Self {
         let usual = [
             "--publisher-key",
             SECRET,
@@ -49,11 +51,11 @@ impl Fixture {
         Self::of(&[&usual, more].concat())
     }
 
-    pub(super) fn of(args: &[&str]) -> Self {
+    pub(crate) fn of(args: &[&str]) -> Self {
         Self::try_of(args).unwrap()
     }
 
-    pub(super) fn try_of(args: &[&str]) -> Result<Self, String> {
+    pub(crate) fn try_of(args: &[&str]) -> Result<Self, String> {
         let now = Arc::new(AtomicU64::new(NOW));
         let clock = Arc::clone(&now);
         let config = Config::from_args(args).map_err(|error| error.to_string())?;
@@ -62,29 +64,47 @@ impl Fixture {
         Ok(Self { authority, now })
     }
 
-    pub(super) fn at(&self, now: u64) -> &Self {
+    pub(crate) fn at(&self, now: u64) -> &Self {
         self.now.store(now, Ordering::Relaxed);
         self
     }
 
-    pub(super) fn publisher(&self, token: &str) -> Result<Publisher, AuthError> {
+    pub(crate) fn publisher(&self, token: &str) -> Result<Publisher, AuthError> {
         self.authority.publisher(&post(&[("authorization", &format!("Bearer {token}"))]))
     }
 
-    pub(super) fn subscriber(&self, token: &str) -> Result<Subscriber, AuthError> {
+    pub(crate) fn subscriber(&self, token: &str) -> Result<Subscriber, AuthError> {
         self.authority.subscriber(&get("/events", &[("authorization", &format!("Bearer {token}"))]))
     }
 }
 
-pub(super) fn get(path: &str, headers: &[(&str, &str)]) -> Parts {
+/// Asserts that a token is refused in both roles, with the one answer for all defects.
+#[track_caller]
+pub(crate) fn refused(fixture: &Fixture, token: &str) {
+    let expected = "401 Bearer error=\"invalid_token\", resource_metadata=\"https://hub.example\
+                    /.well-known/oauth-protected-resource/.well-known/mercure\" \
+                    {\"title\":\"Unauthorized\",\"status\":401,\
+                    \"detail\":\"The token is not valid.\"}";
+    let shown = &token[..token.len().min(100)];
+    assert_eq!(answer(fixture.publisher(token).unwrap_err()), expected, "publishing with {shown}");
+    assert_eq!(answer(fixture.subscriber(token).unwrap_err()), expected, "reading with {shown}");
+}
+
+/// All of what somebody sees who is refused.
+fn answer(error: AuthError) -> String {
+    let (status, challenge) = (error.status().as_u16(), error.challenge());
+    format!("{status} {} {}", challenge.to_str().unwrap(), Problem::from(error).to_json())
+}
+
+pub(crate) fn get(path: &str, headers: &[(&str, &str)]) -> Parts {
     request("GET", path, headers)
 }
 
-pub(super) fn post(headers: &[(&str, &str)]) -> Parts {
+pub(crate) fn post(headers: &[(&str, &str)]) -> Parts {
     request("POST", "/events", headers)
 }
 
-pub(super) fn request(method: &str, path: &str, headers: &[(&str, &str)]) -> Parts {
+pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)]) -> Parts {
     let mut request = http::Request::builder().method(method).uri(path);
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -93,13 +113,13 @@ pub(super) fn request(method: &str, path: &str, headers: &[(&str, &str)]) -> Par
 }
 
 /// A token as anybody could write it: any header, any claims, any signature.
-pub(super) fn raw(header: &str, claims: &str, signature: &str) -> String {
+pub(crate) fn raw(header: &str, claims: &str, signature: &str) -> String {
     let (header, claims) = (URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
     format!("{header}.{claims}.{signature}")
 }
 
 /// A token whose signature is right for this key, whatever its header says.
-pub(super) fn sign(header: &str, claims: &str, key: &EncodingKey, algorithm: Algorithm) -> String {
+pub(crate) fn sign(header: &str, claims: &str, key: &EncodingKey, algorithm: Algorithm) -> String {
     let unsigned = raw(header, claims, "");
     let message = unsigned.trim_end_matches('.');
     let signature = jsonwebtoken::crypto::sign(message.as_bytes(), key, algorithm).unwrap();
@@ -107,36 +127,36 @@ pub(super) fn sign(header: &str, claims: &str, key: &EncodingKey, algorithm: Alg
 }
 
 /// A token of draft-07 with these claims.
-pub(super) fn old(claims: &Value) -> String {
+pub(crate) fn old(claims: &Value) -> String {
     old_by(SECRET, claims)
 }
 
-pub(super) fn old_by(secret: &str, claims: &Value) -> String {
+pub(crate) fn old_by(secret: &str, claims: &Value) -> String {
     old_text(secret, &claims.to_string())
 }
 
-pub(super) fn old_text(secret: &str, claims: &str) -> String {
+pub(crate) fn old_text(secret: &str, claims: &str) -> String {
     let key = EncodingKey::from_secret(secret.as_bytes());
     sign(r#"{"alg":"HS256","typ":"JWT"}"#, claims, &key, Algorithm::HS256)
 }
 
 /// A token of draft-08 with these claims.
-pub(super) fn new(claims: &Value) -> String {
+pub(crate) fn new(claims: &Value) -> String {
     new_text(&claims.to_string())
 }
 
-pub(super) fn new_text(claims: &str) -> String {
+pub(crate) fn new_text(claims: &str) -> String {
     let key = EncodingKey::from_secret(SECRET.as_bytes());
     sign(r#"{"alg":"HS256","typ":"at+jwt"}"#, claims, &key, Algorithm::HS256)
 }
 
 /// The claims of draft-08 that every token needs, and these authorization details.
-pub(super) fn details(details: Value) -> Value {
+pub(crate) fn details(details: Value) -> Value {
     json!({"iss": ISSUER, "aud": HUB, "exp": NOW + 3600, "authorization_details": details})
 }
 
 /// An authorization detail for both actions.
-pub(super) fn detail(topics: Value) -> Value {
+pub(crate) fn detail(topics: Value) -> Value {
     json!({
         "type": "https://mercure.rocks/authorization-detail",
         "actions": ["publish", "subscribe"],
@@ -145,35 +165,35 @@ pub(super) fn detail(topics: Value) -> Value {
 }
 
 /// Claims of draft-07 that allow to publish and to subscribe to these.
-pub(super) fn mercure(selectors: &[&str]) -> Value {
+pub(crate) fn mercure(selectors: &[&str]) -> Value {
     json!({"mercure": {"publish": selectors, "subscribe": selectors}})
 }
 
-pub(super) fn topic(text: &str) -> prism_sse::Topic {
+pub(crate) fn topic(text: &str) -> prism_sse::Topic {
     prism_sse::Topic::try_from(text).unwrap()
 }
 
 /// A pair of keys of one kind.
-pub(super) struct Pair {
-    pub(super) algorithm: Algorithm,
-    pub(super) signing: EncodingKey,
-    pub(super) public_der: Vec<u8>,
-    pub(super) private_pem: String,
+pub(crate) struct Pair {
+    pub(crate) algorithm: Algorithm,
+    pub(crate) signing: EncodingKey,
+    pub(crate) public_der: Vec<u8>,
+    pub(crate) private_pem: String,
 }
 
 impl Pair {
-    pub(super) fn public_pem(&self) -> String {
+    pub(crate) fn public_pem(&self) -> String {
         pem("PUBLIC KEY", &self.public_der)
     }
 
-    pub(super) fn rsa() -> Self {
+    pub(crate) fn rsa() -> Self {
         let pair = RsaKeyPair::generate(KeySize::Rsa2048).unwrap();
         let public: PublicKeyX509Der<'_> = pair.public_key().as_der().unwrap();
         let private = AsDer::<Pkcs8V1Der<'_>>::as_der(&pair).unwrap();
         Self::new(Algorithm::RS256, public.as_ref(), private.as_ref())
     }
 
-    pub(super) fn ec(algorithm: Algorithm) -> Self {
+    pub(crate) fn ec(algorithm: Algorithm) -> Self {
         let kind = match algorithm {
             Algorithm::ES384 => &ECDSA_P384_SHA384_FIXED_SIGNING,
             _ => &ECDSA_P256_SHA256_FIXED_SIGNING,
@@ -184,11 +204,22 @@ impl Pair {
         Self::new(algorithm, public.as_ref(), private.as_ref())
     }
 
-    pub(super) fn ed() -> Self {
+    pub(crate) fn ed() -> Self {
         let pair = Ed25519KeyPair::generate().unwrap();
         let public: PublicKeyX509Der<'_> = pair.public_key().as_der().unwrap();
         let private = pair.to_pkcs8v1().unwrap();
         Self::new(Algorithm::EdDSA, public.as_ref(), private.as_ref())
+    }
+
+    /// The public key as JSON.
+    pub(crate) fn jwk(&self, more: &[(&str, &str)]) -> Value {
+        let jwk = Jwk::from_encoding_key(&self.signing, self.algorithm).unwrap();
+        let mut jwk = serde_json::to_value(jwk).unwrap();
+        jwk.as_object_mut().unwrap().remove("alg");
+        for (name, value) in more {
+            jwk[*name] = (*value).into();
+        }
+        jwk
     }
 
     fn new(algorithm: Algorithm, public_der: &[u8], private_der: &[u8]) -> Self {
@@ -204,13 +235,13 @@ impl Pair {
     }
 
     /// A token of draft-07 that this key signed.
-    pub(super) fn token(&self, claims: &Value) -> String {
+    pub(crate) fn token(&self, claims: &Value) -> String {
         let header = format!(r#"{{"alg":"{:?}","typ":"JWT"}}"#, self.algorithm);
         sign(&header, &claims.to_string(), &self.signing, self.algorithm)
     }
 }
 
-pub(super) fn pem(label: &str, der: &[u8]) -> String {
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     let text = STANDARD.encode(der);
     let lines: Vec<&str> =
         text.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
@@ -218,15 +249,15 @@ pub(super) fn pem(label: &str, der: &[u8]) -> String {
 }
 
 /// A JSON Web Key for HMAC.
-pub(super) fn octets(id: &str, secret: &str) -> Value {
+pub(crate) fn octets(id: &str, secret: &str) -> Value {
     json!({"kty": "oct", "kid": id, "alg": "HS256", "k": URL_SAFE_NO_PAD.encode(secret)})
 }
 
 /// A file that is gone when this is dropped.
-pub(super) struct TempFile(PathBuf);
+pub(crate) struct TempFile(PathBuf);
 
 impl TempFile {
-    pub(super) fn new(content: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn new(content: impl AsRef<[u8]>) -> Self {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("prism-hub-{}-{number}", std::process::id());
@@ -236,7 +267,7 @@ impl TempFile {
     }
 
     /// As a source of a key.
-    pub(super) fn source(&self) -> String {
+    pub(crate) fn source(&self) -> String {
         format!("file:{}", self.0.display())
     }
 }

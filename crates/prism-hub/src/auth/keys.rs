@@ -16,7 +16,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::keyring::Key;
-use crate::config::KeySource;
+use crate::config::{KeySetUrl, KeySource};
 use crate::limits;
 
 const HMAC: &[Algorithm] = &[Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
@@ -49,6 +49,7 @@ pub struct KeyError {
 enum Reason {
     Algorithm(String),
     Empty,
+    Fetch(String),
     File { path: PathBuf, error: String },
     Known,
     LooksLikeKey,
@@ -91,19 +92,42 @@ pub(super) fn read_verifying(
 pub(super) fn read_set(path: &Path, is_dev: bool) -> Result<Vec<Key>, KeyError> {
     let fail = |reason| KeyError { name: format!("the key set {}", path.display()), reason };
     let bytes = read_file(path).map_err(fail)?;
-    let set: KeySet = serde_json::from_slice(&bytes).map_err(|_| fail(Reason::NotASet))?;
+    verifying_set(&bytes, |jwk| verifying_jwk(jwk, is_dev)).map_err(fail)
+}
+
+/// The keys of a set that came from an address. Secrets are passed over: what the hub reads there
+/// without a password, others can read too.
+pub(super) fn read_fetched(url: &KeySetUrl, bytes: &[u8]) -> Result<Vec<Key>, KeyError> {
+    let keys = verifying_set(bytes, |jwk| match &jwk.algorithm {
+        AlgorithmParameters::OctetKey(_) => Ok(None),
+        _ => verifying_jwk(jwk, false),
+    });
+    keys.map_err(|reason| KeyError { name: format!("the key set {url}"), reason })
+}
+
+fn verifying_set(
+    bytes: &[u8],
+    read: impl Fn(&Jwk) -> Result<Option<Key>, Reason>,
+) -> Result<Vec<Key>, Reason> {
+    let set: Set = serde_json::from_slice(bytes).map_err(|_| Reason::NotASet)?;
     if set.keys.len() > limits::KEYS_MAX {
-        return Err(fail(Reason::TooMany { count: set.keys.len() }));
+        return Err(Reason::TooMany { count: set.keys.len() });
     }
     let mut keys = Vec::new();
     for value in set.keys {
         // Kinds of keys that the crate does not know cannot be read.
         let Ok(jwk) = serde_json::from_value::<Jwk>(value) else { continue };
-        if let Some(key) = verifying_jwk(&jwk, is_dev).map_err(fail)? {
-            keys.push(key);
-        }
+        keys.extend(read(&jwk)?);
     }
-    if keys.is_empty() { Err(fail(Reason::NoUsableKey)) } else { Ok(keys) }
+    if keys.is_empty() { Err(Reason::NoUsableKey) } else { Ok(keys) }
+}
+
+impl KeyError {
+    /// A set could not be had from its address.
+    pub(crate) fn not_fetched(url: &KeySetUrl, what: impl fmt::Display) -> Self {
+        let reason = Reason::Fetch(what.to_string());
+        Self { name: format!("the key set {url}"), reason }
+    }
 }
 
 impl SigningKey {
@@ -120,7 +144,7 @@ impl SigningKey {
 }
 
 #[derive(Deserialize)]
-struct KeySet {
+struct Set {
     keys: Vec<Value>,
 }
 
@@ -328,6 +352,7 @@ impl fmt::Display for KeyError {
         match &self.reason {
             Reason::Algorithm(what) => write!(f, "{what} is not supported"),
             Reason::Empty => f.write_str("the key is empty"),
+            Reason::Fetch(what) => f.write_str(what),
             Reason::File { path, error } => write!(f, "{}: {error}", path.display()),
             Reason::Known => f.write_str("this secret is printed in documentation; make your own"),
             Reason::LooksLikeKey => f.write_str(
@@ -369,153 +394,4 @@ impl fmt::Debug for SigningKey {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::super::fixture::{Fixture, Pair, SECRET, TempFile, mercure, octets, old, sign};
-    use super::*;
-
-    fn pairs() -> [Pair; 4] {
-        [Pair::rsa(), Pair::ec(Algorithm::ES256), Pair::ec(Algorithm::ES384), Pair::ed()]
-    }
-
-    /// The public key of a pair as JSON.
-    fn jwk(pair: &Pair, more: &[(&str, &str)]) -> Value {
-        let jwk = Jwk::from_encoding_key(&pair.signing, pair.algorithm).unwrap();
-        let mut jwk = serde_json::to_value(jwk).unwrap();
-        jwk.as_object_mut().unwrap().remove("alg");
-        for (name, value) in more {
-            jwk[*name] = (*value).into();
-        }
-        jwk
-    }
-
-    fn with_set(keys: &[Value]) -> Result<Fixture, String> {
-        let set = TempFile::new(json!({ "keys": keys }).to_string());
-        Fixture::try_of(&["--jwks", &set.source()])
-    }
-
-    #[test]
-    fn what_a_private_key_signs_its_public_key_verifies() {
-        for pair in pairs() {
-            let private = TempFile::new(&pair.private_pem);
-            let source = KeySource::parse(&private.source()).unwrap();
-            let key = SigningKey::read(&source).unwrap();
-            assert_eq!(key.algorithm, pair.algorithm);
-            let header = format!(r#"{{"alg":"{:?}"}}"#, key.algorithm);
-            let claims = mercure(&["*"]).to_string();
-            let token = sign(&header, &claims, &key.encoding, key.algorithm);
-            let public = TempFile::new(pair.public_pem());
-            let fixture = Fixture::of(&["--publisher-key", &public.source(), "--anonymous"]);
-            assert!(fixture.publisher(&token).is_ok(), "{:?}", pair.algorithm);
-
-            let public = KeySource::parse(&public.source()).unwrap();
-            let error = SigningKey::read(&public).unwrap_err();
-            assert_eq!(error.to_string(), "key: this is a public key; the private one signs");
-        }
-    }
-
-    #[test]
-    fn the_line_feed_that_ends_a_file_is_no_part_of_a_secret() {
-        for end in ["", "\n", "\r\n"] {
-            let file = TempFile::new(format!("{SECRET}{end}"));
-            let fixture = Fixture::of(&["--publisher-key", &file.source(), "--anonymous"]);
-            assert!(fixture.publisher(&old(&mercure(&["*"]))).is_ok(), "{end:?}");
-        }
-    }
-
-    #[test]
-    fn a_secret_may_be_any_bytes() {
-        let bytes: Vec<u8> = (100..=255).collect();
-        let file = TempFile::new(&bytes);
-        let fixture = Fixture::of(&["--publisher-key", &file.source(), "--anonymous"]);
-        let key = EncodingKey::from_secret(&bytes);
-        let claims = mercure(&["*"]).to_string();
-        let token = sign(r#"{"alg":"HS512"}"#, &claims, &key, Algorithm::HS512);
-        assert!(fixture.publisher(&token).is_ok());
-    }
-
-    #[test]
-    fn a_set_has_keys_of_all_kinds() {
-        let pairs = pairs();
-        let keys: Vec<Value> = pairs.iter().map(|pair| jwk(pair, &[])).collect();
-        let fixture = with_set(&keys).unwrap();
-        for pair in &pairs {
-            assert!(fixture.publisher(&pair.token(&mercure(&["*"]))).is_ok());
-            assert!(fixture.subscriber(&pair.token(&mercure(&["*"]))).is_ok());
-        }
-        assert!(fixture.publisher(&Pair::ed().token(&mercure(&["*"]))).is_err());
-    }
-
-    #[test]
-    fn a_key_id_chooses_among_the_keys_of_a_set() {
-        let keys = [octets("1", SECRET), octets("2", "another secret of 32 bytes or more")];
-        let fixture = with_set(&keys).unwrap();
-        let key = EncodingKey::from_secret(SECRET.as_bytes());
-        let with = |header: &str| {
-            let token = sign(header, &mercure(&["*"]).to_string(), &key, Algorithm::HS256);
-            fixture.publisher(&token)
-        };
-        assert!(with(r#"{"alg":"HS256","kid":"1"}"#).is_ok());
-        assert!(with(r#"{"alg":"HS256","kid":"2"}"#).is_err());
-        assert!(with(r#"{"alg":"HS256","kid":"3"}"#).is_err());
-        assert!(with(r#"{"alg":"HS256"}"#).is_ok(), "each that fits is tried");
-    }
-
-    #[test]
-    fn a_key_that_names_its_algorithm_is_for_no_other() {
-        let pair = Pair::rsa();
-        let fixture = with_set(&[jwk(&pair, &[("alg", "PS256")])]).unwrap();
-        assert!(fixture.publisher(&pair.token(&mercure(&["*"]))).is_err());
-        assert!(with_set(&[jwk(&pair, &[("alg", "RS256")])]).is_ok());
-        assert!(with_set(&[jwk(&pair, &[("alg", "HS256")])]).is_err(), "never of another kind");
-    }
-
-    #[test]
-    fn keys_for_other_purposes_are_passed_over() {
-        let good = jwk(&Pair::ed(), &[]);
-        let point = URL_SAFE_NO_PAD.encode([1; 32]);
-        for other in [
-            jwk(&Pair::rsa(), &[("use", "enc")]),
-            json!({"kty": "EC", "crv": "secp256k1", "x": point, "y": point}),
-            json!({"kty": "OKP", "crv": "X25519", "x": point}),
-            json!({"kty": "XYZ"}),
-            json!({}),
-            json!("text"),
-        ] {
-            assert!(with_set(&[other.clone(), good.clone()]).is_ok(), "{other}");
-            let error = with_set(&[other]).err().unwrap();
-            assert!(error.ends_with("it has no key for signatures that is supported"), "{error}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_set_is_refused() {
-        for (text, message) in [
-            ("", "it is no JSON object with `keys`"),
-            ("[]", "it is no JSON object with `keys`"),
-            ("{\"keys\":{}}", "it is no JSON object with `keys`"),
-            ("{\"keys\":[]}", "it has no key for signatures that is supported"),
-        ] {
-            let set = TempFile::new(text);
-            let error = Fixture::try_of(&["--jwks", &set.source()]).err().unwrap();
-            assert!(error.ends_with(message), "{error}");
-        }
-        let many = vec![octets("1", SECRET); limits::KEYS_MAX + 1];
-        let error = with_set(&many).err().unwrap();
-        assert!(error.ends_with("it has 101 keys; at most 100 are allowed"), "{error}");
-        let large = TempFile::new(" ".repeat(limits::KEY_FILE_BYTES_MAX as usize + 1));
-        let error = Fixture::try_of(&["--jwks", &large.source()]).err().unwrap();
-        assert!(error.ends_with("it has more than 262144 bytes"), "{error}");
-    }
-
-    #[test]
-    fn secrets_that_look_like_der_are_refused() {
-        for der in [&b"\x30\x03abc"[..], b"\x30\x81\x03abc", b"\x30\x82\x00\x03abc"] {
-            assert!(looks_like_der(der));
-        }
-        for other in [&b"0123"[..], b"\x30\x04abc", b"\x31\x03abc", b"\x30", b""] {
-            assert!(!looks_like_der(other));
-        }
-    }
-}
+mod tests;

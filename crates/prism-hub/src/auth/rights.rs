@@ -11,6 +11,7 @@ use prism_sse::{Selector, Topic};
 use serde_json::Value;
 
 use super::error::{AuthError, Defect};
+use super::key_set::KeySet;
 use super::token::Dialect;
 
 /// What a token says, once it was verified.
@@ -24,6 +25,8 @@ pub(super) struct Rights {
     pub(super) publish: Box<[Selector]>,
     pub(super) subscribe: Box<[Selector]>,
     pub(super) payload: Payload,
+    /// The set that the key was fetched in that vouched for the token.
+    pub(super) key_set: Option<Arc<KeySet>>,
 }
 
 /// What a token says about its subscriptions, for whoever looks at them.
@@ -66,13 +69,16 @@ pub enum TokenPlace {
 }
 
 impl Rights {
-    /// Whether the token counts at this second.
+    /// Whether the token counts at this second, and so does the key that vouched for it.
     pub(super) fn check_time(&self, now: u64) -> Result<(), Defect> {
         if self.expires.is_some_and(|expires| now >= expires) {
             return Err(Defect::Expired);
         }
         if self.begins.is_some_and(|begins| now < begins) {
             return Err(Defect::NotYet);
+        }
+        if self.key_set.as_ref().is_some_and(|set| set.is_stale(now)) {
+            return Err(Defect::KeysUnknown);
         }
         Ok(())
     }

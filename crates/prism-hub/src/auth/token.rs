@@ -12,9 +12,10 @@ use serde::de::DeserializeOwned;
 
 use super::claims::{Draft07, Draft08, Issuer, Object, Present};
 use super::error::Defect;
-use super::keyring::{Key, Keyring};
+use super::key_set::KeySet;
+use super::keyring::{Key, Keyring, Keys};
 use super::rights::Rights;
-use crate::config::Trust;
+use crate::config::{KeySetUrl, Trust};
 use crate::limits;
 
 /// A draft of the Mercure protocol, by whose rules a token was judged.
@@ -33,9 +34,9 @@ pub(super) struct Verifier {
     keys: Keyring,
     knows_draft_07: bool,
     audiences: Arc<[String]>,
-    hub_url: String,
+    hub_url: Arc<str>,
     #[cfg(test)]
-    signatures_checked: std::sync::atomic::AtomicUsize,
+    signatures_checked: Arc<std::sync::atomic::AtomicUsize>,
 }
 
 /// What is read of a token's header. A member that stands there twice is an error.
@@ -70,24 +71,37 @@ impl Verifier {
             keys,
             knows_draft_07: trust.compat_draft_07,
             audiences: trust.audiences.clone().into(),
-            hub_url: hub_url.to_owned(),
+            hub_url: hub_url.into(),
             #[cfg(test)]
             signatures_checked: Default::default(),
         }
     }
 
-    /// What a token allows, whatever the time is.
-    pub(super) fn verify(&self, token: &str) -> Result<Rights, Defect> {
+    /// The same, with another set of keys from an address.
+    pub(super) fn with_key_set(&self, url: &KeySetUrl, set: &Arc<KeySet>) -> Self {
+        Self {
+            keys: self.keys.with_key_set(url, set),
+            knows_draft_07: self.knows_draft_07,
+            audiences: Arc::clone(&self.audiences),
+            hub_url: Arc::clone(&self.hub_url),
+            #[cfg(test)]
+            signatures_checked: Arc::clone(&self.signatures_checked),
+        }
+    }
+
+    /// What a token allows, whenever that is. The keys are those that count at this second.
+    pub(super) fn verify(&self, token: &str, now: u64) -> Result<Rights, Defect> {
         if token.len() > limits::TOKEN_BYTES_MAX {
             return Err(Defect::Length);
         }
         let header = Header::of(token)?;
         let algorithm: Algorithm = header.alg.parse().map_err(|_| Defect::Algorithm)?;
         if header.is_draft_08() {
-            self.verify_draft_08(token, &header, algorithm)
+            self.verify_draft_08(token, &header, algorithm, now)
         } else if self.knows_draft_07 {
-            let claims: Draft07 = self.check(token, &header, algorithm, self.keys.of_draft_07())?;
-            claims.into_rights()
+            let keys = self.keys.of_draft_07();
+            let (claims, key_set) = self.check::<Draft07>(token, &header, algorithm, keys, now)?;
+            Ok(Rights { key_set, ..claims.into_rights()? })
         } else {
             Err(Defect::Dialect)
         }
@@ -100,37 +114,40 @@ impl Verifier {
         token: &str,
         header: &Header,
         algorithm: Algorithm,
+        now: u64,
     ) -> Result<Rights, Defect> {
         let issuer: Object<Issuer> = insecure_decode_claims(token).map_err(|_| Defect::Form)?;
         let keys = self.keys.of_issuer(&issuer.0.iss).ok_or(Defect::Issuer)?;
-        let claims: Draft08 = self.check(token, header, algorithm, keys)?;
+        let (claims, key_set) = self.check::<Draft08>(token, header, algorithm, keys, now)?;
         if !claims.is_for(&self.audiences) {
             return Err(Defect::Audience);
         }
-        claims.into_rights(&self.hub_url)
+        Ok(Rights { key_set, ..claims.into_rights(&self.hub_url)? })
     }
 
-    /// The claims, if one of the keys that fit made the signature.
+    /// The claims, if one of the keys that fit made the signature, and the set it was fetched in.
     fn check<T: DeserializeOwned>(
         &self,
         token: &str,
         header: &Header,
         algorithm: Algorithm,
-        keys: &[Key],
-    ) -> Result<T, Defect> {
-        let fits = |key: &&Key| key.fits(header.kid.as_deref());
+        keys: &Keys,
+        now: u64,
+    ) -> Result<(T, Option<Arc<KeySet>>), Defect> {
+        let fits = |(key, _): &(&Key, _)| key.fits(header.kid.as_deref());
         let mut defect = Defect::Key;
-        for key in keys.iter().filter(fits) {
+        for (key, set) in keys.at(now).filter(fits) {
             if !key.algorithms().contains(&algorithm) {
                 defect = Defect::Algorithm;
                 continue;
             }
             match self.decode::<T>(token, key, algorithm) {
                 Err(Defect::Signature) => defect = Defect::Signature,
-                result => return result,
+                result => return result.map(|claims| (claims, set.cloned())),
             }
         }
-        Err(defect)
+        // A key that is not known now may have made the signature.
+        Err(if keys.lack_a_set(now) { Defect::KeysUnknown } else { defect })
     }
 
     fn decode<T: DeserializeOwned>(

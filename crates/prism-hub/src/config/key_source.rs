@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use url::{Host, Url};
+
 use super::parse::Refusal;
 
 /// Where a key comes from: its text, a file or an environment variable.
@@ -23,9 +25,23 @@ pub enum KeySource {
 pub struct KeySetSource {
     /// The issuer whose draft-08 tokens these keys sign. Without one they sign draft-07 tokens.
     pub issuer: Option<String>,
-    /// The file with the set.
-    pub path: PathBuf,
+    /// Where the set is.
+    pub place: KeySetPlace,
 }
+
+/// Where a set of keys is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeySetPlace {
+    /// In this file.
+    File(PathBuf),
+    /// At this address, from which it is fetched again and again.
+    Url(KeySetUrl),
+}
+
+/// The address of a set of keys: over TLS, or on this machine.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KeySetUrl(Url);
 
 impl KeySource {
     /// Reads `TEXT`, `file:PATH` or `env:NAME`.
@@ -42,38 +58,113 @@ impl KeySource {
 }
 
 impl KeySetSource {
-    /// Reads `file:PATH` or `ISSUER=file:PATH`. What is not said to belong to an issuer belongs to
+    /// Reads a place, or `ISSUER=` and a place. What is not said to belong to an issuer belongs to
     /// the only one.
     pub(super) fn parse(text: &str, issuers: &[String]) -> Result<Self, Refusal> {
-        let (issuer, place) = match text.split_once("=file:") {
-            Some((issuer, _)) => (Some(issuer), &text[issuer.len() + 1..]),
-            None => (None, text),
-        };
-        let Some(path) = place.strip_prefix("file:") else {
-            return Err(refuse_place(place));
-        };
-        if path.is_empty() {
-            return Err("`file:` names no file".to_owned());
-        }
+        let (issuer, place) = split_issuer(text, issuers);
+        let place = KeySetPlace::parse(place)?;
         let issuer = match (issuer, issuers) {
             (Some(issuer), issuers) if !issuers.iter().any(|it| it == issuer) => {
                 return Err(format!("`{issuer}` is not among the issuers; add it to `issuer`"));
             }
             (Some(issuer), _) => Some(issuer.to_owned()),
             (None, [_, _, ..]) => {
-                return Err("of several issuers, say whose it is: ISSUER=file:PATH".to_owned());
+                return Err("of several issuers, say whose it is: ISSUER=file:PATH or ISSUER=URL"
+                    .to_owned());
             }
             (None, issuers) => issuers.first().cloned(),
         };
-        Ok(Self { issuer, path: path.into() })
+        Ok(Self { issuer, place })
     }
 }
 
-fn refuse_place(place: &str) -> Refusal {
-    if place.contains("://") {
-        "key sets are not fetched yet; save it to a file and name it as file:PATH".to_owned()
-    } else {
-        format!("`{place}` is no key set such as file:PATH or ISSUER=file:PATH")
+impl KeySetPlace {
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        match text.strip_prefix("file:") {
+            Some("") => Err("`file:` names no file".to_owned()),
+            Some(path) => Ok(Self::File(path.into())),
+            None => KeySetUrl::parse(text).map(Self::Url),
+        }
+    }
+}
+
+impl KeySetUrl {
+    /// Reads an address. It is not repeated in errors, because there may be a password in it.
+    fn parse(text: &str) -> Result<Self, Refusal> {
+        let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+        let Some(url) = url.filter(Url::has_host) else {
+            return Err(
+                "a key set is https://HOST/PATH, file:PATH, or ISSUER= and one of them".to_owned()
+            );
+        };
+        if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
+            return Err("the address of a key set has no user, password or fragment".to_owned());
+        }
+        // A name may mean another machine tomorrow.
+        let is_here = match url.host() {
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            _ => false,
+        };
+        if url.scheme() == "http" && !is_here {
+            return Err(
+                "whoever is on the way could put keys into a set that comes over http; it \
+                        must be https, or at a loopback address such as http://127.0.0.1:8081/keys"
+                    .to_owned(),
+            );
+        }
+        Ok(Self(url))
+    }
+
+    /// All of the address, with what [`Display`](fmt::Display) does not tell.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+
+    /// Whether it is reached over TLS.
+    pub fn is_https(&self) -> bool {
+        self.0.scheme() == "https"
+    }
+}
+
+/// The issuer that a text begins with, if it does, and the place of its keys. Issuers that are
+/// known are looked for first, because a place may have a `=` in it too.
+fn split_issuer<'a>(text: &'a str, issuers: &[String]) -> (Option<&'a str>, &'a str) {
+    let known = issuers.iter().filter_map(|issuer| {
+        let place = text.strip_prefix(issuer.as_str())?.strip_prefix('=')?;
+        is_place(place).then_some((&text[..issuer.len()], place))
+    });
+    let other = || {
+        let (at, _) = text.match_indices('=').find(|(at, _)| is_place(&text[at + 1..]))?;
+        // A parameter of an address, or a part of a file's name.
+        let is_inside = text.starts_with("file:") || text[..at].contains('?');
+        (!is_inside).then_some((&text[..at], &text[at + 1..]))
+    };
+    match known.into_iter().next().or_else(other) {
+        Some((issuer, place)) => (Some(issuer), place),
+        None => (None, text),
+    }
+}
+
+fn is_place(text: &str) -> bool {
+    ["file:", "https://", "http://"].iter().any(|scheme| text.starts_with(scheme))
+}
+
+/// The address without its query, which may be a secret.
+impl fmt::Display for KeySetUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.0.as_str();
+        match text.split_once('?') {
+            Some((shown, _)) => write!(f, "{shown}?…"),
+            None => f.write_str(text),
+        }
+    }
+}
+
+/// As [`Display`](fmt::Display).
+impl fmt::Debug for KeySetUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -111,7 +202,56 @@ mod tests {
         assert_eq!(parse("https://b.example=file:k", &two), Ok(Some(two[1].clone())));
         assert!(parse("file:keys.json", &two).is_err(), "whose?");
         assert!(parse("https://c.example=file:k", &two).is_err(), "an unknown issuer");
-        assert!(parse("https://a.example/keys", &one).unwrap_err().contains("not fetched yet"));
         assert!(parse("keys.json", &one).is_err());
+
+        let place = "https://a.example/keys?x=https://y.example";
+        assert_eq!(parse(place, &one), Ok(Some(one[0].clone())), "a parameter is no issuer");
+        assert_eq!(parse(&format!("{}={place}", two[1]), &two), Ok(Some(two[1].clone())));
+        assert_eq!(parse("file:/a=https://b", &one), Ok(Some(one[0].clone())), "nor is a name");
+        assert!(parse(place, &two).is_err(), "whose?");
+        assert!(parse("https://c.example=https://a.example/keys", &two).is_err(), "unknown");
+    }
+
+    #[test]
+    fn a_set_comes_over_tls_or_from_this_machine() {
+        let parse = |text: &str| KeySetSource::parse(text, &[]).map(|set| set.place);
+        for text in [
+            "https://issuer.example/keys",
+            "https://10.0.0.1:8443/keys?tenant=a",
+            "http://127.0.0.1:8081/keys",
+            "http://127.1.2.3/",
+            "http://[::1]:8081/keys",
+        ] {
+            let Ok(KeySetPlace::Url(url)) = parse(text) else { panic!("{text}") };
+            assert_eq!(url.as_str(), text);
+        }
+        for text in [
+            "http://issuer.example/keys",
+            "http://localhost/keys",
+            "http://169.254.169.254/",
+            "http://10.0.0.1/",
+            "http://0.0.0.0/",
+            "http://[::ffff:127.0.0.1]/",
+        ] {
+            assert!(parse(text).unwrap_err().contains("must be https"), "{text}");
+        }
+        for text in ["https://", "ftp://a.example/", "keys.json", "", "env:KEYS"] {
+            assert!(parse(text).unwrap_err().contains("a key set is https://HOST/PATH"), "{text}");
+        }
+        for text in ["https://me:hunter2@a.example/", "https://hunter2@a.example/", "https://a/#b"]
+        {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains("no user, password or fragment"), "{text}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_an_address_has_in_its_query_is_not_told() {
+        let text = "https://a.example/keys?token=hunter2";
+        let set = KeySetSource::parse(text, &[]).unwrap();
+        assert!(!format!("{set:?}").contains("hunter2"));
+        let KeySetPlace::Url(url) = set.place else { panic!("{text}") };
+        assert_eq!(url.to_string(), "https://a.example/keys?…");
     }
 }

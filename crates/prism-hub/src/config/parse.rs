@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::COOKIE_08;
+
 /// Why a value was refused, as half a sentence after the name of the setting.
 pub(crate) type Refusal = String;
 
@@ -124,6 +126,22 @@ pub(super) fn identifier(text: &str) -> Result<String, Refusal> {
     }
 }
 
+/// The name of a cookie (RFC 6265, section 4.1.1): a token of HTTP, and not the name that draft-08
+/// has taken.
+pub(super) fn cookie_name(text: &str) -> Result<String, Refusal> {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if text.is_empty() || !text.bytes().all(is_token) {
+        return Err(format!(
+            "`{}` is no name of a cookie; it must be letters, digits and !#$%&'*+-.^_`|~",
+            text.escape_debug()
+        ));
+    }
+    if text == COOKIE_08 {
+        return Err(format!("`{COOKIE_08}` is the cookie of draft-08, and no other's"));
+    }
+    Ok(text.to_owned())
+}
+
 fn number_with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let unit_at = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(unit_at);
@@ -182,6 +200,19 @@ mod tests {
             or_unlimited("0", count).unwrap_err(),
             "`0` is not allowed; at least 1 is needed; no limit is `unlimited`"
         );
+    }
+
+    #[test]
+    fn a_cookie_has_a_name_that_a_header_can_hold() {
+        for name in ["mercureAuthorization", "__Host-token", "a.b_c~1", "!#$%&'*+-.^_`|~"] {
+            assert_eq!(cookie_name(name).as_deref(), Ok(name));
+        }
+        for name in ["", " ", "a b", "a=b", "a;b", "a,b", "\"a\"", "a/b", "ä", "a\r\n", "a\0"] {
+            let error = cookie_name(name).unwrap_err();
+            assert!(error.contains("is no name of a cookie"), "{error}");
+            assert!(!error.contains(['\r', '\n', '\0']), "{error:?}");
+        }
+        assert!(cookie_name(COOKIE_08).is_err(), "two dialects in one cookie");
     }
 
     #[test]

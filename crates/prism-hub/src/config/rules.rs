@@ -125,7 +125,8 @@ impl Config {
         };
         match trust.issuers.iter().find(|issuer| !owns_key(issuer)) {
             Some(issuer) => Err(ConfigError::whole(format!(
-                "no token of {issuer} could be valid; give its keys: `jwks` {issuer}=file:PATH"
+                "no token of {issuer} could be valid; give its keys: `jwks` {issuer}=URL or \
+                 {issuer}=file:PATH"
             ))),
             None => Ok(()),
         }
@@ -180,6 +181,7 @@ fn trust(s: &Settings, public_url: Option<&Url>) -> Result<Trust, ConfigError> {
         anonymous: s.get("anonymous", parse::switch)?,
         dev: s.get("dev", parse::switch)?,
         compat_draft_07: s.get("compat-draft-07", parse::switch)?,
+        cookie_name: s.get("cookie-name", parse::cookie_name)?,
         publish_origins: s.all("publish-origin", origin)?,
         issuers,
         audiences,
@@ -330,6 +332,7 @@ mod tests {
         assert_eq!(config.limits.header_timeout, Duration::from_secs(10));
         assert_eq!(config.drain, Duration::from_secs(30));
         assert!(config.trust.compat_draft_07 && !config.subscriptions);
+        assert_eq!(config.trust.cookie_name, "mercureAuthorization");
         assert!(config.limits.max_connections.is_some_and(|max| max > 0));
     }
 
@@ -373,12 +376,10 @@ mod tests {
             "--issuer",
             "https://b.example",
         ];
-        let error = Config::from_args(args).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "no token of https://b.example could be valid; give its keys: `jwks` \
-             https://b.example=file:PATH"
-        );
+        let error = Config::from_args(args).unwrap_err().to_string();
+        let told = "no token of https://b.example could be valid; give its keys: `jwks` \
+                    https://b.example=URL or https://b.example=file:PATH";
+        assert_eq!(error, told);
         assert!(Config::from_args(&args[..7]).is_ok());
     }
 

@@ -5,19 +5,16 @@ use http::header::AUTHORIZATION;
 use http::{HeaderValue, Method, Request, Response};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use url::Url;
 use url::form_urlencoded::Serializer;
 
 use super::Failure;
+use crate::client::{self, Client};
 use crate::limits;
 
 /// A hub's endpoint, and the token that is shown there.
 pub(super) struct Remote {
-    connector: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client,
     url: Url,
     authorization: Option<HeaderValue>,
 }
@@ -40,13 +37,8 @@ impl Remote {
         if let Some(value) = &mut authorization {
             value.set_sensitive(true);
         }
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_connect_timeout(Some(limits::ANSWER));
-        let tls = HttpsConnectorBuilder::new().with_native_roots().map_err(Failure::failed)?;
-        let connector = tls.https_or_http().enable_http1().enable_http2().wrap_connector(tcp);
-        let connector = Client::builder(TokioExecutor::new()).build(connector);
-        Ok(Self { connector, url, authorization })
+        let client = client::new(limits::ANSWER, url.scheme() == "https");
+        Ok(Self { client: client.map_err(Failure::failed)?, url, authorization })
     }
 
     /// The answer to a GET with these parameters and headers.
@@ -88,7 +80,7 @@ impl Remote {
     }
 
     async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, NoAnswer> {
-        let answer = tokio::time::timeout(limits::ANSWER, self.connector.request(request)).await;
+        let answer = tokio::time::timeout(limits::ANSWER, self.client.request(request)).await;
         let seconds = limits::ANSWER.as_secs();
         let late = |_| NoAnswer(format!("there was no answer within {seconds} s"));
         answer.map_err(late)?.map_err(NoAnswer::new)
@@ -130,13 +122,8 @@ pub(super) fn printable(text: &str) -> String {
 }
 
 impl NoAnswer {
-    /// The last cause says most: what is above it says only that something failed.
-    fn new(error: impl std::error::Error) -> Self {
-        let mut cause: &dyn std::error::Error = &error;
-        while let Some(source) = cause.source() {
-            cause = source;
-        }
-        Self(cause.to_string())
+    fn new(error: impl std::error::Error + 'static) -> Self {
+        Self(client::last_cause(&error))
     }
 }
 

@@ -44,11 +44,12 @@ fn run(hub: Result<Hub, ServeError>, reload: Reload) -> Result<(), Failure> {
 
 /// Runs a mode to its end.
 pub(super) fn block_on(mode: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(Failure::failed)?
-        .block_on(mode)
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(Failure::failed)?;
+    let result = runtime.block_on(mode);
+    // A name that is being looked up cannot be given up, and nobody waits for it any more.
+    runtime.shutdown_background();
+    result
 }
 
 /// A wrong flag is wrong usage; a wrong file or variable, or what they say together, is refused.

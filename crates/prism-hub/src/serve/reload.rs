@@ -1,9 +1,8 @@
-//! Reading keys and limits again while the hub runs.
+//! Where the configuration comes from when it is read again while the hub runs.
 
 use std::fmt;
 
 use crate::config::{Config, ConfigError};
-use crate::live::{Live, ReloadError};
 
 /// Knows where the configuration came from, and reads it again.
 pub struct Reload(Box<dyn Fn() -> Result<Config, ConfigError> + Send + Sync>);
@@ -14,15 +13,9 @@ impl Reload {
         Self(Box::new(read))
     }
 
-    /// Puts what it reads in force, as far as that is possible while the hub runs.
-    pub(super) fn perform(&self, live: &Live, started: &Config) -> Result<(), ReloadError> {
-        let config = (self.0)()?;
-        live.replace(&config)?;
-        let late = started.needs_restart(&config);
-        if !late.is_empty() {
-            tracing::warn!("what changed of these takes a restart: {}", late.join(", "));
-        }
-        Ok(())
+    /// What the configuration says now.
+    pub(crate) fn read(&self) -> Result<Config, ConfigError> {
+        (self.0)()
     }
 }
 

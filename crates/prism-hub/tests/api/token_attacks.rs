@@ -211,13 +211,23 @@ async fn t_jwt_nothing_that_is_not_verified_causes_a_connection() {
 }
 
 #[test]
-fn m08_197_no_key_set_is_fetched() {
-    for place in ["https://issuer.example/keys", "http://127.0.0.1/keys", "http://169.254.169.254/"]
-    {
+fn m08_197_key_sets_are_fetched_from_where_the_operator_says_and_nowhere_else() {
+    let config = |set: &str| {
+        let args = ["--jwks", set, "--issuer", ISSUER, "--audience", HUB];
+        prism_hub::config::Config::from_args(args).map_err(|error| error.to_string())
+    };
+    for place in ["https://issuer.example/keys", "https://10.0.0.1/keys", "http://127.0.0.1/keys"] {
         for set in [place.to_owned(), format!("{ISSUER}={place}")] {
-            let args = ["--jwks", &set, "--issuer", ISSUER, "--audience", HUB];
-            let error = prism_hub::config::Config::from_args(args).unwrap_err().to_string();
-            assert!(error.contains("key sets are not fetched"), "{error}");
+            let config = config(&set).unwrap();
+            let urls: Vec<_> = config.trust.key_set_urls().into_iter().collect();
+            assert_eq!(urls.iter().map(|url| url.as_str()).collect::<Vec<_>>(), [place]);
+        }
+    }
+    // What is near, and whatever answers there, is not asked over what anybody could answer.
+    for place in ["http://169.254.169.254/", "http://10.0.0.1/", "http://issuer.example/keys"] {
+        for set in [place.to_owned(), format!("{ISSUER}={place}")] {
+            let error = config(&set).unwrap_err();
+            assert!(error.contains("it must be https, or at a loopback address"), "{error}");
         }
     }
 }

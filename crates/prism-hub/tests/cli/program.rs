@@ -46,14 +46,14 @@ pub(crate) fn run_in(args: &[&str], variables: &[(&str, &str)]) -> Output {
 pub(crate) struct Running {
     child: Child,
     out: BufReader<ChildStdout>,
-    err: ChildStderr,
+    err: BufReader<ChildStderr>,
 }
 
 impl Running {
     pub(crate) fn start(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let out = BufReader::new(child.stdout.take().unwrap());
-        let err = child.stderr.take().unwrap();
+        let err = BufReader::new(child.stderr.take().unwrap());
         Self { child, out, err }
     }
 
@@ -62,6 +62,13 @@ impl Running {
         let mut line = String::new();
         self.out.read_line(&mut line).unwrap();
         line.trim_end().to_owned()
+    }
+
+    /// The next line that it says on standard error.
+    pub(crate) fn line_of_err(&mut self) -> String {
+        let mut line = String::new();
+        self.err.read_line(&mut line).unwrap();
+        line
     }
 
     /// The address on the next line, which begins with these words.

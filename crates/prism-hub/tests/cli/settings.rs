@@ -40,9 +40,12 @@ fn keys_that_cannot_be_used_are_refused_with_their_name() {
     with("env:NO_SUCH_VARIABLE", "the variable NO_SUCH_VARIABLE is not set, or not UTF-8");
     with("file:/no/such/file", "/no/such/file: No such file or directory (os error 2)");
     with("-----BEGIN PUBLIC KEY-----", "the PEM has no RSA, P-256, P-384 or Ed25519 key");
-    let jwks = ["--jwks", "https://issuer.example/keys"];
-    let message =
-        "--jwks: key sets are not fetched yet; save it to a file and name it as file:PATH";
+    let jwks = ["--jwks", "http://issuer.example/keys"];
+    let message = "--jwks: whoever is on the way could put keys into a set that comes over http; \
+                   it must be https, or at a loopback address such as http://127.0.0.1:8081/keys";
+    refused(&jwks, &[], 2, message);
+    let jwks = ["--jwks", "keys.json"];
+    let message = "--jwks: a key set is https://HOST/PATH, file:PATH, or ISSUER= and one of them";
     refused(&jwks, &[], 2, message);
 }
 
@@ -147,6 +150,23 @@ fn what_a_setting_says_in_several_places_is_not_mixed() {
     let args = ["--dev", "--listen", "127.0.0.1:0", "--retry", "x"];
     let message = "--retry: `x` is no duration such as 250ms, 15s, 2m, 24h or 7d";
     refused(&args, &variables, 2, message);
+}
+
+#[test]
+fn check_asks_nobody_for_a_key_set() {
+    let endpoint = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    endpoint.set_nonblocking(true).unwrap();
+    let address = endpoint.local_addr().unwrap();
+    let file = TempFile::new(&format!("jwks = \"http://{address}/keys\"\n"));
+    let output = run(&["check", file.path()]);
+    assert_eq!((output.code, output.err.as_str()), (0, ""));
+    assert_eq!(endpoint.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+
+    let file = TempFile::new("\njwks = \"http://issuer.example/keys\"\n");
+    let output = run(&["check", file.path()]);
+    assert_eq!(output.code, 1);
+    let start = format!("prism-hub: {}:2: jwks: whoever is on the way", file.path());
+    assert!(output.err.starts_with(&start), "{}", output.err);
 }
 
 #[test]

@@ -119,6 +119,14 @@ fn m07_031_a_token_comes_in_its_cookie() {
     let near = format!("x{COOKIE_07}={token}; {COOKIE_07}x={token}; MERCUREAUTHORIZATION=a");
     let error = reads(&hub(), "/events", &[("cookie", &near)]).unwrap_err();
     assert_eq!(told(&error), (401, String::new()), "other cookies");
+
+    let named = Fixture::new(&["--cookie-name", "events"]);
+    assert!(reads(&named, "/events", &[("cookie", &cookie("events", &token))]).is_ok());
+    let error = reads(&named, "/events", &[("cookie", &cookie(COOKIE_07, &token))]).unwrap_err();
+    assert_eq!(told(&error), (401, String::new()), "one name at a time");
+    let both = format!("{COOKIE_08}={}; events={token}", grants(json!([{"match": "new"}])));
+    let reader = reads(&named, "/events", &[("cookie", &both)]).unwrap();
+    assert!(reader.may_read(&topic("new")), "that of draft-08 has its name and goes first");
 }
 
 #[test]

@@ -1,0 +1,173 @@
+//! T-JWT: addresses that do not give what they should, and tokens that want something fetched.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::Pace;
+use super::fixture::{Answer, Endpoint, Fixture, PACE, token, token_of};
+use crate::auth::fixture::{ISSUER, Pair, SECRET, octets, raw};
+use crate::limits;
+
+fn set(keys: &[Value]) -> Answer {
+    Answer::of("200 OK", "", &json!({ "keys": keys }).to_string())
+}
+
+/// A pace at which what is not there at once is late. What never comes is late at any pace.
+const IMPATIENT: Pace = Pace { fetch: Duration::from_millis(50), ..PACE };
+
+/// Asserts that an answer is no set, for this reason: a hub does not begin with it, and one that
+/// runs keeps what it has.
+async fn refused(answer: Answer, pace: Pace, reason: &str) {
+    let pair = Pair::ed();
+    let bad = Endpoint::start(answer.clone()).await;
+    let error = Fixture::new(&bad, pace).refresher.start().await.unwrap_err().to_string();
+    assert!(error.starts_with(&format!("the key set {}: {reason}", bad.url)), "{error}");
+    assert!(bad.asked() <= 1, "one try, which may be late before it is heard");
+
+    let endpoint = Endpoint::start(Answer::keys(&[("a", &pair)])).await;
+    let mut fixture = Fixture::started(&endpoint).await;
+    fixture.refresher.pace = pace;
+    let token = token("a", &pair);
+    fixture.publishes(&token).unwrap();
+    let before = fixture.hub.live().rules();
+    endpoint.now_gives(answer);
+    let error = fixture.refresh().await.unwrap_err().to_string();
+    assert!(error.starts_with(&format!("the key set {}: {reason}", endpoint.url)), "{error}");
+    assert!(std::sync::Arc::ptr_eq(&before, &fixture.hub.live().rules()), "the same rules");
+    fixture.publishes(&token).unwrap();
+    fixture.reads(&token).unwrap();
+}
+
+#[tokio::test]
+async fn t_jwt_an_address_that_does_not_give_the_set() {
+    for (status, reason) in [
+        ("404 Not Found", "the answer is 404 Not Found; it must be 200"),
+        ("500 Internal Server Error", "the answer is 500 Internal Server Error; it must be 200"),
+        ("201 Created", "the answer is 201 Created; it must be 200"),
+        ("304 Not Modified", "the answer is 304 Not Modified; it must be 200"),
+    ] {
+        let answer = Answer::of(status, "", "");
+        refused(answer, PACE, reason).await;
+    }
+    let half = Answer::Bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"keys\":[".to_vec());
+    refused(half, PACE, "").await;
+    let garbage = Answer::Bytes(b"SSH-2.0-OpenSSH_9.9\r\n".to_vec());
+    refused(garbage, PACE, "").await;
+}
+
+#[tokio::test]
+async fn t_jwt_an_address_that_points_elsewhere() {
+    let elsewhere = Endpoint::start(Answer::keys(&[("a", &Pair::ed())])).await;
+    for status in ["301 Moved Permanently", "302 Found", "307 Temporary Redirect"] {
+        let location = format!("location: {}\r\n", elsewhere.url);
+        let reason =
+            format!("the answer is {status}, and no redirect is followed; name where it is");
+        refused(Answer::of(status, &location, ""), PACE, &reason).await;
+    }
+    assert_eq!(elsewhere.asked(), 0);
+}
+
+#[tokio::test]
+async fn t_jwt_an_address_that_takes_its_time() {
+    let reason = "it was not there within 50 ms";
+    for sent in [
+        &b""[..],
+        b"HTTP/1.1 200 OK\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"keys\":[",
+        b"HTTP/1.1 200 OK\r\n\r\n{\"keys\":[",
+    ] {
+        refused(Answer::Silence(sent.to_vec()), IMPATIENT, reason).await;
+    }
+}
+
+#[tokio::test]
+async fn t_jwt_an_address_that_gives_too_much() {
+    let reason = "the answer has more than 262144 bytes";
+    let key = Pair::ed().jwk(&[]);
+    let padded = |len: usize| {
+        let text = json!({ "keys": [key] }).to_string();
+        format!("{text}{}", " ".repeat(len - text.len()))
+    };
+    let max = usize::try_from(limits::KEY_FILE_BYTES_MAX).unwrap();
+    refused(Answer::of("200 OK", "", &padded(max + 1)), PACE, reason).await;
+    let large = padded(10 * 1024 * 1024);
+    refused(Answer::of("200 OK", "", &large), PACE, reason).await;
+    // Without a length, and without an end.
+    let endless = format!("HTTP/1.1 200 OK\r\n\r\n{large}").into_bytes();
+    refused(Answer::Silence(endless), PACE, reason).await;
+    let endpoint = Endpoint::start(Answer::of("200 OK", "", &padded(max))).await;
+    Fixture::started(&endpoint).await;
+}
+
+#[tokio::test]
+async fn t_jwt_what_is_no_set_of_keys() {
+    for text in ["", "[]", "<html></html>", "{\"keys\":{}}", "{\"keys\":[]", "null"] {
+        let answer = Answer::of("200 OK", "", text);
+        refused(answer, PACE, "it is no JSON object with `keys`").await;
+    }
+    let reason = "it has no key for signatures that is supported";
+    refused(set(&[]), PACE, reason).await;
+    refused(set(&[Pair::ed().jwk(&[("use", "enc")])]), PACE, reason).await;
+    // What the hub reads there without a password, others can read too.
+    refused(set(&[octets("a", SECRET)]), PACE, reason).await;
+    let many = vec![Pair::ed().jwk(&[]); limits::KEYS_MAX + 1];
+    refused(set(&many), PACE, "it has 101 keys; at most 100 are allowed").await;
+}
+
+#[tokio::test]
+async fn t_jwt_a_secret_in_a_set_that_is_fetched_verifies_nothing() {
+    let pair = Pair::ed();
+    let keys = set(&[octets("a", SECRET), pair.jwk(&[("kid", "b")])]);
+    let fixture = Fixture::started(&Endpoint::start(keys).await).await;
+    let claims = crate::auth::fixture::mercure(&["*"]);
+    let by_secret = crate::auth::fixture::old_by(SECRET, &claims);
+    assert_eq!(fixture.statuses([&by_secret, &token("b", &pair)]), [401, 200]);
+}
+
+#[tokio::test]
+async fn t_jwt_what_is_not_verified_fetches_nothing() {
+    let (pair, other) = (Pair::ed(), Pair::ed());
+    let endpoint = Endpoint::start(Answer::keys(&[("a", &pair)])).await;
+    let elsewhere = Endpoint::start(Answer::keys(&[("b", &other)])).await;
+    let url = &elsewhere.url;
+    let args = ["--public-url", "https://hub.example", "--issuer", ISSUER];
+    let mut fixture = Fixture::of(&[&args[..], &["--jwks", &endpoint.url]].concat(), PACE);
+    fixture.refresher.start().await.unwrap();
+    assert_eq!(fixture.statuses([&token_of(ISSUER, &pair)]), [200]);
+    let claims = json!({"iss": url, "aud": "https://hub.example", "exp": 4_102_444_800_u64});
+    for n in 0..200 {
+        let header = format!(r#"{{"alg":"EdDSA","typ":"at+jwt","kid":"{n}","jku":"{url}"}}"#);
+        let tokens = [
+            token(&n.to_string(), &other),
+            token_of(ISSUER, &other),
+            token_of(url, &other),
+            raw(&header, &claims.to_string(), "AAAA"),
+        ];
+        for token in &tokens {
+            assert_eq!(fixture.publishes(token).unwrap_err().status(), 401);
+            assert_eq!(fixture.reads(token).unwrap_err().status(), 401);
+        }
+    }
+    // All that is ever fetched stands in a list, which no token made longer or earlier.
+    assert!(fixture.refresher.fetches.is_empty());
+    assert_eq!(fixture.refresher.due.len(), 1);
+    fixture.refresher.begin_due();
+    assert!(fixture.refresher.fetches.is_empty());
+    assert_eq!((endpoint.asked(), elsewhere.asked()), (1, 0));
+}
+
+#[tokio::test]
+async fn failures_are_counted_and_the_age_is_told() {
+    let pair = Pair::ed();
+    let endpoint = Endpoint::start(Answer::keys(&[("a", &pair)])).await;
+    let mut fixture = Fixture::started(&endpoint).await;
+    endpoint.goes_down();
+    for _ in 0..3 {
+        fixture.now.fetch_add(100, std::sync::atomic::Ordering::Relaxed);
+        fixture.refresh().await.unwrap_err();
+    }
+    let metrics = fixture.metrics().await;
+    assert!(metrics.contains("prism_jwks_failures_total 3\n"), "{metrics}");
+    assert!(metrics.contains("prism_jwks_age_seconds 300\n"), "{metrics}");
+}

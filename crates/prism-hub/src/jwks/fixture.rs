@@ -1,0 +1,218 @@
+//! An address that gives a key set, or does as it is told; and a hub that asks it.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::body::Body;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tower_service::Service as _;
+
+use super::{Pace, Refresher};
+use crate::auth::fixture::{ISSUER, NOW, Pair, get, mercure, post};
+use crate::auth::{AuthError, Clock, KeyError};
+use crate::config::Config;
+use crate::serve::Hub;
+
+/// Longer than any test may wait, and than any machine needs.
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A server that gives every request the same answer, and counts them.
+pub(super) struct Endpoint {
+    pub(super) url: String,
+    answer: Arc<Mutex<Answer>>,
+    asked: Arc<AtomicUsize>,
+    task: JoinHandle<()>,
+}
+
+/// What a server answers.
+#[derive(Clone, Debug)]
+pub(super) enum Answer {
+    /// These bytes, and then it closes.
+    Bytes(Vec<u8>),
+    /// These bytes, and then nothing more for ever.
+    Silence(Vec<u8>),
+}
+
+impl Answer {
+    pub(super) fn of(status: &str, headers: &str, body: &str) -> Self {
+        let len = body.len();
+        let text = format!("HTTP/1.1 {status}\r\ncontent-length: {len}\r\n{headers}\r\n{body}");
+        Self::Bytes(text.into_bytes())
+    }
+
+    /// A set of the public keys of these pairs, each with its id.
+    pub(super) fn keys(pairs: &[(&str, &Pair)]) -> Self {
+        let keys: Vec<Value> = pairs.iter().map(|(id, pair)| pair.jwk(&[("kid", id)])).collect();
+        Self::of("200 OK", "", &json!({ "keys": keys }).to_string())
+    }
+}
+
+impl Endpoint {
+    pub(super) async fn start(answer: Answer) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/keys", listener.local_addr().unwrap());
+        let (answer, asked) = (Arc::new(Mutex::new(answer)), Arc::new(AtomicUsize::new(0)));
+        let task = tokio::spawn(serve(listener, Arc::clone(&answer), Arc::clone(&asked)));
+        Self { url, answer, asked, task }
+    }
+
+    pub(super) fn now_gives(&self, answer: Answer) {
+        *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = answer;
+    }
+
+    /// How often it was asked.
+    pub(super) fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    /// Closes every connection from now on. The port stays its own: another test could get it.
+    pub(super) fn goes_down(&self) {
+        self.now_gives(Answer::Bytes(Vec::new()));
+    }
+}
+
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn serve(listener: TcpListener, answer: Arc<Mutex<Answer>>, asked: Arc<AtomicUsize>) {
+    let mut connections = tokio::task::JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        asked.fetch_add(1, Ordering::Relaxed);
+        let answer = answer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        connections.spawn(exchange(stream, answer));
+    }
+}
+
+async fn exchange(mut stream: TcpStream, answer: Answer) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => return,
+        }
+    }
+    // Who asked may have gone; then nobody misses the answer.
+    match answer {
+        Answer::Bytes(bytes) => _ = stream.write_all(&bytes).await.is_ok(),
+        Answer::Silence(bytes) => {
+            _ = stream.write_all(&bytes).await.is_ok();
+            std::future::pending().await
+        }
+    }
+}
+
+/// A pace that never decides anything by itself.
+pub(super) const PACE: Pace = Pace {
+    fetch: PATIENCE,
+    interval: Duration::from_secs(3600),
+    interval_min: Duration::ZERO,
+    start: Duration::ZERO,
+};
+
+/// A hub, its clock, and what fetches its keys.
+pub(super) struct Fixture {
+    pub(super) hub: Hub,
+    pub(super) now: Arc<AtomicU64>,
+    pub(super) refresher: Refresher,
+}
+
+impl Fixture {
+    /// One whose keys come from an address alone.
+    pub(super) fn new(endpoint: &Endpoint, pace: Pace) -> Self {
+        Self::of(&["--jwks", &endpoint.url], pace)
+    }
+
+    pub(super) fn of(args: &[&str], pace: Pace) -> Self {
+        let now = Arc::new(AtomicU64::new(NOW));
+        let clock = Arc::clone(&now);
+        let clock = Clock::from_fn(move || clock.load(Ordering::Relaxed));
+        let hub = Hub::new(Config::from_args(args).unwrap(), clock).unwrap();
+        hub.set_ready(true);
+        Self { hub: hub.clone(), now, refresher: Refresher::new(hub, pace) }
+    }
+
+    pub(super) async fn started(endpoint: &Endpoint) -> Self {
+        let mut fixture = Self::new(endpoint, PACE);
+        fixture.refresher.start().await.unwrap();
+        fixture
+    }
+
+    /// Fetches the one key set now, and not when it is due.
+    pub(super) async fn refresh(&mut self) -> Result<(), KeyError> {
+        self.refresher.due.values_mut().for_each(|due| *due = Instant::now());
+        self.refresher.next().await.1
+    }
+
+    pub(super) fn publishes(&self, token: &str) -> Result<(), AuthError> {
+        let request = post(&[("authorization", &format!("Bearer {token}"))]);
+        self.hub.live().rules().authority.publisher(&request).map(drop)
+    }
+
+    pub(super) fn reads(&self, token: &str) -> Result<(), AuthError> {
+        let request = get("/events", &[("authorization", &format!("Bearer {token}"))]);
+        self.hub.live().rules().authority.subscriber(&request).map(drop)
+    }
+
+    /// What operators read.
+    pub(super) async fn metrics(&self) -> String {
+        let request = http::Request::get("/metrics").body(Body::empty()).unwrap();
+        let answer = self.hub.admin_router().call(request).await.unwrap();
+        let bytes = axum::body::to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+        String::from_utf8(bytes.to_vec()).unwrap()
+    }
+
+    /// The statuses of a publish by each of these tokens.
+    pub(super) fn statuses<const N: usize>(&self, tokens: [&str; N]) -> [u16; N] {
+        tokens.map(|token| status(&self.hub, token))
+    }
+}
+
+/// The status of a publish by a token.
+pub(super) fn status(hub: &Hub, token: &str) -> u16 {
+    let request = post(&[("authorization", &format!("Bearer {token}"))]);
+    let rights = hub.live().rules().authority.publisher(&request);
+    rights.map_or_else(|error| error.status().as_u16(), |_| 200)
+}
+
+/// A token of draft-07 that allows everything, by the key of this id.
+pub(super) fn token(id: &str, pair: &Pair) -> String {
+    let header = format!(r#"{{"alg":"{:?}","kid":"{id}"}}"#, pair.algorithm);
+    let claims = mercure(&["*"]).to_string();
+    crate::auth::fixture::sign(&header, &claims, &pair.signing, pair.algorithm)
+}
+
+/// A token of draft-08 by an issuer, for the hub of the tests.
+pub(super) fn token_of(issuer: &str, pair: &Pair) -> String {
+    let header = format!(r#"{{"alg":"{:?}","typ":"at+jwt"}}"#, pair.algorithm);
+    let detail = crate::auth::fixture::detail(json!([{"match": "*"}]));
+    let mut claims = crate::auth::fixture::details(json!([detail]));
+    claims["iss"] = issuer.into();
+    claims["exp"] = (NOW + 1_000_000).into();
+    crate::auth::fixture::sign(&header, &claims.to_string(), &pair.signing, pair.algorithm)
+}
+
+/// Arguments of a hub that trusts [`ISSUER`] and another issuer, each with its keys.
+pub(super) fn of_two<'a>(first: &'a str, other: &'a str) -> Vec<&'a str> {
+    vec![
+        "--public-url",
+        "https://hub.example",
+        "--issuer",
+        ISSUER,
+        "--issuer",
+        OTHER_ISSUER,
+        "--jwks",
+        first,
+        "--jwks",
+        other,
+    ]
+}
+
+pub(super) const OTHER_ISSUER: &str = "https://other.example";
