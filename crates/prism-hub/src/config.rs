@@ -48,7 +48,7 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// Where to serve metrics and the console.
     pub admin: Option<SocketAddr>,
-    /// Certificate and key, if it serves TLS itself.
+    /// Certificate and key, if it serves TLS itself. A reload reads them again.
     pub tls: Option<TlsFiles>,
     /// What keeps the events.
     pub engine: EngineChoice,

@@ -5,7 +5,8 @@
 //! and fuzzers reach it. It promises no stable interface; the program does.
 //!
 //! Top down: [`cli`] has the arguments, [`run`] chooses the mode; [`serve`] is the hub itself,
-//! told what to do by [`config`], who may do what by [`auth`], and what both are now by [`live`].
+//! told what to do by [`config`], who may do what by [`auth`], and what both are now by [`live`];
+//! [`tls`] reads certificates.
 //! What is asked of it over HTTP is answered by [`api`], and counted by [`metrics`].
 //! Every refusal is a [`problem`], and every bound stands in [`limits`].
 
@@ -18,6 +19,7 @@ pub mod live;
 pub mod metrics;
 pub mod problem;
 pub mod serve;
+pub mod tls;
 
 mod demo;
 mod mode;

@@ -1,4 +1,4 @@
-//! Reading keys and limits again while the hub runs.
+//! Reading keys, limits and certificates again while the hub runs.
 
 use std::fmt;
 

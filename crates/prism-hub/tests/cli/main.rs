@@ -3,6 +3,7 @@
 //! - `settings`: flags, environment and file, and what is wrong with them
 //! - `life`: from the lines that say where it listens to the end
 //! - `encrypted`: over TLS, and after a key was taken away
+//! - `reloads`: what SIGHUP changes for connections that begin after it
 //! - `remote`: `publish` and `listen`, against a hub that says what it is told
 //! - `tokens`: what `token` makes is what a hub takes
 
@@ -11,6 +12,7 @@
 mod encrypted;
 mod life;
 mod program;
+mod reloads;
 mod remote;
 mod settings;
 mod tokens;

@@ -1,0 +1,128 @@
+//! Where the hub listens, and what serves there.
+
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::accept::Acceptor;
+use super::{Hub, ServeError};
+use crate::config::Config;
+use crate::limits;
+
+/// All of them, bound.
+pub(super) struct Listeners {
+    pub(super) public: Vec<TcpListener>,
+    pub(super) admin: Option<TcpListener>,
+}
+
+impl Listeners {
+    /// Binds all, or none.
+    pub(super) async fn bind(config: &Config) -> Result<Self, ServeError> {
+        let mut public = Vec::new();
+        for address in &config.listen {
+            public.push(bind(*address).await?);
+        }
+        let admin = match config.admin {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
+        Ok(Self { public, admin })
+    }
+
+    /// The address of the first one, with its real port.
+    pub(super) fn first(&self) -> Option<SocketAddr> {
+        self.public.first()?.local_addr().ok()
+    }
+
+    /// Tells whoever started this where it listens: one line for each, with the real port.
+    pub(super) fn announce(&self, config: &Config) -> io::Result<()> {
+        let scheme = if config.tls.is_some() { "https" } else { "http" };
+        let mut out = io::stdout().lock();
+        for listener in &self.public {
+            writeln!(out, "listening on {scheme}://{}", listener.local_addr()?)?;
+        }
+        if let Some(listener) = &self.admin {
+            writeln!(out, "admin on http://{}", listener.local_addr()?)?;
+        }
+        out.flush()
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).await.map_err(|error| ServeError::Listen { address, error })
+}
+
+/// What serves, and ends together.
+pub(super) struct Servers {
+    tasks: JoinSet<()>,
+    end: watch::Sender<()>,
+}
+
+impl Servers {
+    /// Serves clients, over TLS if the hub does.
+    pub(super) fn start_public(hub: &Hub, listeners: Vec<TcpListener>, router: Router) -> Self {
+        if hub.config().tls.is_none() {
+            return Self::start_plain(hub, listeners, router);
+        }
+        let (mut tasks, end) = (JoinSet::new(), watch::Sender::new(()));
+        for listener in listeners {
+            let acceptor = Acceptor { listener, router: router.clone(), hub: hub.clone() };
+            tasks.spawn(acceptor.run(end.subscribe()));
+        }
+        Self { tasks, end }
+    }
+
+    /// Serves without TLS.
+    pub(super) fn start_plain(
+        hub: &Hub,
+        listeners: impl IntoIterator<Item = TcpListener>,
+        router: Router,
+    ) -> Self {
+        let (mut tasks, end) = (JoinSet::new(), watch::Sender::new(()));
+        for listener in listeners {
+            tasks.spawn(serve_plain(hub.clone(), listener, router.clone(), end.subscribe()));
+        }
+        Self { tasks, end }
+    }
+
+    /// Closes the listeners, gives open requests this long, and cuts off what is left.
+    pub(super) async fn end(mut self, time: Duration) {
+        // Nobody hears it if all of them are gone.
+        _ = self.end.send(());
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(time, all).await.is_err() {
+            tracing::warn!("requests were still open after {} ms", time.as_millis());
+        }
+    }
+}
+
+/// Serves without TLS, where event streams are written to their sockets directly.
+async fn serve_plain(
+    hub: Hub,
+    listener: TcpListener,
+    router: Router,
+    mut ending: watch::Receiver<()>,
+) {
+    let config = hub.config();
+    let app = router.into_make_service_with_connect_info::<SocketAddr>();
+    let mut server = prism_sse::serve(listener, app)
+        .with_graceful_shutdown(async move {
+            // An error means that the sender is gone, and with it the hub.
+            _ = ending.changed().await;
+        })
+        .max_head_bytes(limits::HEAD_BYTES_MAX)
+        .header_timeout(hub.live().rules().limits.header_timeout)
+        .drain(config.drain);
+    if let Some(shards) = config.shards.and_then(|it| usize::try_from(it).ok()) {
+        server = server.shards(shards);
+    }
+    tracing::info!("{}", server.capacity());
+    if let Err(error) = server.await {
+        tracing::error!("a listener failed: {error}");
+    }
+}
