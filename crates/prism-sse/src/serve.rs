@@ -46,6 +46,7 @@ use std::future::{Future, IntoFuture};
 use std::io;
 use std::marker::PhantomData;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -105,12 +106,16 @@ pub struct Serve<A, K> {
 
 type Signal = Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// The time that the head of a request has, asked for when a connection begins.
+#[derive(Clone)]
+pub(crate) struct HeaderTimeout(Arc<dyn Fn() -> Duration + Send + Sync>);
+
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     shards: Option<usize>,
     max_connections: Option<usize>,
     max_head_bytes: usize,
-    header_timeout: Duration,
+    header_timeout: HeaderTimeout,
     stalled_bytes: usize,
     keep_alive: bool,
     drain: Duration,
@@ -122,11 +127,23 @@ impl Default for Settings {
             shards: None,
             max_connections: None,
             max_head_bytes: limits::HEAD_BYTES_MAX,
-            header_timeout: limits::HEADER_TIMEOUT,
+            header_timeout: HeaderTimeout(Arc::new(|| limits::HEADER_TIMEOUT)),
             stalled_bytes: limits::STALLED_BYTES,
             keep_alive: true,
             drain: limits::DRAIN,
         }
+    }
+}
+
+impl HeaderTimeout {
+    fn now(&self) -> Duration {
+        (self.0)().min(limits::WAIT_MAX)
+    }
+}
+
+impl fmt::Debug for HeaderTimeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.now().fmt(f)
     }
 }
 
@@ -174,8 +191,17 @@ impl<A, K> Serve<A, K> {
 
     /// Time for the head of a request to arrive: 10 s unless said, at most a day. Then the
     /// connection is closed; an idle one between two requests, too.
-    pub fn header_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.header_timeout = timeout.min(limits::WAIT_MAX);
+    pub fn header_timeout(self, timeout: Duration) -> Self {
+        self.header_timeout_with(move || timeout)
+    }
+
+    /// As [`header_timeout`](Self::header_timeout), asked for whenever a connection begins, so that
+    /// it can change while the server runs.
+    pub fn header_timeout_with<F>(mut self, timeout: F) -> Self
+    where
+        F: Fn() -> Duration + Send + Sync + 'static,
+    {
+        self.settings.header_timeout = HeaderTimeout(Arc::new(timeout));
         self
     }
 

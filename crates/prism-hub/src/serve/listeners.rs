@@ -109,6 +109,8 @@ async fn serve_plain(
     mut ending: watch::Receiver<()>,
 ) {
     let config = hub.config();
+    let live = hub.clone();
+    let header_timeout = move || live.live().rules().limits.header_timeout;
     let app = router.into_make_service_with_connect_info::<SocketAddr>();
     let mut server = prism_sse::serve(listener, app)
         .with_graceful_shutdown(async move {
@@ -116,7 +118,7 @@ async fn serve_plain(
             _ = ending.changed().await;
         })
         .max_head_bytes(limits::HEAD_BYTES_MAX)
-        .header_timeout(hub.live().rules().limits.header_timeout)
+        .header_timeout_with(header_timeout)
         .drain(config.drain);
     if let Some(shards) = config.shards.and_then(|it| usize::try_from(it).ok()) {
         server = server.shards(shards);

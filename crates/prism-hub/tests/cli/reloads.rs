@@ -1,6 +1,6 @@
 //! What a reload changes for connections that begin after it.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -167,4 +167,32 @@ fn a_certificate_that_cannot_be_used_changes_nothing() {
     }
     assert_eq!(log.matches("everything stays as it was").count(), 4, "{log}");
     assert!(log.contains("takes a restart: tls-cert, tls-key"), "{log}");
+}
+
+/// Whether whoever comes to this address and says nothing is closed before long.
+fn is_closed_soon(address: SocketAddr) -> bool {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    let read = stream.read(&mut [0]);
+    !read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+}
+
+#[test]
+fn who_comes_after_a_reload_has_the_new_time_for_a_head() {
+    let pair = generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let files = [TempFile::new(""), TempFile::new("")];
+    write(&files, &pair);
+    let plain = "listen = \"127.0.0.1:0\"\nadmin-listen = \"off\"\ndev = true\n".to_owned();
+    for (scheme, settings) in [("http", plain), ("https", settings(&files))] {
+        let config = TempFile::new(&format!("{settings}header-timeout = \"1h\"\n"));
+        let mut hub = Running::start(&mut command(&["serve", "--config", config.path()]));
+        let address = hub.address(&format!("listening on {scheme}://"));
+        assert!(!is_closed_soon(address));
+        config.write(&format!("{settings}header-timeout = \"100ms\"\n"));
+        hub.signal(Signal::HUP);
+        let began = Instant::now();
+        while !is_closed_soon(address) {
+            assert!(began.elapsed() < SOON, "{scheme}: it still has the old time");
+        }
+    }
 }
