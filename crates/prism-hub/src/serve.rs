@@ -183,7 +183,7 @@ pub async fn serve(hub: Hub, reload: Reload) -> Result<(), ServeError> {
     }
 
     let public_servers = Servers::start_public(&hub, listeners.public, public(&hub));
-    let admin_servers = Servers::start_plain(&hub, listeners.admin, admin(&hub));
+    let admin_servers = Servers::start_admin(&hub, listeners.admin, admin(&hub));
     let trade = hub.0.is_demo.then(|| tokio::spawn(demo::trade(hub.clone())));
     run(&hub, &reload, signals).await;
 

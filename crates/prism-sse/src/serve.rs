@@ -91,13 +91,14 @@ pub fn serve<A, K>(listener: TcpListener, app: A) -> Serve<A, K>
 where
     A: App<K>,
 {
-    Serve { listener, app, settings: Settings::default(), signal: None, kind: PhantomData }
+    let listeners = vec![listener];
+    Serve { listeners, app, settings: Settings::default(), signal: None, kind: PhantomData }
 }
 
 /// A server about to run: `.await` it. Dropping the future ends everything at once.
 #[must_use = "a server does nothing until it is awaited"]
 pub struct Serve<A, K> {
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     app: A,
     settings: Settings,
     signal: Option<Signal>,
@@ -148,6 +149,12 @@ impl fmt::Debug for HeaderTimeout {
 }
 
 impl<A, K> Serve<A, K> {
+    /// Serves at another address too. Everything else is shared: shards, limits, and the end.
+    pub fn also(mut self, listener: TcpListener) -> Self {
+        self.listeners.push(listener);
+        self
+    }
+
     /// Ends in order once `signal` is done: nobody is accepted any more, requests are finished, and
     /// event streams end, each at a random moment within [`drain`](Self::drain), after it was told
     /// when to come back.
@@ -170,8 +177,15 @@ impl<A, K> Serve<A, K> {
         self
     }
 
-    /// Connections at once; unless said, what the limit on open files leaves room for. Further ones
-    /// wait to be accepted.
+    /// Starts no threads and leaves event streams with hyper, for a server that has none to speak
+    /// of.
+    pub fn no_shards(mut self) -> Self {
+        self.settings.shards = Some(0);
+        self
+    }
+
+    /// Connections at once, at all addresses together; unless said, what the limit on open files
+    /// leaves room for. Further ones wait to be accepted.
     ///
     /// # Panics
     ///
@@ -244,15 +258,15 @@ where
     type IntoFuture = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Self { listener, app, settings, signal, .. } = self;
-        Box::pin(accept::run(listener, app.into_make(), settings, signal))
+        let Self { listeners, app, settings, signal, .. } = self;
+        Box::pin(accept::run(listeners, app.into_make(), settings, signal))
     }
 }
 
 impl<A, K> fmt::Debug for Serve<A, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Serve")
-            .field("listener", &self.listener)
+            .field("listeners", &self.listeners)
             .field("settings", &self.settings)
             .finish_non_exhaustive()
     }

@@ -66,27 +66,24 @@ pub(super) struct Servers {
 impl Servers {
     /// Serves clients, over TLS if the hub does.
     pub(super) fn start_public(hub: &Hub, listeners: Vec<TcpListener>, router: Router) -> Self {
-        if hub.config().tls.is_none() {
-            return Self::start_plain(hub, listeners, router);
-        }
         let (mut tasks, end) = (JoinSet::new(), watch::Sender::new(()));
-        for listener in listeners {
-            let acceptor = Acceptor { listener, router: router.clone(), hub: hub.clone() };
-            tasks.spawn(acceptor.run(end.subscribe()));
+        if hub.config().tls.is_some() {
+            for listener in listeners {
+                let acceptor = Acceptor { listener, router: router.clone(), hub: hub.clone() };
+                tasks.spawn(acceptor.run(end.subscribe()));
+            }
+        } else {
+            let shards = hub.config().shards.and_then(|it| usize::try_from(it).ok());
+            tasks.spawn(serve_plain(hub.clone(), listeners, router, shards, end.subscribe()));
         }
         Self { tasks, end }
     }
 
-    /// Serves without TLS.
-    pub(super) fn start_plain(
-        hub: &Hub,
-        listeners: impl IntoIterator<Item = TcpListener>,
-        router: Router,
-    ) -> Self {
+    /// Serves operators, who read no streams.
+    pub(super) fn start_admin(hub: &Hub, listener: Option<TcpListener>, router: Router) -> Self {
         let (mut tasks, end) = (JoinSet::new(), watch::Sender::new(()));
-        for listener in listeners {
-            tasks.spawn(serve_plain(hub.clone(), listener, router.clone(), end.subscribe()));
-        }
+        let listeners = Vec::from_iter(listener);
+        tasks.spawn(serve_plain(hub.clone(), listeners, router, Some(0), end.subscribe()));
         Self { tasks, end }
     }
 
@@ -101,30 +98,37 @@ impl Servers {
     }
 }
 
-/// Serves without TLS, where event streams are written to their sockets directly.
+/// Serves without TLS, where event streams are written to their sockets directly, by so many
+/// threads.
 async fn serve_plain(
     hub: Hub,
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     router: Router,
+    shards: Option<usize>,
     mut ending: watch::Receiver<()>,
 ) {
-    let config = hub.config();
-    let live = hub.clone();
-    let header_timeout = move || live.live().rules().limits.header_timeout;
+    let mut listeners = listeners.into_iter();
+    let Some(first) = listeners.next() else { return };
     let app = router.into_make_service_with_connect_info::<SocketAddr>();
-    let mut server = prism_sse::serve(listener, app)
+    let drain = hub.config().drain;
+    let mut server = prism_sse::serve(first, app)
         .with_graceful_shutdown(async move {
             // An error means that the sender is gone, and with it the hub.
             _ = ending.changed().await;
         })
         .max_head_bytes(limits::HEAD_BYTES_MAX)
-        .header_timeout_with(header_timeout)
-        .drain(config.drain);
-    if let Some(shards) = config.shards.and_then(|it| usize::try_from(it).ok()) {
-        server = server.shards(shards);
+        .header_timeout_with(move || hub.live().rules().limits.header_timeout)
+        .drain(drain);
+    for listener in listeners {
+        server = server.also(listener);
     }
+    server = match shards {
+        None => server,
+        Some(0) => server.no_shards(),
+        Some(shards) => server.shards(shards),
+    };
     tracing::info!("{}", server.capacity());
     if let Err(error) = server.await {
-        tracing::error!("a listener failed: {error}");
+        tracing::error!("the listeners failed: {error}");
     }
 }

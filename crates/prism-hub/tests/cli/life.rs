@@ -47,6 +47,19 @@ fn it_says_where_it_listens_and_answers_there() {
 }
 
 #[test]
+fn all_its_addresses_share_the_threads_that_deliver() {
+    let args = "serve --dev --listen 127.0.0.1:0 --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0";
+    let args: Vec<&str> = args.split(' ').chain(["--shards", "3"]).collect();
+    let mut hub = Running::start(&mut command(&args));
+    for words in ["listening on http://", "listening on http://", "admin on http://"] {
+        let address = hub.address(words);
+        // Whoever answers has started its threads.
+        assert!(get(address, "/readyz").0.starts_with("http/1.1 200"));
+    }
+    assert!(hub.threads("prism-shard").is_none_or(|threads| threads == 3));
+}
+
+#[test]
 fn without_an_admin_address_there_is_none() {
     for args in [
         &["serve", "--dev", "--listen", "127.0.0.1:0", "--admin-listen", "off"][..],
