@@ -276,7 +276,7 @@ impl Connection {
         let step = self.reading.step(state, settings, self.slot, now, Form::Block, ended);
         let bytes = match step {
             reading::Step::Events(batch) => {
-                self.shared.count_delivered(u64::from(batch.events));
+                self.shared.count_delivered(u64::from(batch.events), batch.event_bytes);
                 batch.bytes
             }
             reading::Step::Control(bytes) => bytes.into(),
