@@ -78,7 +78,8 @@ impl Hub {
     ///
     /// [`ServeError`] if a key cannot be used, or a setting.
     pub fn new(config: Config, clock: Clock) -> Result<Self, ServeError> {
-        Self::make(config, clock, false)
+        let live = Live::new(&config, clock)?;
+        Self::make(config, live, false)
     }
 
     /// A hub that shows what it is for, on a page of its own.
@@ -87,11 +88,11 @@ impl Hub {
     ///
     /// As [`new`](Self::new).
     pub fn demo(config: Config, clock: Clock) -> Result<Self, ServeError> {
-        Self::make(config, clock, true)
+        let live = Live::new(&config, clock)?;
+        Self::make(config, live, true)
     }
 
-    fn make(config: Config, clock: Clock, is_demo: bool) -> Result<Self, ServeError> {
-        let live = Live::new(&config, clock)?;
+    fn make(config: Config, live: Live, is_demo: bool) -> Result<Self, ServeError> {
         let events = api::manager(&config).map_err(ServeError::Setting)?;
         let presence = |events: &Manager| Presence::new(events.clone(), config.hub_url.path());
         let presence = config.subscriptions.then(|| Arc::new(presence(&events)));
@@ -167,11 +168,30 @@ impl Hub {
 /// # Errors
 ///
 /// [`ServeError`] if it cannot begin.
-pub async fn serve(hub: Hub, reload: Reload) -> Result<(), ServeError> {
-    let config = hub.config();
+pub async fn serve(config: Config, reload: Reload) -> Result<(), ServeError> {
+    live(config, reload, false).await
+}
+
+/// Serves until the process is told to end, and shows what it is for on a page of its own.
+///
+/// # Errors
+///
+/// As [`serve`].
+pub async fn serve_demo(config: Config, reload: Reload) -> Result<(), ServeError> {
+    live(config, reload, true).await
+}
+
+async fn live(mut config: Config, reload: Reload, is_demo: bool) -> Result<(), ServeError> {
+    // What is wrong with a key is told before anything listens.
+    let rules = Live::new(&config, Clock::system())?;
     // Before anybody learns that there is something to signal: an early one would end the process.
     let signals = Signals::new().map_err(ServeError::System)?;
-    let listeners = Listeners::bind(config).await?;
+    let listeners = Listeners::bind(&config).await?;
+    if listeners.first().is_some_and(|address| config.listens_at(address)) {
+        rules.replace(&config)?;
+    }
+    let hub = Hub::make(config, rules, is_demo)?;
+    let config = hub.config();
     // Who is told of a listener finds it ready.
     hub.set_ready(true);
     listeners.announce(config).map_err(ServeError::System)?;

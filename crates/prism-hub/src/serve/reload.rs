@@ -16,7 +16,9 @@ impl Reload {
 
     /// Puts what it reads in force, as far as that is possible while the hub runs.
     pub(super) fn perform(&self, live: &Live, started: &Config) -> Result<(), ReloadError> {
-        let config = (self.0)()?;
+        let mut config = (self.0)()?;
+        // What it follows from takes a restart, and the system may have chosen the port.
+        config.hub_url.clone_from(&started.hub_url);
         live.replace(&config)?;
         let late = started.needs_restart(&config);
         if !late.is_empty() {

@@ -60,6 +60,19 @@ fn all_its_addresses_share_the_threads_that_deliver() {
 }
 
 #[test]
+fn it_tells_where_it_is_if_the_system_chose_the_port() {
+    let key = "a secret of at least 32 bytes, or more";
+    let args = "serve --listen 127.0.0.1:0 --admin-listen off --anonymous --publisher-key";
+    let args: Vec<&str> = args.split(' ').chain([key]).collect();
+    let mut hub = Running::start(&mut command(&args));
+    let address = hub.address("listening on http://");
+    let resource = format!("\"resource\":\"http://{address}/.well-known/mercure\"");
+    let path = "/.well-known/oauth-protected-resource/.well-known/mercure";
+    let (_, metadata) = get(address, path);
+    assert!(metadata.contains(&resource), "{metadata}");
+}
+
+#[test]
 fn without_an_admin_address_there_is_none() {
     for args in [
         &["serve", "--dev", "--listen", "127.0.0.1:0", "--admin-listen", "off"][..],
