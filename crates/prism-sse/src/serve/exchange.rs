@@ -167,18 +167,8 @@ impl<S: Write + Send + 'static> Server<S> {
                 self.hand_over(connection.into_parts().io.into_inner(), *leaving);
             }
             Some(Decision::Stays) => {
-                let mut connection = connection.with_upgrades();
-                loop {
-                    tokio::select! {
-                        _ = &mut connection => break,
-                        changed = ending.changed() => {
-                            if changed.is_err() {
-                                return;
-                            }
-                            Pin::new(&mut connection).graceful_shutdown();
-                        }
-                    }
-                }
+                let end = http1::UpgradeableConnection::graceful_shutdown;
+                run(connection.with_upgrades(), end, ending).await;
             }
         }
     }
@@ -193,19 +183,8 @@ impl<S: Write + Send + 'static> Server<S> {
             let server = Arc::clone(&self);
             move |request| answer(Arc::clone(&server), app.clone(), request, Arc::clone(&desk))
         });
-        let mut connection = self.http2.serve_connection(TokioIo::new(io), service);
-        let mut ending = self.ending.clone();
-        loop {
-            tokio::select! {
-                _ = &mut connection => break,
-                changed = ending.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    Pin::new(&mut connection).graceful_shutdown();
-                }
-            }
-        }
+        let connection = self.http2.serve_connection(TokioIo::new(io), service);
+        run(connection, http2::Connection::graceful_shutdown, self.ending.clone()).await;
     }
 
     /// Writes the head and gives the stream to the shard that has the fewest.
@@ -251,6 +230,25 @@ impl<S: Write + Send + 'static> Server<S> {
 impl<S> Server<S> {
     fn has_shard(&self) -> bool {
         self.shards.iter().any(|shard| shard.is_open())
+    }
+}
+
+/// Lets hyper serve a connection to its end, which is asked for in order once the server ends.
+async fn run<C: Future + Unpin>(
+    mut connection: C,
+    end: impl Fn(Pin<&mut C>),
+    mut ending: watch::Receiver<bool>,
+) {
+    loop {
+        tokio::select! {
+            _ = &mut connection => return,
+            changed = ending.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                end(Pin::new(&mut connection));
+            }
+        }
     }
 }
 
