@@ -53,9 +53,14 @@ fn all_its_addresses_share_the_threads_that_deliver() {
     let mut hub = Running::start(&mut command(&args));
     for words in ["listening on http://", "listening on http://", "admin on http://"] {
         let address = hub.address(words);
-        // Whoever answers has started its threads.
+        // Whoever answers has started its threads, which take their names themselves.
         assert!(get(address, "/readyz").0.starts_with("http/1.1 200"));
     }
+    let began = Instant::now();
+    while hub.threads("prism-shard").is_some_and(|threads| threads < 3) {
+        assert!(began.elapsed() < Duration::from_secs(10), "there are too few");
+    }
+    std::thread::sleep(Duration::from_millis(200));
     assert!(hub.threads("prism-shard").is_none_or(|threads| threads == 3));
 }
 
