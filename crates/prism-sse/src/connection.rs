@@ -379,8 +379,9 @@ pub enum SubscribeError {
         /// How many it allows.
         max: usize,
     },
-    /// As many patterns are in use as the manager allows: of all kinds, or of those that nothing
-    /// tells from one of these ([`limits::PATTERNS_MAX`], [`limits::PATTERNS_ALIKE_MAX`]).
+    /// As many patterns are in use as the manager allows: of all
+    /// ([`PATTERNS_MAX`](crate::limits::PATTERNS_MAX)), or of those that nothing tells from one of
+    /// these ([`PATTERNS_ALIKE_MAX`](crate::limits::PATTERNS_ALIKE_MAX)).
     TooManyPatterns {
         /// How many it allows.
         max: usize,
