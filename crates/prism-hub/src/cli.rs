@@ -21,7 +21,7 @@ environment over the file.
 
 Durations read 250ms, 15s, 2m, 24h; sizes read 64KiB, 1MiB, 1GiB; no limit is `unlimited`.
 
-SIGTERM ends it gracefully, SIGHUP reads keys and limits again.";
+SIGTERM ends it gracefully, SIGHUP reads keys, limits and certificates again.";
 
 /// A hub for Server-Sent Events: any program publishes with one POST, any browser reads with
 /// `new EventSource(url)`.

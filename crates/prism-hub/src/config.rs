@@ -52,7 +52,7 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// Where to serve metrics and the console.
     pub admin: Option<SocketAddr>,
-    /// Certificate and key, if it serves TLS itself.
+    /// Certificate and key, if it serves TLS itself. A reload reads them again.
     pub tls: Option<TlsFiles>,
     /// What keeps the events.
     pub engine: EngineChoice,
@@ -234,6 +234,14 @@ impl Config {
         Self::from_settings(Settings::gather(matches, environment)?)
     }
 
+    /// Takes note of where the first listener is. If the system was to choose the port, and nobody
+    /// said where clients find the hub, they find it there; then this answers `true`.
+    pub(crate) fn listens_at(&mut self, address: SocketAddr) -> bool {
+        let chosen = self.listen.first().is_some_and(|asked| asked.port() == 0);
+        let follows = chosen && self.public_url.is_none();
+        follows && self.hub_url.set_port(Some(address.port())).is_ok()
+    }
+
     /// Where clients find the hub's metadata (RFC 9728), if it has a public URL.
     pub fn metadata_url(&self) -> Option<Url> {
         let mut url = self.public_url.clone()?;
@@ -245,5 +253,25 @@ impl Config {
     /// What of `other` differs from this and takes a restart, by the names of the settings.
     pub fn needs_restart(&self, other: &Self) -> Vec<&'static str> {
         rules::needs_restart(self, other)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_the_system_chose_is_where_clients_find_it() {
+        let bound = "127.0.0.1:4711".parse().unwrap();
+        let url = |more: &[&str]| {
+            let mut config = Config::from_args(["--dev"].iter().chain(more)).unwrap();
+            (config.listens_at(bound), config.hub_url.as_str().to_owned())
+        };
+        let free = ["--listen", "127.0.0.1:0"];
+        assert_eq!(url(&free), (true, "http://127.0.0.1:4711/.well-known/mercure".to_owned()));
+        let fixed = ["--listen", "[::1]:8080", "--listen", "127.0.0.1:0"];
+        assert_eq!(url(&fixed), (false, "http://[::1]:8080/.well-known/mercure".to_owned()));
+        let public = [&free[..], &["--public-url", "https://hub.example"]].concat();
+        assert_eq!(url(&public), (false, "https://hub.example/.well-known/mercure".to_owned()));
     }
 }

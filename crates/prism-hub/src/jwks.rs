@@ -97,7 +97,7 @@ impl Refresher {
         loop {
             tokio::select! {
                 () = asked.notified() => match self.reload(reload).await {
-                    Ok(()) => tracing::info!("keys and limits were read again"),
+                    Ok(()) => tracing::info!("keys, limits and certificates were read again"),
                     Err(error) => tracing::error!("everything stays as it was: {error}"),
                 },
                 (url, result) = self.next() => if let Err(error) = result {
@@ -151,7 +151,9 @@ impl Refresher {
     /// Reads the configuration again and puts it in force; then every set that was there already is
     /// fetched, as soon as that may be. Sets at new addresses have to be there first.
     async fn reload(&mut self, reload: &Reload) -> Result<(), ReloadError> {
-        let config = reload.read()?;
+        let mut config = reload.read()?;
+        // What it follows from takes a restart, and the system may have chosen the port.
+        config.hub_url.clone_from(&self.hub.config().hub_url);
         let old = self.hub.live().rules().authority.key_sets().clone();
         let sets = self.with_new(&config, &old).await?;
         self.hub.live().replace_with(&config, &sets)?;

@@ -6,7 +6,7 @@
 //!
 //! Top down: [`cli`] has the arguments, [`run`] chooses the mode; [`serve`] is the hub itself,
 //! told what to do by [`config`], who may do what by [`auth`], and what both are now by [`live`];
-//! `jwks` fetches keys that are elsewhere.
+//! `jwks` fetches keys that are elsewhere, [`tls`] reads certificates.
 //! What is asked of it over HTTP is answered by [`api`], and counted by [`metrics`].
 //! Every refusal is a [`problem`], and every bound stands in [`limits`].
 
@@ -19,6 +19,7 @@ pub mod live;
 pub mod metrics;
 pub mod problem;
 pub mod serve;
+pub mod tls;
 
 mod client;
 mod demo;

@@ -115,8 +115,8 @@ pub const HTTP_2_SEND_BYTES: usize = 16 * 1024;
 /// Time after which a peer on HTTP/2 is asked whether it is there, and within which it answers.
 pub const HTTP_2_PING: Duration = Duration::from_secs(20);
 
-/// Time between two looks at how a connection begins that may be one of HTTP/2.
-pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// Connections that wait at an address until they are taken.
+pub(crate) const BACKLOG: u32 = 1024;
 
 /// Time for which no connection is taken after the system refused one.
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

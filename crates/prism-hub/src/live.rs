@@ -1,4 +1,5 @@
-//! What a reload replaces: who is trusted, and what is allowed, as one value.
+//! What a reload replaces: who is trusted, what is allowed, and which certificate is shown, as one
+//! value.
 //!
 //! A request takes the value once and judges by it alone, so that it never sees the keys of one
 //! configuration with the limits of another. A configuration that cannot be read changes nothing.
@@ -7,9 +8,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tokio_rustls::rustls::ServerConfig;
 
 use crate::auth::{Authority, Clock, KeyError, KeySet, KeySets};
 use crate::config::{Config, ConfigError, KeySetUrl, Limits};
+use crate::tls::{self, TlsError};
 
 /// Who is trusted and what is allowed, at one time.
 #[derive(Debug)]
@@ -19,6 +22,8 @@ pub struct Rules {
     pub authority: Authority,
     /// What is allowed each and all.
     pub limits: Limits,
+    /// How connections over TLS begin, if there are such.
+    pub(crate) tls: Option<Arc<ServerConfig>>,
 }
 
 /// The rules of now.
@@ -36,6 +41,8 @@ pub enum ReloadError {
     Config(ConfigError),
     /// A key cannot be used.
     Key(KeyError),
+    /// The certificate or its key cannot be.
+    Tls(TlsError),
 }
 
 impl Rules {
@@ -43,14 +50,15 @@ impl Rules {
     ///
     /// # Errors
     ///
-    /// [`KeyError`] if a key cannot be used.
-    pub fn new(config: &Config, clock: Clock) -> Result<Self, KeyError> {
+    /// [`ReloadError`] if a key or the certificate cannot be used.
+    pub fn new(config: &Config, clock: Clock) -> Result<Self, ReloadError> {
         Self::with_key_sets(config, clock, &KeySets::default())
     }
 
-    fn with_key_sets(config: &Config, clock: Clock, sets: &KeySets) -> Result<Self, KeyError> {
+    fn with_key_sets(config: &Config, clock: Clock, sets: &KeySets) -> Result<Self, ReloadError> {
         let authority = Authority::with_key_sets(config, clock, sets)?;
-        Ok(Self { authority, limits: config.limits.clone() })
+        let tls = config.tls.as_ref().map(tls::read).transpose()?;
+        Ok(Self { authority, limits: config.limits.clone(), tls })
     }
 }
 
@@ -59,8 +67,8 @@ impl Live {
     ///
     /// # Errors
     ///
-    /// [`KeyError`] if a key cannot be used.
-    pub fn new(config: &Config, clock: Clock) -> Result<Self, KeyError> {
+    /// [`ReloadError`] if a key or the certificate cannot be used.
+    pub fn new(config: &Config, clock: Clock) -> Result<Self, ReloadError> {
         let rules = ArcSwap::from_pointee(Rules::new(config, clock.clone())?);
         Ok(Self { rules, clock })
     }
@@ -75,16 +83,19 @@ impl Live {
     ///
     /// # Errors
     ///
-    /// [`KeyError`] if a key cannot be used.
-    pub fn replace(&self, config: &Config) -> Result<(), KeyError> {
+    /// [`ReloadError`] if a key or the certificate cannot be used.
+    pub fn replace(&self, config: &Config) -> Result<(), ReloadError> {
         let sets = self.rules().authority.key_sets().clone();
         self.replace_with(config, &sets)
     }
 
     /// Puts the rules of another configuration and these fetched key sets in force, or leaves
     /// everything as it is.
-    pub(crate) fn replace_with(&self, config: &Config, sets: &KeySets) -> Result<(), KeyError> {
-        self.rules.store(Arc::new(Rules::with_key_sets(config, self.clock.clone(), sets)?));
+    pub(crate) fn replace_with(&self, config: &Config, sets: &KeySets) -> Result<(), ReloadError> {
+        let mut rules = Rules::with_key_sets(config, self.clock.clone(), sets)?;
+        // Listeners speak TLS until a restart, whatever the configuration says by now.
+        rules.tls = rules.tls.or_else(|| self.rules().tls.clone());
+        self.rules.store(Arc::new(rules));
         Ok(())
     }
 
@@ -100,6 +111,7 @@ impl Live {
         self.rules.rcu(|rules| Rules {
             authority: rules.authority.with_key_set(url, &set),
             limits: rules.limits.clone(),
+            tls: rules.tls.clone(),
         });
         Ok(true)
     }
@@ -110,6 +122,7 @@ impl fmt::Display for ReloadError {
         match self {
             Self::Config(error) => error.fmt(f),
             Self::Key(error) => error.fmt(f),
+            Self::Tls(error) => error.fmt(f),
         }
     }
 }
@@ -128,6 +141,12 @@ impl From<KeyError> for ReloadError {
     }
 }
 
+impl From<TlsError> for ReloadError {
+    fn from(error: TlsError) -> Self {
+        Self::Tls(error)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -143,6 +162,12 @@ mod tests {
         let before = live.rules();
 
         assert!(live.replace(&config("short", "8")).is_err());
+        assert_eq!(live.rules().limits.max_connections, Some(7));
+
+        let tls = ["--dev", "--max-connections", "8", "--tls-cert", "/no/such/file"];
+        let tls = Config::from_args(tls.iter().chain(&["--tls-key", "/no/such/file"])).unwrap();
+        let error = live.replace(&tls).unwrap_err();
+        assert!(error.to_string().starts_with("/no/such/file: "), "{error}");
         assert_eq!(live.rules().limits.max_connections, Some(7));
 
         live.replace(&config(&long.replace('a', "b"), "9")).unwrap();

@@ -193,6 +193,11 @@ impl Collector for Events {
             ("prism_connected", "Connections that began", stats.connected),
             ("prism_published", "Events that were published", stats.published),
             ("prism_deliveries", "Events handed to connections", stats.delivered),
+            (
+                "prism_delivered_bytes",
+                "Bytes of events that were handed to connections",
+                stats.delivered_bytes,
+            ),
             ("prism_gaps", "Gaps that readers were told of", stats.gaps),
         ];
         for (name, help, value) in counters {

@@ -1,45 +1,41 @@
 //! The hub itself: its listeners, its life, and its end.
 //!
-//! Key sets at addresses are fetched first; then all listeners are bound before one is told of.
-//! From then on it is ready, until SIGTERM or Ctrl-C: then readiness falls, the listeners close,
-//! and what is open is ended within the drain time; the admin address stays until then, so that
-//! operators can watch. SIGHUP reads keys and limits again.
+//! All addresses are bound, and key sets at addresses are fetched, before it listens and one is
+//! told of. From then on it is ready, until SIGTERM or Ctrl-C: then readiness falls, the listeners
+//! close, and what is open is ended within the drain time; the admin address stays until then, so
+//! that operators can watch. SIGHUP reads keys, limits and certificates again.
 
 mod accept;
+mod listeners;
 mod reload;
 mod signals;
-mod tls;
 
 use std::fmt;
-use std::io::{self, Write as _};
+use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
 use prism_sse::{InvalidSetting, Manager};
-use tokio::net::TcpListener;
-use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
+use tokio::sync::Notify;
 
 use crate::api::{self, Ends, Presence, Seats};
-use crate::auth::{Clock, KeyError};
+use crate::auth::Clock;
 use crate::config::Config;
 use crate::demo;
 use crate::jwks::{Pace, Refresher};
 use crate::limits;
-use crate::live::Live;
+use crate::live::{Live, ReloadError};
 use crate::metrics::{self, Metrics};
 use crate::problem::Problem;
 
 pub use reload::Reload;
-pub use tls::TlsError;
 
-use accept::Acceptor;
+use listeners::{Bound, Servers};
 use signals::{Signal, Signals};
 
 /// What all endpoints share.
@@ -70,12 +66,10 @@ pub enum ServeError {
         /// Why not.
         error: io::Error,
     },
-    /// A key cannot be used.
-    Key(KeyError),
+    /// A key or the certificate cannot be used.
+    Rules(ReloadError),
     /// A setting makes no sense.
     Setting(InvalidSetting),
-    /// TLS cannot be served.
-    Tls(TlsError),
     /// The system refuses what a server needs.
     System(io::Error),
 }
@@ -88,7 +82,8 @@ impl Hub {
     ///
     /// [`ServeError`] if a key cannot be used, or a setting.
     pub fn new(config: Config, clock: Clock) -> Result<Self, ServeError> {
-        Self::make(config, clock, false)
+        let live = Live::new(&config, clock)?;
+        Self::make(config, live, false)
     }
 
     /// A hub that shows what it is for, on a page of its own.
@@ -97,11 +92,11 @@ impl Hub {
     ///
     /// As [`new`](Self::new).
     pub fn demo(config: Config, clock: Clock) -> Result<Self, ServeError> {
-        Self::make(config, clock, true)
+        let live = Live::new(&config, clock)?;
+        Self::make(config, live, true)
     }
 
-    fn make(config: Config, clock: Clock, is_demo: bool) -> Result<Self, ServeError> {
-        let live = Live::new(&config, clock)?;
+    fn make(config: Config, live: Live, is_demo: bool) -> Result<Self, ServeError> {
         let events = api::manager(&config).map_err(ServeError::Setting)?;
         let presence = |events: &Manager| Presence::new(events.clone(), config.hub_url.path());
         let presence = config.subscriptions.then(|| Arc::new(presence(&events)));
@@ -177,45 +172,47 @@ impl Hub {
 /// # Errors
 ///
 /// [`ServeError`] if it cannot begin.
-pub async fn serve(hub: Hub, reload: Reload) -> Result<(), ServeError> {
-    let config = hub.config();
-    let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
+pub async fn serve(config: Config, reload: Reload) -> Result<(), ServeError> {
+    live(config, reload, false).await
+}
+
+/// Serves until the process is told to end, and shows what it is for on a page of its own.
+///
+/// # Errors
+///
+/// As [`serve`].
+pub async fn serve_demo(config: Config, reload: Reload) -> Result<(), ServeError> {
+    live(config, reload, true).await
+}
+
+async fn live(mut config: Config, reload: Reload, is_demo: bool) -> Result<(), ServeError> {
+    // What is wrong with a key is told before anything listens.
+    let rules = Live::new(&config, Clock::system())?;
     // Before anybody learns that there is something to signal: an early one would end the process.
     let mut signals = Signals::new().map_err(ServeError::System)?;
+    let bound = Bound::new(&config)?;
+    if bound.first().is_some_and(|address| config.listens_at(address)) {
+        rules.replace(&config)?;
+    }
+    let hub = Hub::make(config, rules, is_demo)?;
+    let config = hub.config();
     let (mut refresher, asked) = (Refresher::new(hub.clone(), Pace::default()), Notify::new());
     if !begin(&mut refresher, &mut signals, &asked).await? {
         return Ok(());
     }
-    let mut listeners = Vec::new();
-    for address in &config.listen {
-        listeners.push(Acceptor {
-            listener: bind(*address).await?,
-            tls: tls.clone(),
-            router: public(&hub),
-            hub: hub.clone(),
-        });
-    }
-    let admin = match config.admin {
-        Some(address) => Some(Acceptor {
-            listener: bind(address).await?,
-            tls: None,
-            router: admin(&hub),
-            hub: hub.clone(),
-        }),
-        None => None,
-    };
+    let listeners = bound.listen()?;
     // Who is told of a listener finds it ready.
     hub.set_ready(true);
-    announce(&listeners, admin.as_ref()).map_err(ServeError::System)?;
+    listeners.announce(config).map_err(ServeError::System)?;
 
     if hub.0.is_demo
-        && let Some(address) = listeners.first().and_then(|it| it.listener.local_addr().ok())
+        && let Some(address) = listeners.first()
     {
         tracing::info!("open http://{address} in a browser");
     }
 
-    let public = Servers::start(listeners);
-    let admin = Servers::start(admin);
+    let public_servers = Servers::start_public(&hub, listeners.public, public(&hub));
+    let admin_servers = Servers::start_admin(&hub, listeners.admin, admin(&hub));
     let trade = hub.0.is_demo.then(|| tokio::spawn(demo::trade(hub.clone())));
     run(&mut refresher, &reload, signals, &asked).await;
 
@@ -229,63 +226,10 @@ pub async fn serve(hub: Hub, reload: Reload) -> Result<(), ServeError> {
         let (events, window) = (hub.events().clone(), config.drain);
         tokio::spawn(async move { events.drain(window).await });
     }
-    public.end(config.drain + limits::DRAIN_GRACE).await;
+    public_servers.end(config.drain + limits::DRAIN_GRACE).await;
     // Operators see the drain to its end.
-    admin.end(limits::ADMIN_DRAIN).await;
+    admin_servers.end(limits::ADMIN_DRAIN).await;
     Ok(())
-}
-
-/// Listeners that end together.
-struct Servers {
-    tasks: JoinSet<()>,
-    end: watch::Sender<()>,
-}
-
-impl Servers {
-    fn start(acceptors: impl IntoIterator<Item = Acceptor>) -> Self {
-        let (end, ending) = watch::channel(());
-        let mut tasks = JoinSet::new();
-        for acceptor in acceptors {
-            if acceptor.tls.is_some() {
-                tasks.spawn(acceptor.run(ending.clone()));
-            } else {
-                tasks.spawn(serve_plain(acceptor, ending.clone()));
-            }
-        }
-        Self { tasks, end }
-    }
-
-    /// Closes the listeners, gives open requests this long, and cuts off what is left.
-    async fn end(mut self, time: Duration) {
-        // Nobody hears it if all of them are gone.
-        _ = self.end.send(());
-        let all = async { while self.tasks.join_next().await.is_some() {} };
-        if tokio::time::timeout(time, all).await.is_err() {
-            tracing::warn!("requests were still open after {} ms", time.as_millis());
-        }
-    }
-}
-
-/// Serves without TLS, where event streams are written to their sockets directly.
-async fn serve_plain(acceptor: Acceptor, mut ending: watch::Receiver<()>) {
-    let Acceptor { listener, router, hub, .. } = acceptor;
-    let config = hub.config();
-    let app = router.into_make_service_with_connect_info::<SocketAddr>();
-    let mut server = prism_sse::serve(listener, app)
-        .with_graceful_shutdown(async move {
-            // An error means that the sender is gone, and with it the hub.
-            _ = ending.changed().await;
-        })
-        .max_head_bytes(limits::HEAD_BYTES_MAX)
-        .header_timeout(hub.live().rules().limits.header_timeout)
-        .drain(config.drain);
-    if let Some(shards) = config.shards.and_then(|it| usize::try_from(it).ok()) {
-        server = server.shards(shards);
-    }
-    tracing::info!("{}", server.capacity());
-    if let Err(error) = server.await {
-        tracing::error!("a listener failed: {error}");
-    }
 }
 
 /// Fetches the key sets, unless the end comes first. A reload that is asked for meanwhile comes
@@ -298,7 +242,10 @@ async fn begin(
     let mut starting = pin!(refresher.start());
     loop {
         tokio::select! {
-            result = &mut starting => return Ok(result.map(|()| true)?),
+            result = &mut starting => return match result {
+                Ok(()) => Ok(true),
+                Err(error) => Err(ReloadError::from(error).into()),
+            },
             signal = signals.next() => match signal {
                 Signal::Reload => asked.notify_one(),
                 Signal::End => return Ok(false),
@@ -351,28 +298,12 @@ async fn not_found() -> Problem {
     Problem::not_found()
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(address).await.map_err(|error| ServeError::Listen { address, error })
-}
-
-/// Tells whoever started this where it listens: one line for each, with the real port.
-fn announce(listeners: &[Acceptor], admin: Option<&Acceptor>) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    let listeners = listeners.iter().map(|listener| ("listening", listener));
-    for (what, Acceptor { listener, tls, .. }) in listeners.chain(admin.map(|it| ("admin", it))) {
-        let scheme = if tls.is_some() { "https" } else { "http" };
-        writeln!(out, "{what} on {scheme}://{}", listener.local_addr()?)?;
-    }
-    out.flush()
-}
-
 impl fmt::Display for ServeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Listen { address, error } => write!(f, "cannot listen on {address}: {error}"),
-            Self::Key(error) => error.fmt(f),
+            Self::Rules(error) => error.fmt(f),
             Self::Setting(error) => error.fmt(f),
-            Self::Tls(error) => error.fmt(f),
             Self::System(error) => error.fmt(f),
         }
     }
@@ -380,14 +311,8 @@ impl fmt::Display for ServeError {
 
 impl std::error::Error for ServeError {}
 
-impl From<KeyError> for ServeError {
-    fn from(error: KeyError) -> Self {
-        Self::Key(error)
-    }
-}
-
-impl From<TlsError> for ServeError {
-    fn from(error: TlsError) -> Self {
-        Self::Tls(error)
+impl From<ReloadError> for ServeError {
+    fn from(error: ReloadError) -> Self {
+        Self::Rules(error)
     }
 }

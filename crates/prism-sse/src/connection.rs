@@ -88,7 +88,7 @@ impl Manager {
     /// The limit on connections does not count here: the application asks for this one itself. On
     /// a closed manager the connection ends at once.
     pub fn add_connection(&self) -> Connection {
-        Connection::begin(self, Wish::new(Audience::everything(), Start::Now), |_| Ok(()))
+        Connection::begin(self, Wish::new(Audience::everything(), Start::Now), |_, _| Ok(()))
             .unwrap_or_else(|error: Infallible| match error {})
     }
 
@@ -104,7 +104,7 @@ impl Manager {
     ///
     /// # Errors
     ///
-    /// [`SubscribeError`] if there is no room.
+    /// [`SubscribeError`] if there is no room, for it or for one of its patterns.
     pub fn subscribe(
         &self,
         audience: Audience,
@@ -115,14 +115,16 @@ impl Manager {
 
     /// Adds a connection, unless the manager is full or closed.
     pub(crate) fn connect(&self, wish: Wish) -> Result<Connection, SubscribeError> {
-        Connection::begin(self, wish, |state| {
+        Connection::begin(self, wish, |state, audience| {
             if state.is_closed() {
                 return Err(SubscribeError::Closed);
             }
             match self.shared().settings.max_connections {
-                Some(max) if state.held() >= max => Err(SubscribeError::Full { max }),
-                _ => Ok(()),
+                Some(max) if state.held() >= max => return Err(SubscribeError::Full { max }),
+                _ => {}
             }
+            let bound = audience.patterns().find_map(|it| state.log.pattern_bound(it));
+            bound.map_or(Ok(()), |max| Err(SubscribeError::TooManyPatterns { max }))
         })
     }
 }
@@ -146,7 +148,7 @@ impl Connection {
     fn begin<E>(
         manager: &Manager,
         wish: Wish,
-        admit: impl FnOnce(&State) -> Result<(), E>,
+        admit: impl FnOnce(&State, &Audience) -> Result<(), E>,
     ) -> Result<Self, E> {
         let shared = Arc::clone(manager.shared());
         let random = random::more_bits();
@@ -159,7 +161,7 @@ impl Connection {
         };
         let mut guard = shared.lock();
         let state = &mut *guard;
-        admit(state)?;
+        admit(state, &wish.audience)?;
         state.log.trim(now);
         let (slot, id, rests_too_long) =
             state.connect(random, now, wish.audience, wish.state, &shared.settings);
@@ -276,7 +278,7 @@ impl Connection {
         let step = self.reading.step(state, settings, self.slot, now, Form::Block, ended);
         let bytes = match step {
             reading::Step::Events(batch) => {
-                self.shared.count_delivered(u64::from(batch.events));
+                self.shared.count_delivered(u64::from(batch.events), batch.event_bytes);
                 batch.bytes
             }
             reading::Step::Control(bytes) => bytes.into(),
@@ -377,6 +379,13 @@ pub enum SubscribeError {
         /// How many it allows.
         max: usize,
     },
+    /// As many patterns are in use as the manager allows: of all
+    /// ([`PATTERNS_MAX`](crate::limits::PATTERNS_MAX)), or of those that nothing tells from one of
+    /// these ([`PATTERNS_ALIKE_MAX`](crate::limits::PATTERNS_ALIKE_MAX)).
+    TooManyPatterns {
+        /// How many it allows.
+        max: usize,
+    },
 }
 
 impl fmt::Display for SubscribeError {
@@ -384,6 +393,9 @@ impl fmt::Display for SubscribeError {
         match self {
             Self::Closed => f.write_str("the manager is closed"),
             Self::Full { max } => write!(f, "{max} connections are open; no more are allowed"),
+            Self::TooManyPatterns { max } => {
+                write!(f, "{max} patterns like these are in use; no more are allowed")
+            }
         }
     }
 }

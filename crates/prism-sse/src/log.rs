@@ -270,6 +270,11 @@ impl Log {
         self.chosen_by.iter().flat_map(|&key| &self.patterns[key].audiences)
     }
 
+    /// The bound that keeps a pattern from coming into use, if one does.
+    pub(crate) fn pattern_bound(&self, selector: &Selector) -> Option<usize> {
+        self.patterns.bound(selector)
+    }
+
     /// The key of a pattern that someone reads from now on.
     pub(crate) fn intern_pattern(&mut self, selector: &Selector) -> PatternKey {
         self.patterns.intern(selector, Floor { index: self.end, seq: self.applied })

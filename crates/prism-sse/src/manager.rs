@@ -219,6 +219,7 @@ impl Manager {
             connected: state.counts.connected,
             published: state.counts.published,
             delivered: self.shared.delivered(),
+            delivered_bytes: self.shared.delivered_bytes(),
             gaps: state.counts.gaps,
         }
     }
@@ -381,6 +382,8 @@ pub struct Stats {
     pub published: u64,
     /// Events handed to connections, each counted once for each. Control events do not count.
     pub delivered: u64,
+    /// Their bytes, as they stand in the stream.
+    pub delivered_bytes: u64,
     /// Gaps that readers were told of.
     pub gaps: u64,
 }

@@ -46,6 +46,7 @@ use std::future::{Future, IntoFuture};
 use std::io;
 use std::marker::PhantomData;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -90,13 +91,14 @@ pub fn serve<A, K>(listener: TcpListener, app: A) -> Serve<A, K>
 where
     A: App<K>,
 {
-    Serve { listener, app, settings: Settings::default(), signal: None, kind: PhantomData }
+    let listeners = vec![listener];
+    Serve { listeners, app, settings: Settings::default(), signal: None, kind: PhantomData }
 }
 
 /// A server about to run: `.await` it. Dropping the future ends everything at once.
 #[must_use = "a server does nothing until it is awaited"]
 pub struct Serve<A, K> {
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     app: A,
     settings: Settings,
     signal: Option<Signal>,
@@ -105,12 +107,16 @@ pub struct Serve<A, K> {
 
 type Signal = Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// The time that the head of a request has, asked for when a connection begins.
+#[derive(Clone)]
+pub(crate) struct HeaderTimeout(Arc<dyn Fn() -> Duration + Send + Sync>);
+
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     shards: Option<usize>,
     max_connections: Option<usize>,
     max_head_bytes: usize,
-    header_timeout: Duration,
+    header_timeout: HeaderTimeout,
     stalled_bytes: usize,
     keep_alive: bool,
     drain: Duration,
@@ -122,7 +128,7 @@ impl Default for Settings {
             shards: None,
             max_connections: None,
             max_head_bytes: limits::HEAD_BYTES_MAX,
-            header_timeout: limits::HEADER_TIMEOUT,
+            header_timeout: HeaderTimeout(Arc::new(|| limits::HEADER_TIMEOUT)),
             stalled_bytes: limits::STALLED_BYTES,
             keep_alive: true,
             drain: limits::DRAIN,
@@ -130,7 +136,25 @@ impl Default for Settings {
     }
 }
 
+impl HeaderTimeout {
+    fn now(&self) -> Duration {
+        (self.0)().min(limits::WAIT_MAX)
+    }
+}
+
+impl fmt::Debug for HeaderTimeout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.now().fmt(f)
+    }
+}
+
 impl<A, K> Serve<A, K> {
+    /// Serves at another address too. Everything else is shared: shards, limits, and the end.
+    pub fn also(mut self, listener: TcpListener) -> Self {
+        self.listeners.push(listener);
+        self
+    }
+
     /// Ends in order once `signal` is done: nobody is accepted any more, requests are finished, and
     /// event streams end, each at a random moment within [`drain`](Self::drain), after it was told
     /// when to come back.
@@ -153,8 +177,15 @@ impl<A, K> Serve<A, K> {
         self
     }
 
-    /// Connections at once; unless said, what the limit on open files leaves room for. Further ones
-    /// wait to be accepted.
+    /// Starts no threads and leaves event streams with hyper, for a server that has none to speak
+    /// of.
+    pub fn no_shards(mut self) -> Self {
+        self.settings.shards = Some(0);
+        self
+    }
+
+    /// Connections at once, at all addresses together; unless said, what the limit on open files
+    /// leaves room for. Further ones wait to be accepted.
     ///
     /// # Panics
     ///
@@ -174,8 +205,17 @@ impl<A, K> Serve<A, K> {
 
     /// Time for the head of a request to arrive: 10 s unless said, at most a day. Then the
     /// connection is closed; an idle one between two requests, too.
-    pub fn header_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.header_timeout = timeout.min(limits::WAIT_MAX);
+    pub fn header_timeout(self, timeout: Duration) -> Self {
+        self.header_timeout_with(move || timeout)
+    }
+
+    /// As [`header_timeout`](Self::header_timeout), asked for whenever a connection begins, so that
+    /// it can change while the server runs.
+    pub fn header_timeout_with<F>(mut self, timeout: F) -> Self
+    where
+        F: Fn() -> Duration + Send + Sync + 'static,
+    {
+        self.settings.header_timeout = HeaderTimeout(Arc::new(timeout));
         self
     }
 
@@ -218,15 +258,15 @@ where
     type IntoFuture = Pin<Box<dyn Future<Output = io::Result<()>> + Send>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        let Self { listener, app, settings, signal, .. } = self;
-        Box::pin(accept::run(listener, app.into_make(), settings, signal))
+        let Self { listeners, app, settings, signal, .. } = self;
+        Box::pin(accept::run(listeners, app.into_make(), settings, signal))
     }
 }
 
 impl<A, K> fmt::Debug for Serve<A, K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Serve")
-            .field("listener", &self.listener)
+            .field("listeners", &self.listeners)
             .field("settings", &self.settings)
             .finish_non_exhaustive()
     }

@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, StatusCode};
+use prism_sse::SubscribeError;
 
 use super::seats::Full;
 use crate::config::Refuse;
@@ -21,6 +22,8 @@ const PRISM_REFUSED: HeaderName = HeaderName::from_static("prism-refused");
 pub(super) enum Refusal {
     /// The caller, or everybody together, has too many connections.
     Limit(Full),
+    /// Everybody together has too many patterns, or too many like one of the caller's.
+    Patterns,
     /// The hub ends.
     Drain,
     /// The keys that could verify the token are not known now.
@@ -48,7 +51,7 @@ impl Refusal {
 
     fn word(self) -> &'static str {
         match self {
-            Self::Limit(_) => "limit",
+            Self::Limit(_) | Self::Patterns => "limit",
             Self::Drain => "drain",
             Self::Keys => "keys",
         }
@@ -63,11 +66,25 @@ impl Refusal {
             Self::Limit(Full::All) => {
                 Problem::unavailable("limit", "The hub has as many connections as it allows.", 0)
             }
+            Self::Patterns => {
+                let sentence = "The hub has as many patterns like these as it allows.";
+                Problem::unavailable("limit", sentence, 0)
+            }
             Self::Drain => Problem::unavailable("drain", "The hub is ending.", 0),
             Self::Keys => {
                 let sentence = "The keys that could verify the token are not known now.";
                 Problem::unavailable("keys", sentence, 0)
             }
+        }
+    }
+}
+
+impl From<SubscribeError> for Refusal {
+    fn from(error: SubscribeError) -> Self {
+        match error {
+            SubscribeError::Closed => Self::Drain,
+            SubscribeError::TooManyPatterns { .. } => Self::Patterns,
+            _ => Self::Limit(Full::All),
         }
     }
 }

@@ -87,7 +87,10 @@ pub(super) async fn subscribe(
         end: Mutex::default(),
     };
     let request = request.audience(audience).start(wanted.start).state(reader);
-    let mut response = hub.events().respond(request).map(Body::new);
+    let mut response = match hub.events().try_respond(request) {
+        Ok(response) => response.map(Body::new),
+        Err(error) => return Ok(Refusal::from(error).into_response(hub, is_soft)),
+    };
     tell_place(&mut response, asked.as_deref());
     if !subscriber.is_anonymous() {
         // What a token opens is nobody else's.

@@ -143,7 +143,7 @@ pub(super) fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     };
     compare("listen", old.listen == new.listen);
     compare("admin-listen", old.admin == new.admin);
-    compare("tls-cert, tls-key", old.tls == new.tls);
+    compare("tls-cert, tls-key", old.tls.is_some() == new.tls.is_some());
     compare("engine", old.engine == new.engine);
     compare("durability", old.durability == new.durability);
     compare("dev", old.trust.dev == new.trust.dev);
@@ -397,5 +397,10 @@ mod tests {
         let new = ["--dev", "--retry", "5s", "--drain", "1s", "--max-body", "1KiB"];
         let new = Config::from_args(new).unwrap();
         assert_eq!(needs_restart(&old, &new), ["retry", "drain"]);
+        let tls = |cert| ["--dev", "--tls-cert", cert, "--tls-key", "a"];
+        let tls = |cert| Config::from_args(tls(cert)).unwrap();
+        assert_eq!(needs_restart(&tls("b"), &tls("c")), [""; 0]);
+        assert_eq!(needs_restart(&old, &tls("b")), ["tls-cert, tls-key"]);
+        assert_eq!(needs_restart(&tls("b"), &old), ["tls-cert, tls-key"]);
     }
 }

@@ -5,10 +5,9 @@ use std::future::Future;
 use clap::ArgMatches;
 
 use super::Failure;
-use crate::auth::Clock;
 use crate::cli::DemoArgs;
 use crate::config::{Config, ConfigError, environment};
-use crate::serve::{self, Hub, Reload, ServeError};
+use crate::serve::{self, Reload, ServeError};
 
 /// Serves what flags, environment and file say.
 pub(super) fn serve(matches: ArgMatches) -> Result<(), Failure> {
@@ -22,7 +21,7 @@ pub(super) fn serve(matches: ArgMatches) -> Result<(), Failure> {
             "tokens travel in the clear; put a proxy in front that speaks TLS, or give `tls-cert`"
         );
     }
-    run(Hub::new(config, Clock::system()), Reload::new(read))
+    run(serve::serve(config, Reload::new(read)))
 }
 
 /// Serves examples, without keys, on this machine only.
@@ -34,12 +33,11 @@ pub(super) fn demo(args: &DemoArgs) -> Result<(), Failure> {
         Config::from_args(["--dev", "--listen", &listen].iter().chain(&rest))
     };
     let config = read().map_err(refused)?;
-    run(Hub::demo(config, Clock::system()), Reload::new(read))
+    run(serve::serve_demo(config, Reload::new(read)))
 }
 
-fn run(hub: Result<Hub, ServeError>, reload: Reload) -> Result<(), Failure> {
-    let hub = hub.map_err(Failure::failed)?;
-    block_on(async { serve::serve(hub, reload).await.map_err(Failure::failed) })
+fn run(hub: impl Future<Output = Result<(), ServeError>>) -> Result<(), Failure> {
+    block_on(async { hub.await.map_err(Failure::failed) })
 }
 
 /// Runs a mode to its end.

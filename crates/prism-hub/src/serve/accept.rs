@@ -1,7 +1,7 @@
-//! Connections: from the listener to the router, over TLS or not, with a bound on each wait.
+//! Connections over TLS: from the listener to the router, with a bound on each wait.
 //!
-//! Whether a connection speaks HTTP/2 is found out before it is served, by ALPN or by how it
-//! begins, so that every wait for a request has its time-out.
+//! ALPN says whether a connection speaks HTTP/2, before it is served, so that every wait for a
+//! request has its time-out.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,31 +14,26 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tower_service::Service as _;
 
 use super::Hub;
 use crate::limits;
 
-/// How a connection over HTTP/2 begins (RFC 9113, section 3.4).
-const HTTP_2: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
 /// One listener and what is served there.
 pub(super) struct Acceptor {
     pub(super) listener: TcpListener,
-    pub(super) tls: Option<TlsAcceptor>,
     pub(super) router: Router,
     pub(super) hub: Hub,
 }
 
 /// What a connection is served with.
-#[derive(Clone)]
 struct Serving {
-    tls: Option<TlsAcceptor>,
+    tls: TlsAcceptor,
     router: Router,
     header_timeout: Duration,
 }
@@ -53,8 +48,8 @@ impl Acceptor {
             tokio::select! {
                 accepted = self.listener.accept() => match accepted {
                     Ok((stream, peer)) => {
-                        let watcher = graceful.watcher();
-                        connections.spawn(self.serving().serve(stream, peer, watcher));
+                        let Some(serving) = self.serving() else { continue };
+                        connections.spawn(serving.serve(stream, peer, graceful.watcher()));
                     }
                     Err(error) => pause(&error).await,
                 },
@@ -67,12 +62,14 @@ impl Acceptor {
         while connections.join_next().await.is_some() {}
     }
 
-    fn serving(&self) -> Serving {
-        Serving {
-            tls: self.tls.clone(),
+    /// What a connection that begins now is served with. Without a certificate it is not.
+    fn serving(&self) -> Option<Serving> {
+        let rules = self.hub.live().rules();
+        Some(Serving {
+            tls: TlsAcceptor::from(rules.tls.clone()?),
             router: self.router.clone(),
-            header_timeout: self.hub.live().rules().limits.header_timeout,
-        }
+            header_timeout: rules.limits.header_timeout,
+        })
     }
 }
 
@@ -81,44 +78,23 @@ impl Serving {
     async fn serve(self, stream: TcpStream, peer: SocketAddr, watcher: Watcher) {
         // Without it, a small event waits for the acknowledgement of the one before.
         _ = stream.set_nodelay(true);
-        let begun = tokio::time::timeout(self.header_timeout, async {
-            match &self.tls {
-                None => {
-                    speaks_http2(&stream).await.map(|is_http2| (Either::Plain(stream), is_http2))
-                }
-                Some(tls) => {
-                    let stream = tls.accept(stream).await?;
-                    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                    Ok((Either::Tls(Box::new(stream)), is_http2))
-                }
-            }
-        });
-        match begun.await {
-            Ok(Ok((Either::Plain(stream), is_http2))) => {
-                self.serve_http(stream, is_http2, peer, watcher).await;
-            }
-            Ok(Ok((Either::Tls(stream), is_http2))) => {
-                self.serve_http(stream, is_http2, peer, watcher).await;
-            }
+        match tokio::time::timeout(self.header_timeout, self.tls.accept(stream)).await {
+            Ok(Ok(stream)) => self.serve_http(stream, peer, watcher).await,
             Ok(Err(error)) => tracing::debug!("a connection did not begin: {error}"),
             Err(_) => tracing::debug!("a connection did not begin in time"),
         }
     }
 
-    async fn serve_http(
-        self,
-        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-        is_http2: bool,
-        peer: SocketAddr,
-        watcher: Watcher,
-    ) {
-        let builder = self.builder(is_http2);
+    async fn serve_http(self, stream: TlsStream<TcpStream>, peer: SocketAddr, watcher: Watcher) {
+        let builder = self.builder(stream.get_ref().1.alpn_protocol() == Some(b"h2"));
         let router = self.router;
         let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(peer));
             router.clone().call(request)
         });
-        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        // On the heap, so that a connection whose handshake goes on costs little.
+        let stream = TokioIo::new(Box::new(stream));
+        let connection = builder.serve_connection(stream, service).into_owned();
         if let Err(error) = watcher.watch(connection).await {
             tracing::debug!("a connection ended: {error}");
         }
@@ -142,30 +118,6 @@ impl Serving {
             .keep_alive_interval(limits::HTTP_2_PING)
             .keep_alive_timeout(limits::HTTP_2_PING);
         builder
-    }
-}
-
-enum Either {
-    Plain(TcpStream),
-    Tls(Box<tokio_rustls::server::TlsStream<TcpStream>>),
-}
-
-/// Looks at how a connection begins, and takes nothing of it.
-async fn speaks_http2(stream: &TcpStream) -> io::Result<bool> {
-    let mut start = [0; HTTP_2.len()];
-    loop {
-        let count = stream.peek(&mut start).await?;
-        let (Some(seen), Some(expected)) = (start.get(..count), HTTP_2.get(..count)) else {
-            return Ok(false);
-        };
-        if count == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        if seen != expected || count == HTTP_2.len() {
-            return Ok(seen == expected);
-        }
-        // What is there does not go away by looking at it, and no more is told of than that.
-        tokio::time::sleep(limits::LOOK_AGAIN).await;
     }
 }
 

@@ -7,7 +7,7 @@ use std::io;
 pub(super) enum Signal {
     /// End: SIGTERM, or Ctrl-C.
     End,
-    /// Read keys and limits again: SIGHUP.
+    /// Read keys, limits and certificates again: SIGHUP.
     Reload,
 }
 

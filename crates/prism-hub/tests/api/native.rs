@@ -180,6 +180,9 @@ async fn metrics_have_the_names_that_dashboards_know() {
     let mut page = hub.read(&[("topic", "a")]).await;
     hub.publish(&[("topic", "a"), ("data", "x")]).await.expect(200);
     page.expect("message", "x").await;
+    // Control events are not told here, so that the stream is a `retry:` line and the event.
+    let (_, event) = std::str::from_utf8(page.raw()).unwrap().split_once('\n').unwrap();
+    let delivered = event.len();
     page.reconnect().await.unwrap();
     let admin = TestHub { app: hub.hub.admin_router(), hub: hub.hub.clone() };
     let text = admin.get("/metrics").await.expect(200).text;
@@ -188,6 +191,7 @@ async fn metrics_have_the_names_that_dashboards_know() {
         "mercure_subscribers_total 2",
         "mercure_updates_total 1",
         "prism_deliveries_total 1",
+        &format!("prism_delivered_bytes_total {delivered}"),
         "prism_replays_total 1",
         "prism_closes_total{reason=\"disconnected\"} 1",
         "prism_published_bytes_total 1",

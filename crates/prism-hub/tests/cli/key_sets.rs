@@ -158,5 +158,5 @@ fn a_hub_fetches_its_keys_again_when_it_is_told() {
     hub.signal(Signal::TERM);
     assert_eq!(hub.wait().code(), Some(0));
     let log = hub.rest_of_err();
-    assert!(log.contains("keys and limits were read again"), "{log}");
+    assert!(log.contains("keys, limits and certificates were read again"), "{log}");
 }

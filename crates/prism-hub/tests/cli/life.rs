@@ -47,6 +47,37 @@ fn it_says_where_it_listens_and_answers_there() {
 }
 
 #[test]
+fn all_its_addresses_share_the_threads_that_deliver() {
+    let args = "serve --dev --listen 127.0.0.1:0 --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0";
+    let args: Vec<&str> = args.split(' ').chain(["--shards", "3"]).collect();
+    let mut hub = Running::start(&mut command(&args));
+    for words in ["listening on http://", "listening on http://", "admin on http://"] {
+        let address = hub.address(words);
+        // Whoever answers has started its threads, which take their names themselves.
+        assert!(get(address, "/readyz").0.starts_with("http/1.1 200"));
+    }
+    let began = Instant::now();
+    while hub.threads("prism-shard").is_some_and(|threads| threads < 3) {
+        assert!(began.elapsed() < Duration::from_secs(10), "there are too few");
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(hub.threads("prism-shard").is_none_or(|threads| threads == 3));
+}
+
+#[test]
+fn it_tells_where_it_is_if_the_system_chose_the_port() {
+    let key = "a secret of at least 32 bytes, or more";
+    let args = "serve --listen 127.0.0.1:0 --admin-listen off --anonymous --publisher-key";
+    let args: Vec<&str> = args.split(' ').chain([key]).collect();
+    let mut hub = Running::start(&mut command(&args));
+    let address = hub.address("listening on http://");
+    let resource = format!("\"resource\":\"http://{address}/.well-known/mercure\"");
+    let path = "/.well-known/oauth-protected-resource/.well-known/mercure";
+    let (_, metadata) = get(address, path);
+    assert!(metadata.contains(&resource), "{metadata}");
+}
+
+#[test]
 fn without_an_admin_address_there_is_none() {
     for args in [
         &["serve", "--dev", "--listen", "127.0.0.1:0", "--admin-listen", "off"][..],
@@ -95,7 +126,7 @@ fn a_reload_takes_what_is_right_and_leaves_what_is_wrong() {
     hub.signal(Signal::TERM);
     assert_eq!(hub.wait().code(), Some(0));
     let log = hub.rest_of_err();
-    assert_eq!(log.matches("keys and limits were read again").count(), 2, "{log}");
+    assert_eq!(log.matches("keys, limits and certificates were read again").count(), 2, "{log}");
     assert_eq!(log.matches("everything stays as it was").count(), 2, "{log}");
     assert!(log.contains("takes a restart: retry"), "{log}");
     assert!(!log.to_lowercase().contains(long), "{log}");

@@ -83,6 +83,14 @@ impl Running {
         kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
     }
 
+    /// How many of its threads have a name that begins with these words. `None` where the system
+    /// does not say.
+    pub(crate) fn threads(&self, words: &str) -> Option<usize> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).ok()?;
+        let names = tasks.map(|task| std::fs::read_to_string(task.unwrap().path().join("comm")));
+        Some(names.filter(|name| name.as_ref().is_ok_and(|name| name.starts_with(words))).count())
+    }
+
     pub(crate) fn wait(&mut self) -> ExitStatus {
         let start = Instant::now();
         while start.elapsed() < PATIENCE {

@@ -47,8 +47,20 @@ pub(crate) enum Step {
 pub(crate) struct Batch {
     pub(crate) bytes: Bytes,
     pub(crate) events: u32,
-    /// Where each event begins in `bytes`, and its index in the log; for chunks alone.
-    pub(crate) begins: Vec<(u32, u64)>,
+    /// Bytes of the events as they stand in the stream, without chunks around them.
+    pub(crate) event_bytes: u64,
+    /// Where each event begins; for chunks alone.
+    pub(crate) begins: Vec<Begin>,
+}
+
+/// Where an event begins in a batch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Begin {
+    at: u32,
+    /// The batch's event bytes before it.
+    event_bytes: u32,
+    /// Its index in the log.
+    index: u64,
 }
 
 /// What gathering found.
@@ -184,10 +196,11 @@ pub(crate) fn gather(
         Read::Gap(gap) => return Gathered::Gap(gap),
     };
     let mut events = 1;
+    let mut event_bytes = first.framed.as_block().len();
     let mut joined = Vec::new();
     let mut begins = Vec::new();
     if form == Form::Chunk {
-        begins.push((0, first.index));
+        begins.push(Begin { at: 0, event_bytes: 0, index: first.index });
     }
     loop {
         let before = *subscription;
@@ -203,13 +216,15 @@ pub(crate) fn gather(
             joined.extend_from_slice(form.of(&first.framed));
         }
         if form == Form::Chunk {
-            begins.push((so_far as u32, record.index));
+            let (at, event_bytes) = (so_far as u32, event_bytes as u32);
+            begins.push(Begin { at, event_bytes, index: record.index });
         }
         joined.extend_from_slice(bytes);
         events += 1;
+        event_bytes += record.framed.as_block().len();
     }
     let bytes = if events == 1 { form.shared(&first.framed) } else { joined.into() };
-    Gathered::Events(Batch { bytes, events, begins })
+    Gathered::Events(Batch { bytes, events, event_bytes: event_bytes as u64, begins })
 }
 
 /// Whether the connection in this slot is told where it is.
@@ -258,10 +273,12 @@ impl Subscription {
 }
 
 impl Batch {
-    /// Where its part from the log's index `from` on begins, and how many events that is.
-    pub(crate) fn part_from(&self, from: u64) -> (usize, u64) {
-        let place = self.begins.partition_point(|&(_, index)| index < from);
-        let begin = self.begins.get(place).map_or(self.bytes.len(), |&(begin, _)| begin as usize);
-        (begin, (self.begins.len() - place) as u64)
+    /// Where its part from the log's index `from` on begins, and how many events and bytes of
+    /// events that is. `None` if there is no such part.
+    pub(crate) fn part_from(&self, from: u64) -> Option<(usize, u64, u64)> {
+        let place = self.begins.partition_point(|begin| begin.index < from);
+        let begin = self.begins.get(place)?;
+        let events = (self.begins.len() - place) as u64;
+        Some((begin.at as usize, events, self.event_bytes - u64::from(begin.event_bytes)))
     }
 }

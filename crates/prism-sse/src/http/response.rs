@@ -32,20 +32,26 @@ impl Manager {
     /// tells when to come back, and the header `Prism-Refused`. Others get 503 and `Retry-After`.
     #[must_use = "dropping the response ends the connection"]
     pub fn respond(&self, request: SseRequest) -> Response<SseBody> {
-        if request.is_head() {
-            return stream(SseBody(Kind::Head));
-        }
         let soft = request.names_event_stream();
-        match self.connect(request.into_wish()) {
-            Ok(connection) => connection.into_response(),
-            Err(error) => self.refuse(error, soft),
+        self.try_respond(request).unwrap_or_else(|error| self.refuse(error, soft))
+    }
+
+    /// Answers a request with a stream, and leaves it to the caller how to refuse.
+    ///
+    /// # Errors
+    ///
+    /// [`SubscribeError`] if there is no room.
+    pub fn try_respond(&self, request: SseRequest) -> Result<Response<SseBody>, SubscribeError> {
+        if request.is_head() {
+            return Ok(stream(SseBody(Kind::Head)));
         }
+        self.connect(request.into_wish()).map(Connection::into_response)
     }
 
     fn refuse(&self, error: SubscribeError, soft: bool) -> Response<SseBody> {
         let reason = match error {
             SubscribeError::Closed => "drain",
-            SubscribeError::Full { .. } => "limit",
+            SubscribeError::Full { .. } | SubscribeError::TooManyPatterns { .. } => "limit",
         };
         let retry_ms = self.shared().settings.retry_ms(random::bits() as u32);
         let mut response = if soft {

@@ -132,6 +132,18 @@ impl Patterns {
         self.index.find(topic, found);
     }
 
+    /// The bound that keeps a pattern from coming into use, if one does.
+    pub(super) fn bound(&self, selector: &Selector) -> Option<usize> {
+        if self.by_selector.contains_key(selector) {
+            return None;
+        }
+        let used = [
+            (self.slots.len(), limits::PATTERNS_MAX),
+            (self.index.alike(selector), limits::PATTERNS_ALIKE_MAX),
+        ];
+        used.into_iter().find_map(|(count, max)| (count >= max).then_some(max))
+    }
+
     /// The key of a pattern. One that has none is indexed from `since` on.
     pub(super) fn intern(&mut self, selector: &Selector, since: Floor) -> PatternKey {
         if let Some(&key) = self.by_selector.get(selector) {

@@ -280,8 +280,8 @@ fn add_to_topics(audience: &Audience, key: AudienceKey, log: &mut Log) -> Box<[T
 }
 
 fn add_to_patterns(audience: &Audience, key: AudienceKey, log: &mut Log) -> Box<[PatternKey]> {
-    let patterns = audience.selectors().iter().filter(|selector| selector.is_pattern());
-    patterns
+    audience
+        .patterns()
         .map(|selector| {
             let pattern = log.intern_pattern(selector);
             log.patterns_mut().add_audience(pattern, key);

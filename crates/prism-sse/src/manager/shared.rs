@@ -26,8 +26,9 @@ pub(crate) struct Shared {
     digests: Digests,
     state: Mutex<State>,
     changes: Arc<AtomicU64>,
-    /// Events handed to connections; a mere count, which models need not know.
+    /// Events handed to connections; mere counts, which models need not know.
     delivered: Count,
+    delivered_bytes: Count,
     began: Instant,
     this: Weak<Self>,
 }
@@ -41,6 +42,7 @@ impl Shared {
             settings,
             driver: Driver::default(),
             delivered: Count::new(0),
+            delivered_bytes: Count::new(0),
             engine,
             digests: Digests::default(),
             began: Instant::now(),
@@ -84,13 +86,19 @@ impl Shared {
     }
 
     /// Counts events that were handed to connections.
-    pub(crate) fn count_delivered(&self, events: u64) {
+    pub(crate) fn count_delivered(&self, events: u64, bytes: u64) {
         self.delivered.fetch_add(events, Ordering::Relaxed);
+        self.delivered_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Events that were handed to connections.
     pub(super) fn delivered(&self) -> u64 {
         self.delivered.load(Ordering::Relaxed)
+    }
+
+    /// Their bytes.
+    pub(super) fn delivered_bytes(&self) -> u64 {
+        self.delivered_bytes.load(Ordering::Relaxed)
     }
 
     pub(super) fn handle(&self) -> Weak<Self> {

@@ -1,8 +1,10 @@
 //! The accept loop, and the end of a server.
 
+use std::future::poll_fn;
 use std::io;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
+use std::task::Poll;
 use std::thread::JoinHandle;
 
 use tokio::net::TcpListener;
@@ -35,7 +37,8 @@ impl Shards {
 
         let processors = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let count = settings.shards.unwrap_or_else(processors);
-        let stalled_bytes = (settings.stalled_bytes / count).max(limits::EVENT_BYTES_MAX);
+        let stalled_bytes = settings.stalled_bytes.checked_div(count).unwrap_or(0);
+        let stalled_bytes = stalled_bytes.max(limits::EVENT_BYTES_MAX);
         let mut shards = Self { inboxes: Vec::new(), threads: Vec::new() };
         for number in 0..count {
             let runtime = tokio::runtime::Handle::current();
@@ -68,12 +71,14 @@ impl Drop for Shards {
 
 /// Accepts until `signal`, then ends what is open.
 pub(super) async fn run<M: Make>(
-    listener: TcpListener,
+    mut listeners: Vec<TcpListener>,
     mut make: M,
     settings: Settings,
     signal: Option<Signal>,
 ) -> io::Result<()> {
-    transport::prepare(&listener, settings.keep_alive)?;
+    for listener in &listeners {
+        transport::prepare(listener, settings.keep_alive)?;
+    }
     let most = Capacity::of(settings.max_connections, settings.stalled_bytes).connections;
     let shards = Shards::start(&settings)?;
     let (end, ending) = watch::channel(false);
@@ -87,7 +92,7 @@ pub(super) async fn run<M: Make>(
             biased;
             () = &mut signal => break,
             () = open.one_less(), if full => continue,
-            accepted = listener.accept(), if !full => accepted,
+            accepted = accept(&mut listeners), if !full => accepted,
         };
         match accepted {
             Ok((io, peer)) => {
@@ -109,7 +114,7 @@ pub(super) async fn run<M: Make>(
             },
         }
     }
-    drop(listener);
+    drop(listeners);
     end.send_replace(true);
     let window = settings.drain;
     shards.order(|| Order::Drain(window));
@@ -125,6 +130,21 @@ pub(super) async fn run<M: Make>(
     drop(end);
     shards.end().await;
     Ok(())
+}
+
+/// The next connection at any of them. One that had its turn comes last the next time, so that a
+/// busy one keeps nobody from the others.
+async fn accept(listeners: &mut [TcpListener]) -> io::Result<(tokio::net::TcpStream, SocketAddr)> {
+    poll_fn(|cx| {
+        let polled = |listener: &TcpListener| listener.poll_accept(cx);
+        let mut polled = listeners.iter().map(polled).enumerate();
+        let Some((turn, Poll::Ready(accepted))) = polled.find(|(_, it)| it.is_ready()) else {
+            return Poll::Pending;
+        };
+        listeners[turn..].rotate_left(1);
+        Poll::Ready(accepted)
+    })
+    .await
 }
 
 /// Whether only the connection failed that was to be accepted.

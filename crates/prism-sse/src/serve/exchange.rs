@@ -17,7 +17,6 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::sync::{Notify, watch};
 use tokio::time::sleep;
 
-use super::Settings;
 use super::app::Serves;
 use super::begun::Begun;
 use super::body::{First, Served};
@@ -27,6 +26,7 @@ use super::inbox::Inbox;
 use super::open::Held;
 use super::streams::{Listing, Streams};
 use super::transport::Transport;
+use super::{HeaderTimeout, Settings};
 use crate::connection::offer::{self, Offered};
 use crate::limits;
 
@@ -37,7 +37,7 @@ pub(crate) struct Server<S> {
     pub(super) streams: Arc<Streams>,
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
-    header_timeout: Duration,
+    header_timeout: HeaderTimeout,
     /// Rung when a shard was given a connection.
     placed: Notify,
     /// `true` once the server ends; the sender is gone when it has ended.
@@ -76,10 +76,7 @@ impl<S: Write + Send + 'static> Server<S> {
         ending: watch::Receiver<bool>,
     ) -> Self {
         let mut http1 = http1::Builder::new();
-        http1
-            .timer(TokioTimer::new())
-            .header_read_timeout(settings.header_timeout)
-            .max_buf_size(settings.max_head_bytes);
+        http1.timer(TokioTimer::new()).max_buf_size(settings.max_head_bytes);
         let mut http2 = http2::Builder::new(TokioExecutor::new());
         http2
             .timer(TokioTimer::new())
@@ -92,7 +89,7 @@ impl<S: Write + Send + 'static> Server<S> {
             streams: Arc::default(),
             http1,
             http2,
-            header_timeout: settings.header_timeout,
+            header_timeout: settings.header_timeout.clone(),
             placed: Notify::new(),
             ending,
         }
@@ -104,28 +101,34 @@ impl<S: Write + Send + 'static> Server<S> {
         T: Transport<Socket = S>,
         A: Serves,
     {
-        let Some(io) = self.begin(io, held).await else { return };
+        let header_timeout = self.header_timeout.now();
+        let Some(io) = self.begin(io, held, header_timeout).await else { return };
         // Boxed, so that a connection of which nothing has come costs little.
         if io.is_http2() {
             Box::pin(self.serve_http2(io, app)).await;
         } else {
-            Box::pin(self.serve_http1(io, app)).await;
+            Box::pin(self.serve_http1(io, app, header_timeout)).await;
         }
     }
 
     /// Waits for the first bytes. `None` if there is nothing to serve.
-    async fn begin<T: Transport>(&self, io: T, held: Held) -> Option<Begun<T>> {
+    async fn begin<T: Transport>(
+        &self,
+        io: T,
+        held: Held,
+        header_timeout: Duration,
+    ) -> Option<Begun<T>> {
         let mut ending = self.ending.clone();
         tokio::select! {
             biased;
             begun = Begun::read(io, held) => begun.ok(),
             // Nothing was asked, so there is nothing to finish.
             _ = ending.changed() => None,
-            () = sleep(self.header_timeout) => None,
+            () = sleep(header_timeout) => None,
         }
     }
 
-    async fn serve_http1<T, A>(self: Arc<Self>, io: Begun<T>, app: A)
+    async fn serve_http1<T, A>(self: Arc<Self>, io: Begun<T>, app: A, header_timeout: Duration)
     where
         T: Transport<Socket = S>,
         A: Serves,
@@ -135,7 +138,9 @@ impl<S: Write + Send + 'static> Server<S> {
             let (server, desk) = (Arc::clone(&self), Arc::clone(&desk));
             move |request| answer(Arc::clone(&server), app.clone(), request, Arc::clone(&desk))
         });
-        let mut connection = self.http1.serve_connection(TokioIo::new(io), service);
+        let mut http1 = self.http1.clone();
+        http1.header_read_timeout(header_timeout);
+        let mut connection = http1.serve_connection(TokioIo::new(io), service);
         let mut ending = self.ending.clone();
         let decision = loop {
             let decided = poll_fn(|cx| {
@@ -162,18 +167,8 @@ impl<S: Write + Send + 'static> Server<S> {
                 self.hand_over(connection.into_parts().io.into_inner(), *leaving);
             }
             Some(Decision::Stays) => {
-                let mut connection = connection.with_upgrades();
-                loop {
-                    tokio::select! {
-                        _ = &mut connection => break,
-                        changed = ending.changed() => {
-                            if changed.is_err() {
-                                return;
-                            }
-                            Pin::new(&mut connection).graceful_shutdown();
-                        }
-                    }
-                }
+                let end = http1::UpgradeableConnection::graceful_shutdown;
+                run(connection.with_upgrades(), end, ending).await;
             }
         }
     }
@@ -188,19 +183,8 @@ impl<S: Write + Send + 'static> Server<S> {
             let server = Arc::clone(&self);
             move |request| answer(Arc::clone(&server), app.clone(), request, Arc::clone(&desk))
         });
-        let mut connection = self.http2.serve_connection(TokioIo::new(io), service);
-        let mut ending = self.ending.clone();
-        loop {
-            tokio::select! {
-                _ = &mut connection => break,
-                changed = ending.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    Pin::new(&mut connection).graceful_shutdown();
-                }
-            }
-        }
+        let connection = self.http2.serve_connection(TokioIo::new(io), service);
+        run(connection, http2::Connection::graceful_shutdown, self.ending.clone()).await;
     }
 
     /// Writes the head and gives the stream to the shard that has the fewest.
@@ -246,6 +230,25 @@ impl<S: Write + Send + 'static> Server<S> {
 impl<S> Server<S> {
     fn has_shard(&self) -> bool {
         self.shards.iter().any(|shard| shard.is_open())
+    }
+}
+
+/// Lets hyper serve a connection to its end, which is asked for in order once the server ends.
+async fn run<C: Future + Unpin>(
+    mut connection: C,
+    end: impl Fn(Pin<&mut C>),
+    mut ending: watch::Receiver<bool>,
+) {
+    loop {
+        tokio::select! {
+            _ = &mut connection => return,
+            changed = ending.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                end(Pin::new(&mut connection));
+            }
+        }
     }
 }
 

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use prism_sse::{Event, Manager, SendError};
 
-use super::{page, text};
+use super::{page, page_after, text, with_history};
 
 #[test]
 fn events_have_the_bytes_of_the_page() {
@@ -108,4 +109,51 @@ async fn small_events_share_a_frame_and_none_is_lost_between_frames() {
     }
     assert!(seen == expected, "every event once, in order");
     assert!(frames < 50, "{frames}");
+}
+
+/// Events, and their bytes, in what a page read; what the manager itself said does not count.
+fn events_in(raw: &[u8]) -> (u64, u64) {
+    let blocks = text(raw).split_inclusive("\n\n");
+    let blocks = blocks.map(|block| block.trim_start_matches(":\n"));
+    let events = blocks.filter(|block| block.contains("data: ") && !block.contains(": prism."));
+    events.fold((0, 0), |(events, bytes), block| (events + 1, bytes + block.len() as u64))
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_delivered_is_counted_as_it_stands_in_the_stream() {
+    let sse = with_history();
+    let mut pages = vec![page(&sse).await, page(&sse).await];
+    let first = sse.broadcast("first").unwrap().await.unwrap().position;
+    let data: Vec<String> = [20_000, 1, 300, 2, 9_000, 9_000].map(|len| "x".repeat(len)).into();
+    for data in &data {
+        sse.broadcast(data.as_str()).unwrap();
+    }
+    for page in &mut pages {
+        page.expect_named("prism.open").await;
+        page.expect("message", "first").await;
+    }
+    let mut back = page_after(&sse, &first.to_string()).await;
+    back.expect_named("prism.open").await;
+    pages.push(back);
+    for page in &mut pages {
+        for data in &data {
+            page.expect("message", data).await;
+        }
+    }
+    // Heartbeats and marks come meanwhile.
+    join_all(pages.iter_mut().map(|page| page.listen(Duration::from_secs(3600)))).await;
+    sse.broadcast("last").unwrap();
+    sse.close();
+    let mut expected = (0, 0);
+    for page in &mut pages {
+        page.expect("message", "last").await;
+        page.expect_named("prism.mark").await;
+        page.expect_end().await;
+        assert!(text(page.raw()).contains(":\n"));
+        let (events, bytes) = events_in(page.raw());
+        expected = (expected.0 + events, expected.1 + bytes);
+    }
+    assert_eq!(expected.0, 3 * 8 - 1);
+    let stats = sse.stats();
+    assert_eq!((stats.delivered, stats.delivered_bytes), expected);
 }

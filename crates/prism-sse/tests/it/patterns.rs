@@ -3,7 +3,8 @@
 use futures_util::{FutureExt, StreamExt};
 use prism_sse::test::Delayed;
 use prism_sse::{
-    Audience, Connection, InvalidSelector, Manager, Publication, Retention, Selector, Start, Topic,
+    Audience, Connection, InvalidSelector, Manager, Publication, Retention, Selector, Start,
+    SubscribeError, Topic, limits,
 };
 
 use super::{select, text};
@@ -217,4 +218,52 @@ async fn a_pattern_forgets_what_it_chose_in_an_order_that_is_gone() {
         let opening = reader.next().now_or_never().flatten().unwrap();
         assert_eq!(text(&opening).contains("prism.gap"), seq < 8, "{seq}");
     }
+}
+
+/// Templates that nothing tells apart, for so many subscriptions of as many as one may have.
+fn many(sse: &Manager, count: usize, text: impl Fn(usize) -> String) -> Vec<Connection> {
+    let subscribe = |begin: usize| {
+        let numbers = begin..count.min(begin + limits::SELECTORS_MAX);
+        let selectors: Vec<Selector> = numbers.map(|n| template(&text(n))).collect();
+        sse.subscribe(select(selectors), Start::Now).unwrap()
+    };
+    (0..count).step_by(limits::SELECTORS_MAX).map(subscribe).collect()
+}
+
+#[tokio::test]
+async fn patterns_that_nothing_tells_apart_are_refused_beyond_a_bound() {
+    let sse = Manager::new();
+    let max = limits::PATTERNS_ALIKE_MAX;
+    for around in ["/", "/books/@/pages", "/@/books/@"] {
+        let text = |n: usize| match around.split_once('@') {
+            None => format!("{around}{{?x{n}}}"),
+            Some((before, after)) => {
+                format!("{before}{{x{n}}}{}", after.replace('@', &format!("{{y{n}}}")))
+            }
+        };
+        let readers = many(&sse, max, text);
+        let one_more = || sse.subscribe(select(template(&text(max))), Start::Now);
+        let error = one_more().unwrap_err();
+        assert_eq!(error, SubscribeError::TooManyPatterns { max });
+        assert_eq!(error.to_string(), "1000 patterns like these are in use; no more are allowed");
+        // Neither what is in use, nor what can be told from it, nor who reads everything anyway.
+        let _known = sse.subscribe(select(template(&text(7))), Start::Now).unwrap();
+        let _other = sse.subscribe(select(template("/other/{x}")), Start::Now).unwrap();
+        let all = Audience::select([Selector::Any, template(&text(max))]).unwrap();
+        let _all = sse.subscribe(all, Start::Now).unwrap();
+        drop(readers);
+        let _one = one_more().unwrap();
+    }
+    assert_eq!(sse.stats().audiences, 0, "who was refused left nothing behind");
+}
+
+#[tokio::test]
+async fn patterns_have_a_bound_however_different_they_are() {
+    let sse = Manager::new();
+    let max = limits::PATTERNS_MAX;
+    let readers = many(&sse, max, |n| format!("/{n}/{{x}}"));
+    let one_more = || sse.subscribe(select(template("/more/{x}")), Start::Now);
+    assert_eq!(one_more().unwrap_err(), SubscribeError::TooManyPatterns { max });
+    drop(readers);
+    drop(one_more().unwrap());
 }

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use axum::Router;
+use axum::routing::get;
 use prism_sse::{Manager, Serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{End, LISTEN, Reader, Running, app, connect, soon, until, with_history};
 
+const BY_HYPER: &str = "GET /events HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\na";
 const HELLO: &str = "GET /hello HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
 
 fn most<A: prism_sse::App<K>, K>(serve: Serve<A, K>) -> Serve<A, K> {
@@ -101,6 +104,74 @@ async fn a_server_says_what_it_can_hold() {
     assert_eq!(capacity.connections, 3);
     assert!(capacity.worst_case_bytes >= 3 * capacity.bytes_per_reader as u64);
     assert!(capacity.to_string().contains("3 connections"), "{capacity}");
+}
+
+/// One server at two addresses: there is one limit for both, and one end.
+#[tokio::test]
+async fn a_server_at_several_addresses_is_one_server() {
+    let sse = with_history();
+    let other = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = other.local_addr().unwrap();
+    let mut server = Running::set(app(&sse), |serve| most(serve).also(other)).await;
+    let mut readers = vec![
+        Reader::open(server.address).await,
+        Reader::open(address).await,
+        Reader::ask(address, BY_HYPER).await,
+    ];
+    let mut outside = Vec::new();
+    for address in [server.address, address] {
+        let mut stream = connect(address).await;
+        stream.write_all(LISTEN.as_bytes()).await.unwrap();
+        outside.push(stream);
+    }
+    let early = outside[0].read_u8();
+    assert!(tokio::time::timeout(Duration::from_millis(150), early).await.is_err());
+    assert_eq!(sse.stats().connected, 3);
+    sse.broadcast("for all").unwrap();
+    for reader in &mut readers {
+        assert_eq!(reader.data().await, "for all");
+    }
+    // Each that goes makes room at either address.
+    for stream in outside {
+        drop(readers.remove(0));
+        readers.push(Reader::of(stream).await);
+    }
+    server.signal();
+    for reader in &mut readers {
+        assert_eq!(reader.end().await, End::Clean);
+    }
+    let addresses = [server.address, address];
+    server.ended().await;
+    for address in addresses {
+        assert!(tokio::net::TcpStream::connect(address).await.is_err());
+    }
+}
+
+/// Whoever comes to one address all the time does not keep others from another one.
+#[tokio::test]
+async fn a_busy_address_does_not_shut_another_one() {
+    let served = Arc::new(AtomicUsize::new(0));
+    let app = Router::new()
+        .route("/hello", get(async move || served.fetch_add(1, Ordering::SeqCst).to_string()));
+    let other = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let quiet = other.local_addr().unwrap();
+    let one = |serve: Serve<_, _>| serve.max_connections(1).no_shards().also(other);
+    let server = Running::set(app, one).await;
+    let mut first = connect(server.address).await;
+    // They stand in line at one address before somebody comes to the other one.
+    let mut line = Vec::new();
+    for address in [server.address; 20].into_iter().chain([quiet]) {
+        let mut stream = connect(address).await;
+        stream.write_all(HELLO.as_bytes()).await.unwrap();
+        line.push(stream);
+    }
+    first.write_all(HELLO.as_bytes()).await.unwrap();
+    let mut last = line.pop().unwrap();
+    let mut said = String::new();
+    soon(last.read_to_string(&mut said)).await.unwrap();
+    let before: usize = said.rsplit("\r\n").next().unwrap().parse().unwrap();
+    assert!((1..4).contains(&before), "{before} were served before it");
+    server.stop().await;
 }
 
 /// Two servers at one address: each connection is somebody's, and one that goes leaves the other.

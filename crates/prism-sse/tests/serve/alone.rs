@@ -122,6 +122,38 @@ async fn served(sse: &Manager) -> Running {
 }
 
 #[test]
+fn the_addresses_of_a_server_share_its_shards() {
+    alone("the_addresses_of_a_server_share_its_shards", async {
+        for (shards, threads) in [(Some(2), 2), (None, 0)] {
+            let sse = with_history();
+            let other = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = other.local_addr().unwrap();
+            let server = Running::set(app(&sse), |serve| match shards {
+                Some(shards) => serve.also(other).shards(shards),
+                None => serve.also(other).no_shards(),
+            })
+            .await;
+            let mut open = Vec::new();
+            for address in [server.address, address] {
+                open.push(Reader::open(address).await);
+            }
+            // They take their names themselves.
+            until(|| Holds::now().shards >= threads).await;
+            sse.broadcast("for each").unwrap();
+            for reader in &mut open {
+                assert_eq!(reader.data().await, "for each");
+            }
+            assert_eq!(Holds::now().shards, threads);
+            server.stop().await;
+            for reader in &mut open {
+                assert_eq!(reader.end().await, End::Clean);
+            }
+            until(|| Holds::now().shards == 0).await;
+        }
+    });
+}
+
+#[test]
 fn thousands_of_resets_leave_nothing_behind() {
     alone("thousands_of_resets_leave_nothing_behind", async {
         let sse = with_history();

@@ -1,5 +1,7 @@
 //! What comes in: whole, in pieces, too slow, too long, and several at once.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use prism_sse::Manager;
@@ -153,6 +155,32 @@ async fn slow_heads_are_closed_and_streams_are_not() {
     })
     .await;
     lives(&sse, &mut reader, "older than a head may be").await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_time_for_a_head_can_change_while_the_server_runs() {
+    let sse = with_history();
+    let millis = Arc::new(AtomicU64::new(u64::MAX));
+    let asked = Arc::clone(&millis);
+    let timeout = move || Duration::from_millis(asked.load(Ordering::Relaxed));
+    let server = Running::set(app(&sse), |serve| serve.header_timeout_with(timeout)).await;
+    let mut early = connect(server.address).await;
+    early.write_all(HELLO.as_bytes()).await.unwrap();
+    assert!(answer(&mut early).await.ends_with("hello"));
+
+    millis.store(300, Ordering::Relaxed);
+    for begin in ["", "GET /hello HTTP/1.1\r\nHo", HELLO] {
+        let mut late = connect(server.address).await;
+        late.write_all(begin.as_bytes()).await.unwrap();
+        if begin == HELLO {
+            assert!(answer(&mut late).await.ends_with("hello"));
+        }
+        closed(&mut late).await;
+    }
+    // It has what was so when it began.
+    early.write_all(HELLO.as_bytes()).await.unwrap();
+    assert!(answer(&mut early).await.ends_with("hello"));
     server.stop().await;
 }
 

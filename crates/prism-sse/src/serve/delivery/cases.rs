@@ -223,6 +223,7 @@ fn an_event_counts_as_delivered_once_for_each_reader_however_it_came() {
     assert!(one.contains("e0") && one.contains("e1"));
     assert!(!other.contains("e0") && other.contains("e1"));
     assert_eq!(sse.stats().delivered, 3);
+    assert_eq!(sse.stats().delivered_bytes, 3 * "data: e0\n\n".len() as u64);
 }
 
 /// Between two turns the shard asks the system about its sockets.

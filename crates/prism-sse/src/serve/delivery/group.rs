@@ -168,10 +168,9 @@ impl<S: Read + Write> Delivery<S> {
             }
             self.join_live(member);
             let Some(batch) = batch else { continue };
-            let (begin, events) = batch.part_from(next);
-            if begin < batch.bytes.len() {
+            if let Some((begin, events, event_bytes)) = batch.part_from(next) {
                 let source = self.groups[key as usize].source;
-                self.sources[source as usize].shared.count_delivered(events);
+                self.sources[source as usize].shared.count_delivered(events, event_bytes);
                 self.hold(member, &batch.bytes, begin, now);
                 self.make_ready(member);
             }
@@ -183,7 +182,7 @@ impl<S: Read + Write> Delivery<S> {
         let group = self.groups.get(key as usize);
         let Some(pass) = group.and_then(|group| group.pass.as_ref()) else { return 0 };
         let bytes = pass.batch.bytes.clone();
-        let events = u64::from(pass.batch.events);
+        let (events, event_bytes) = (u64::from(pass.batch.events), pass.batch.event_bytes);
         let source = self.groups[key as usize].source;
         let shared = Arc::clone(&self.sources[source as usize].shared);
         let (mut served, mut looked) = (0, 0);
@@ -200,14 +199,14 @@ impl<S: Read + Write> Delivery<S> {
                 continue;
             }
             pass.left = place;
-            served += events;
+            served += 1;
             match self.members[member as usize].write(&bytes) {
                 Written::All => {}
                 Written::Part(len) => self.hold(member, &bytes, len, now),
                 Written::Gone => self.remove(member),
             }
         }
-        shared.count_delivered(served);
+        shared.count_delivered(served * events, served * event_bytes);
         let Some(group) = self.groups.get_mut(key as usize) else { return looked };
         if group.pass.as_ref().is_some_and(|pass| pass.left > 0) {
             self.passes.push_back(key);
@@ -344,7 +343,7 @@ impl<S: Read + Write> Delivery<S> {
         group.subscription.go_to(state.log.end());
         let block = group.subscription.mark(&state.log, applied);
         let bytes = Framed::from_block(&block).chunk();
-        let batch = Batch { bytes, events: 0, begins: Vec::new() };
+        let batch = Batch { bytes, events: 0, event_bytes: 0, begins: Vec::new() };
         drop(state);
         let left = group.live.len();
         self.set_out(key, Pass { batch, is_full: false, begin, left }, now);

@@ -335,7 +335,7 @@ impl<S: Read + Write> Delivery<S> {
             Step::Wait => return Went::Nowhere,
             Step::Again => return Went::Later,
             Step::Events(batch) => {
-                shared.count_delivered(u64::from(batch.events));
+                shared.count_delivered(u64::from(batch.events), batch.event_bytes);
                 batch.bytes
             }
             Step::Control(block) => Framed::from_block(&block).chunk(),

@@ -24,6 +24,7 @@ pub(super) struct Recent {
 struct Passage {
     bytes: Bytes,
     events: u32,
+    event_bytes: u64,
     end: Subscription,
 }
 
@@ -37,8 +38,8 @@ impl Recent {
     pub(super) fn read(&self, group: u32, at: &mut Subscription) -> Option<Batch> {
         let passage = self.passages.get(&(group, at.next()))?;
         at.leap(passage.end.next(), passage.end.told());
-        let bytes = passage.bytes.clone();
-        Some(Batch { bytes, events: passage.events, begins: Vec::new() })
+        let Passage { events, event_bytes, .. } = *passage;
+        Some(Batch { bytes: passage.bytes.clone(), events, event_bytes, begins: Vec::new() })
     }
 
     /// Remembers what was read from index `from`, if that was much.
@@ -46,7 +47,8 @@ impl Recent {
         if batch.bytes.len() < self.least || batch.events == 1 {
             return;
         }
-        let passage = Passage { bytes: batch.bytes.clone(), events: batch.events, end };
+        let Batch { events, event_bytes, .. } = *batch;
+        let passage = Passage { bytes: batch.bytes.clone(), events, event_bytes, end };
         if self.passages.insert((group, from), passage).is_none() {
             self.order.push_back((group, from));
         }
@@ -71,7 +73,7 @@ mod tests {
     fn what_many_read_is_remembered_for_one_group_and_not_for_ever() {
         let mut recent = Recent::new();
         let bytes = Bytes::from(vec![0; limits::FRAME_BYTES]);
-        let batch = Batch { bytes, events: 2, begins: Vec::new() };
+        let batch = Batch { bytes, events: 2, event_bytes: 0, begins: Vec::new() };
         recent.add(1, 5, &batch, Subscription::standing(7, 70));
         assert!(recent.read(2, &mut Subscription::standing(5, 50)).is_none());
         let mut at = Subscription::standing(5, 50);

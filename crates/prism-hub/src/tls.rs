@@ -4,7 +4,6 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -13,14 +12,14 @@ use tokio_rustls::rustls::{self, ServerConfig};
 use crate::config::TlsFiles;
 
 /// Why TLS cannot be served.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsError {
     path: PathBuf,
     what: String,
 }
 
 /// Reads certificate and key; offers HTTP/2 before HTTP/1.1.
-pub(crate) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, TlsError> {
+pub(crate) fn read(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
     let fail = |path: &PathBuf, what: &dyn fmt::Display| TlsError {
         path: path.clone(),
         what: what.to_string(),
@@ -38,7 +37,7 @@ pub(crate) fn acceptor(files: &TlsFiles) -> Result<TlsAcceptor, TlsError> {
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, key));
     let mut config = config.map_err(|error: rustls::Error| fail(&files.cert, &error))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    Ok(Arc::new(config))
 }
 
 impl fmt::Display for TlsError {
