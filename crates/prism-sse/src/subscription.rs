@@ -15,8 +15,8 @@ use crate::wire::EARLIEST;
 #[non_exhaustive]
 pub enum Start {
     /// After the event with this id, the hub's or a publisher's. Where that cannot be done
-    /// completely the reader is told of a gap and gets what is kept. A manager without history
-    /// begins [`Now`](Self::Now).
+    /// completely the reader is told of a gap and gets what is kept, of what came after it if its
+    /// place is known. A manager without history begins [`Now`](Self::Now).
     After(String),
     /// With the newest kept event of each topic, in order; then what comes.
     Latest,
@@ -87,7 +87,7 @@ impl Subscription {
                     Some(next) if !place.is_expired => {
                         (Self { next, told: place.seq, ..now }, None)
                     }
-                    // What it has is kept perhaps, and what came later is not.
+                    // What it got may be kept longer than what it lost, and does not come again.
                     _ => (kept_from(log.index_after(place.seq)), Some(Gap::Expired)),
                 },
                 Err(gap) => (oldest, Some(gap)),

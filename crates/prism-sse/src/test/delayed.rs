@@ -220,10 +220,8 @@ impl Engine for Delayed {
             } else {
                 queue.seq += 1;
                 let seq = queue.seq;
-                let durable = match publication.is_transient() {
-                    true => Durability::Memory,
-                    false => Durability::Fsync,
-                };
+                let durable =
+                    if publication.is_transient() { Durability::Memory } else { Durability::Fsync };
                 queue.unapplied.push_back(Unapplied::Ordered(seq, publication));
                 queue.unacknowledged.push_back((seq, durable, completion));
             }
