@@ -173,11 +173,12 @@ impl Collector for Events {
             ("prism_connections", "Open connections", stats.connections as f64),
             ("prism_audiences", "Distinct audiences", stats.audiences as f64),
             ("prism_topics", "Topics with an event or a reader", stats.topics as f64),
-            ("prism_log_events", "Events that are kept", stats.records as f64),
+            ("prism_log_events", "Events of the history", stats.records as f64),
+            ("prism_log_transient", "Transient events that are kept", stats.transient as f64),
             ("prism_log_bytes", "Bytes that are kept", stats.bytes as f64),
             (
                 "prism_log_age_seconds",
-                "Age of the oldest event that is kept",
+                "Age of the oldest event of the history",
                 stats.oldest.unwrap_or_default().as_secs_f64(),
             ),
         ];

@@ -16,7 +16,10 @@
 //! 5. A publication with an [idempotency key](Publication::key) is handed over again only if the
 //!    engine failed it or dropped its completion. An engine that cannot tell whether it has it
 //!    already recognises the key, or has it twice.
-//! 6. [`Engine::append`] never waits. A full submission is [`EngineError::Overloaded`], and then
+//! 6. A [transient](Publication::is_transient) publication has its place in the order and is
+//!    applied as every other one, but it is not stored: once the process ended its place is a hole.
+//!    It is acknowledged with [`Durability::Memory`].
+//! 7. [`Engine::append`] never waits. A full submission is [`EngineError::Overloaded`], and then
 //!    nothing was taken.
 
 mod follower;

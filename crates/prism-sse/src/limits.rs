@@ -94,6 +94,16 @@ pub const HISTORY_BYTES: usize = 64 * 1024 * 1024;
 /// Age of a [`Retention`](crate::Retention) that says nothing else.
 pub const HISTORY_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Bytes of transient events that are kept, however many those are: about twenty thousand small
+/// ones. They are of use to those who come back soon, and to nobody after that.
+/// Setting: [`ManagerBuilder::transient`](crate::ManagerBuilder::transient).
+pub const TRANSIENT_BYTES: usize = 16 * 1024 * 1024;
+
+/// Age up to which transient events are kept: the longest absence that is still a short one, and
+/// the longest time between two marks ([`MARK_INTERVAL_MAX`]).
+/// Setting: [`ManagerBuilder::transient`](crate::ManagerBuilder::transient).
+pub const TRANSIENT_AGE: Duration = Duration::from_secs(10 * 60);
+
 /// What a record costs beside its bytes: its entry in the ring and in its topics' indexes, and the
 /// allocator's. Counted against the ring's bytes, so that a flood of empty events is bounded too.
 pub(crate) const RECORD_OVERHEAD_BYTES: usize = 256;
@@ -115,7 +125,10 @@ pub const SENT_BYTES: usize = 16 * 1024 * 1024;
 /// Openings of the log whose positions are still understood. Older ones are a gap.
 pub const EPOCHS_MAX: usize = 1024;
 
-/// Places of the table into which the floors of dropped topics are folded. Two topics that share
+/// Floors of dropped topics that are known one by one. Each takes about 40 bytes.
+pub(crate) const DROPPED_FLOORS: usize = 7000;
+
+/// Places of the table into which older floors of dropped topics are folded. Two topics that share
 /// a place share the later floor, which can raise a false alarm and never hides a gap.
 pub(crate) const DROPPED_TOPICS: usize = 1024;
 

@@ -1,8 +1,8 @@
-//! The log: one ring of records in one order, and an index into it for each topic.
+//! The log: records in one order, in a ring for each retention class, and their index by topic.
 //!
 //! The log is plain data. It knows no clock (`now` is a parameter), no lock, no reader and no
-//! transport. Records enter at the end through [`Log::append`] and leave at the front when
-//! [`Log::trim`] finds that there are too many, too many bytes, or that they are too old.
+//! transport. Records enter at the end through [`Log::append`] and leave at the front of their
+//! ring when [`Log::trim`] finds that there are too many, too many bytes, or that they are too old.
 //!
 //! A record has two numbers. Its *sequence number* is its place in the hub's order and part of the
 //! id a browser sees; a shared engine assigns it, perhaps with holes. Its *index* counts what was
@@ -10,104 +10,45 @@
 //! An event sent to one connection is not part of the order: it has an index of its own and the
 //! sequence number of the record before it, and a ring of its own, so that it pushes nothing out.
 //!
-//! What was evicted is remembered as a *floor*, for the ring and for each topic, apart for public
+//! What was evicted is remembered as a *floor*, for each ring and for each topic, apart for public
 //! and private records: reading from below a floor is a gap. Topics are dropped with their last
-//! record and last reader; their floors are folded into a table of fixed size, where topics that
-//! share a place share the later floor. So a dropped topic can raise a false alarm, and never hides
-//! a gap.
+//! record and last reader; their floors stay, as well as a fixed size allows. So a dropped topic
+//! can raise a false alarm, and never hides a gap.
 //!
-//! A pattern has an index of its own while someone reads it, and the ring's floor for what was
+//! A pattern has an index of its own while someone reads it, and the rings' floors for what was
 //! before that.
+//!
+//! Transient records are a class of their own. Whatever is evicted, kept or indexed is so within
+//! one class, from its oldest on; only reading knows several, and takes the record with the lowest
+//! index next. A hole that eviction left in one class may thus lie between records of the other:
+//! who begins with what is kept remembers what was [gone](Log::gone) then, and reads around it.
 
+mod class;
+mod dropped;
 mod ids;
+mod order;
 mod patterns;
+mod retention;
 mod ring;
 mod topics;
 mod walk;
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use crate::limits;
 use crate::selector::{Selector, Topic};
-use crate::wire::{EARLIEST, Epoch, EventId, Framed, Position};
+use crate::wire::{Epoch, EventId, Framed, Position};
+pub(crate) use class::{Class, PerClass};
 use ids::PublisherIds;
+pub(crate) use order::Gone;
+use order::Order;
 pub(crate) use patterns::PatternKey;
 use patterns::Patterns;
+pub use retention::Retention;
 use ring::Ring;
 pub(crate) use topics::{EVERYONE, TopicKey};
-use topics::{Floor, Floors, Topics};
+use topics::{Floor, Topics};
 pub(crate) use walk::Walk;
-
-/// How much of the past is kept: what exceeds any of the three bounds is evicted, oldest first.
-///
-/// ```
-/// use prism_sse::Retention;
-/// use std::time::Duration;
-///
-/// let hour = Retention::default().age(Duration::from_secs(3600)).bytes(8 << 20);
-/// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Retention {
-    count: usize,
-    bytes: usize,
-    age: Duration,
-}
-
-impl Retention {
-    /// Keeps at most this many records; 10,000 unless said. `usize::MAX` leaves it to the bytes.
-    #[must_use]
-    pub fn count(mut self, records: usize) -> Self {
-        self.count = records;
-        self
-    }
-
-    /// Keeps at most this many bytes, the bookkeeping of each record included; 64 MiB unless said.
-    /// The newest record is kept whatever its size.
-    #[must_use]
-    pub fn bytes(mut self, bytes: usize) -> Self {
-        self.bytes = bytes;
-        self
-    }
-
-    /// Keeps records for this long; 24 hours unless said.
-    #[must_use]
-    pub fn age(mut self, age: Duration) -> Self {
-        self.age = age;
-        self
-    }
-
-    pub(crate) fn max_age(&self) -> Duration {
-        self.age
-    }
-
-    /// The bound that is zero, if one is.
-    pub(crate) fn zero(&self) -> Option<&'static str> {
-        [("count", self.count == 0), ("bytes", self.bytes == 0), ("age", self.age.as_millis() == 0)]
-            .into_iter()
-            .find_map(|(name, zero)| zero.then_some(name))
-    }
-
-    /// What is kept of events to single connections.
-    fn sent() -> Self {
-        Self { count: limits::SENT_RECORDS, bytes: limits::SENT_BYTES, age: limits::LIVE_AGE }
-    }
-
-    /// What a manager without history keeps for readers that are a little behind.
-    pub(crate) fn live() -> Self {
-        Self { count: limits::LIVE_RECORDS, bytes: limits::LIVE_BYTES, age: limits::LIVE_AGE }
-    }
-}
-
-impl Default for Retention {
-    fn default() -> Self {
-        Self {
-            count: limits::HISTORY_RECORDS,
-            bytes: limits::HISTORY_BYTES,
-            age: limits::HISTORY_AGE,
-        }
-    }
-}
 
 /// Why a reader cannot be given everything it asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -145,6 +86,7 @@ pub(crate) struct Record {
     pub(crate) at: u64,
     /// Keys of its topics, each once.
     pub(crate) topics: Box<[TopicKey]>,
+    pub(crate) class: Class,
     pub(crate) private: bool,
     /// Not part of the order: for one connection, and gone with it.
     pub(crate) ephemeral: bool,
@@ -159,18 +101,24 @@ pub(crate) struct Record {
     pub(crate) offset: u64,
 }
 
+/// What an id stands for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    /// The reader has what is in the order up to here.
+    pub(crate) seq: u64,
+    /// The event with the id its publisher chose is not kept, so that the id is not good any more.
+    pub(crate) is_expired: bool,
+}
+
 #[derive(Debug)]
 pub(crate) struct Log {
-    kept: Ring,
+    order: Order,
     /// What was sent to single connections.
     sent: Ring,
     /// Index that the next record gets.
     end: u64,
     /// Bytes of all records ever kept, so that a difference tells what lies between two.
     appended_bytes: u64,
-    floors: Floors,
-    /// Sequence number of the last record evicted from the ring.
-    floor_seq: u64,
     /// Sequence number up to which the order is known here: the applied mark.
     applied: u64,
     /// Openings of the order, each with the sequence number after which it begins.
@@ -186,14 +134,12 @@ pub(crate) struct Log {
 
 impl Log {
     /// An empty log. `resumable` logs index the ids that publishers chose.
-    pub(crate) fn new(retention: Retention, resumable: bool) -> Self {
+    pub(crate) fn new(retention: PerClass<Retention>, resumable: bool) -> Self {
         Self {
-            kept: Ring::new(retention),
+            order: Order::new(retention),
             sent: Ring::new(Retention::sent()),
             end: 0,
             appended_bytes: 0,
-            floors: Floors::default(),
-            floor_seq: 0,
             applied: 0,
             epochs: VecDeque::new(),
             topics: Topics::new(),
@@ -217,20 +163,24 @@ impl Log {
         }
         let replaced = !self.epochs.is_empty() && after != self.applied;
         if replaced {
-            while let Some(record) = self.kept.pop() {
-                self.evicted(&record);
+            for class in Class::ALL {
+                while let Some(record) = self.order.pop(class) {
+                    self.evicted(&record);
+                }
             }
             self.epochs.clear();
             // One index is left out, so that a reader that had everything is told as well.
             self.end += 1;
             self.replaced = self.end;
             self.topics.forget_floors();
+            if let Some(ids) = &mut self.ids {
+                ids.forget_places();
+            }
         }
         if self.epochs.is_empty() {
             let floor = Floor { index: self.end, seq: after };
-            self.floors = Floors { public: floor, private: floor };
-            self.floor_seq = after;
-            self.topics.set_base(self.floors);
+            self.order.begin(floor);
+            self.topics.set_base(floor);
             self.patterns.begin(floor);
             self.applied = after;
         }
@@ -291,7 +241,7 @@ impl Log {
         record.offset = self.appended_bytes;
         self.end += 1;
         for &key in &record.topics {
-            self.topics.push(key, record.index);
+            self.topics.push(key, record.class, record.index);
         }
         let now = record.at;
         self.appended_bytes += record.framed.len() as u64;
@@ -303,17 +253,21 @@ impl Log {
                 ids.insert(id, record.seq);
             }
             for key in self.chosen_by.drain(..) {
-                self.patterns.push(key, record.private, record.index, record.seq);
+                self.patterns.push(key, &record);
             }
-            self.kept.push(record);
+            self.order.push(record);
         }
         self.trim(now);
     }
 
     /// Evicts what the retention no longer covers at `now`.
     pub(crate) fn trim(&mut self, now: u64) {
-        while let Some(record) = self.kept.pop_exceeding(now, self.topics.bytes()) {
-            self.evicted(&record);
+        for class in Class::ALL {
+            while let Some(record) =
+                self.order.pop_exceeding(class, now, self.topics.bytes_of(class))
+            {
+                self.evicted(&record);
+            }
         }
         while let Some(record) = self.sent.pop_exceeding(now, 0) {
             self.evicted(&record);
@@ -322,7 +276,7 @@ impl Log {
 
     /// When a record will next be too old.
     pub(crate) fn expires(&self) -> Option<u64> {
-        [self.kept.expires(), self.sent.expires()].into_iter().flatten().min()
+        [self.order.expires(), self.sent.expires()].into_iter().flatten().min()
     }
 
     /// Index that the next record will get.
@@ -332,7 +286,27 @@ impl Log {
 
     /// Index of the oldest record kept.
     pub(crate) fn first(&self) -> u64 {
-        self.kept.oldest().map_or(self.end, |record| record.index)
+        self.order.oldest().map_or(self.end, |record| record.index)
+    }
+
+    /// Index of the oldest record kept of a class.
+    fn first_of(&self, class: Class) -> u64 {
+        self.order.oldest_of(class).map_or(self.end, |record| record.index)
+    }
+
+    /// What was evicted so far.
+    pub(crate) fn gone(&self) -> Gone {
+        self.order.gone()
+    }
+
+    /// The last place that a reader may be told who still gets what is kept from index `from` on.
+    ///
+    /// Where one class alone was evicted that is the place after which everything is kept. With
+    /// several it may lie before something that was evicted: who comes back from there is told of
+    /// a gap again, and gets what is kept of the other class.
+    pub(crate) fn place_before(&self, from: u64) -> u64 {
+        let floor = self.order.floor_seq();
+        self.order.first_from(from).map_or(floor, |record| floor.min(record.seq - 1))
     }
 
     /// The applied mark: every record of the order up to here was appended.
@@ -342,7 +316,7 @@ impl Log {
 
     /// The record with this sequence number, if it is kept.
     pub(crate) fn find(&self, seq: u64) -> Option<&Record> {
-        self.kept.first_from_seq(seq).filter(|record| record.seq == seq)
+        self.order.first_from_seq(seq).filter(|record| record.seq == seq)
     }
 
     /// Whether a reader at `from` has read an order that was replaced since.
@@ -355,17 +329,15 @@ impl Log {
         self.replaced
     }
 
-    /// The sequence number that an id from a reader stands for.
-    pub(crate) fn resolve(&self, id: &str) -> Result<u64, Gap> {
-        if id == EARLIEST {
-            return Ok(self.floor_seq);
-        }
+    /// What an id from a reader stands for.
+    pub(crate) fn resolve(&self, id: &str) -> Result<Place, Gap> {
         if id.starts_with('#') {
             let position: Position = id.parse().map_err(|_| Gap::Unknown)?;
-            return self.resolve_position(position);
+            let seq = self.resolve_position(position)?;
+            return Ok(Place { seq, is_expired: false });
         }
         let seq = self.ids.as_ref().and_then(|ids| ids.first(id)).ok_or(Gap::Unknown)?;
-        if seq <= self.floor_seq { Err(Gap::Expired) } else { Ok(seq) }
+        Ok(Place { seq, is_expired: self.find(seq).is_none() })
     }
 
     fn resolve_position(&self, position: Position) -> Result<u64, Gap> {
@@ -397,24 +369,19 @@ impl Log {
         Some(Position { epoch, seq })
     }
 
-    /// The sequence number after which the ring has everything.
-    pub(crate) fn floor_seq(&self) -> u64 {
-        self.floor_seq
-    }
-
     /// Bytes the log holds, bookkeeping included.
     pub(crate) fn bytes(&self) -> usize {
-        self.kept.bytes() + self.sent.bytes() + self.topics.bytes()
+        self.order.bytes() + self.sent.bytes() + self.topics.bytes()
     }
 
-    /// When the oldest record that is kept was applied.
-    pub(crate) fn oldest_at(&self) -> Option<u64> {
-        self.kept.oldest().map(|record| record.at)
+    /// When the oldest record of a class that is kept was applied.
+    pub(crate) fn oldest_at(&self, class: Class) -> Option<u64> {
+        self.order.oldest_of(class).map(|record| record.at)
     }
 
-    /// Records the ring holds.
-    pub(crate) fn len(&self) -> usize {
-        self.kept.len()
+    /// Records that are kept of a class.
+    pub(crate) fn len(&self, class: Class) -> usize {
+        self.order.len(class)
     }
 
     /// The table of topics.
@@ -435,15 +402,14 @@ impl Log {
     fn evicted(&mut self, record: &Record) {
         let floor = Floor { index: record.index + 1, seq: record.seq };
         for &key in &record.topics {
-            self.topics.evict(key, record.private, floor);
+            self.topics.evict(key, record.class, record.private, floor);
         }
         if record.ephemeral {
             return;
         }
-        self.floors.raise(record.private, floor);
-        self.floor_seq = record.seq;
+        self.order.raise(record, floor);
         if let (Some(ids), Some(id)) = (&mut self.ids, &record.id) {
-            ids.evict(id);
+            ids.evict(id, record.seq, record.private);
         }
     }
 }

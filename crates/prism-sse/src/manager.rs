@@ -22,6 +22,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::engine::{EngineError, Publication, Receipt, Target};
+use crate::log::Class;
 use crate::random;
 use crate::selector::{InvalidTopic, OneOrMany, Topic};
 use crate::wire::{ConnectionId, Event, Position};
@@ -210,11 +211,12 @@ impl Manager {
             connections: state.open(),
             audiences: state.audiences.len(),
             topics: state.log.topics().len(),
-            records: state.log.len(),
+            records: state.log.len(Class::History),
+            transient: state.log.len(Class::Transient),
             bytes: state.log.bytes(),
             oldest: state
                 .log
-                .oldest_at()
+                .oldest_at(Class::History)
                 .map(|at| Duration::from_millis(self.shared.now().saturating_sub(at))),
             connected: state.counts.connected,
             published: state.counts.published,
@@ -370,11 +372,13 @@ pub struct Stats {
     pub audiences: usize,
     /// Topics with a record or a reader.
     pub topics: usize,
-    /// Records in the log.
+    /// Records in the log, transient ones not included.
     pub records: usize,
-    /// Bytes the log holds, bookkeeping included.
+    /// [Transient](crate::Publication::transient) records in the log.
+    pub transient: usize,
+    /// Bytes the log holds, for records of both kinds and bookkeeping.
     pub bytes: usize,
-    /// Age of the oldest record.
+    /// Age of the oldest record that is not transient.
     pub oldest: Option<Duration>,
     /// Connections that began.
     pub connected: u64,

@@ -7,7 +7,7 @@
 
 use crate::audience::Audience;
 use crate::limits;
-use crate::log::{EVERYONE, Gap, Log, Record, TopicKey, Walk};
+use crate::log::{EVERYONE, Gap, Gone, Log, Record, TopicKey, Walk};
 use crate::wire::EARLIEST;
 
 /// Where a subscription begins.
@@ -15,8 +15,8 @@ use crate::wire::EARLIEST;
 #[non_exhaustive]
 pub enum Start {
     /// After the event with this id, the hub's or a publisher's. Where that cannot be done
-    /// completely the reader is told of a gap and gets what is kept. A manager without history
-    /// begins [`Now`](Self::Now).
+    /// completely the reader is told of a gap and gets what is kept, of what came after it if its
+    /// place is known. A manager without history begins [`Now`](Self::Now).
     After(String),
     /// With the newest kept event of each topic, in order; then what comes.
     Latest,
@@ -55,6 +55,9 @@ pub(crate) struct Subscription {
     told: u64,
     /// Index from which records came while the reader was there; lag counts from here.
     since: u64,
+    /// What was evicted when the reader was last told that it gets what is kept. It misses none of
+    /// that, even where what is kept of another class is older.
+    gone: Gone,
     /// Index up to which `waiting` counts what waits for the reader; 0 while nothing is counted.
     counted: u64,
     /// Bytes that wait, of what was counted and not delivered.
@@ -68,29 +71,34 @@ impl Subscription {
     pub(crate) fn open(log: &Log, reader: Reader<'_>, start: &Start) -> (Self, Option<Gap>) {
         let end = log.end();
         let told = log.applied();
-        let now = Self { next: end, told, since: end, counted: 0, waiting: 0, newest_only: false };
-        let oldest = Self { next: log.first(), told: log.floor_seq(), ..now };
+        let now = Self::standing(end, told);
+        let gone = log.gone();
+        let kept_from = |next| Self { next, told: log.place_before(next), gone, ..now };
+        let oldest = kept_from(log.first());
         match start {
             Start::Now => (now, None),
             Start::Oldest => (oldest, None),
             // A reader cut off before it has them all must not be told that it is past them.
             Start::Latest => (Self { newest_only: true, ..oldest }, None),
-            Start::After(id) => {
-                let found = log.resolve(id).and_then(|seq| {
-                    if !reader.may_know(log, id, seq) {
-                        return Err(Gap::Unknown);
+            Start::After(id) if id == EARLIEST => (oldest, None),
+            Start::After(id) => match log.resolve(id) {
+                Ok(place) if !reader.may_know(log, id, place.seq) => (oldest, Some(Gap::Unknown)),
+                Ok(place) => match log.seek(place.seq, reader.walk) {
+                    Some(next) if !place.is_expired => {
+                        (Self { next, told: place.seq, ..now }, None)
                     }
-                    let next = log.seek(seq, reader.walk).ok_or(Gap::Expired)?;
-                    Ok(Self { next, told: seq, ..now })
-                });
-                found.map_or_else(|gap| (oldest, Some(gap)), |resumed| (resumed, None))
-            }
+                    // What it got may be kept longer than what it lost, and does not come again.
+                    _ => (kept_from(log.index_after(place.seq)), Some(Gap::Expired)),
+                },
+                Err(gap) => (oldest, Some(gap)),
+            },
         }
     }
 
     /// A subscription that was told everything up to `told` and reads on from index `next`.
     pub(crate) fn standing(next: u64, told: u64) -> Self {
-        Self { next, told, since: next, counted: 0, waiting: 0, newest_only: false }
+        let gone = Gone::default();
+        Self { next, told, since: next, gone, counted: 0, waiting: 0, newest_only: false }
     }
 
     /// Reads one record before index `until`, looking at no more records than `budget` has.
@@ -109,11 +117,11 @@ impl Subscription {
         }
         // A newest event that was evicted is not kept any more, and so not the newest kept one.
         let from = if self.newest_only { self.next.max(self.since) } else { self.next };
-        if log.missed(from, reader.walk) {
+        if log.missed(from, self.gone, reader.walk) {
             // What was there before the reader came is not its fault; what was sent to it came
             // after.
             let ordered = Walk { direct: None, ..reader.walk };
-            let expired = self.next < self.since && log.missed(from, ordered);
+            let expired = self.next < self.since && log.missed(from, self.gone, ordered);
             return Read::Gap(if expired { Gap::Expired } else { Gap::Lag });
         }
         while *budget > 0 {
@@ -198,20 +206,29 @@ impl Subscription {
         self.newest_only = true;
         self.since = log.end();
         self.next = self.next.max(log.first());
-        self.told = self.told.max(log.floor_seq());
+        self.told = self.told.max(log.place_before(self.next));
     }
 
     /// Goes on with the oldest record kept.
     pub(crate) fn skip_to_oldest(&mut self, log: &Log, walk: Walk<'_>) {
         let from = self.next.max(log.replaced());
-        self.next = if log.missed(from, walk) { log.first().max(from) } else { from };
-        self.told = log.floor_seq();
+        let missed = log.missed(from, self.gone, walk);
+        self.next = if missed { log.first().max(from) } else { from };
+        self.told = log.place_before(self.next);
+        self.gone = log.gone();
         self.newest_only = false;
     }
 
     /// Whether it has read everything before index `end`.
     pub(crate) fn is_at(&self, end: u64) -> bool {
         self.next >= end
+    }
+
+    /// Whether what it reads next has holes of which it need not be told, as others must be who
+    /// read from there.
+    pub(crate) fn reads_around(&self, log: &Log, walk: Walk<'_>) -> bool {
+        self.gone.iter().any(|&gone| gone > self.next)
+            && log.missed(self.next, Gone::default(), walk)
     }
 
     /// Whether it leaves out what is not its topic's newest.
@@ -280,10 +297,9 @@ impl Reader<'_> {
     /// Whether the reader may be told that there is an event with this id. An id of ours says
     /// nothing about the event; one that its publisher chose might.
     fn may_know(&self, log: &Log, id: &str, seq: u64) -> bool {
-        let is_ours = id.starts_with('#') || id == EARLIEST;
         let is_open =
             |record: &Record| !record.private || self.audience.is_granted(log.names(record));
-        is_ours || log.find(seq).is_none_or(is_open)
+        id.starts_with('#') || log.find(seq).is_none_or(is_open)
     }
 
     /// Whether the reader may read a record that it selects.

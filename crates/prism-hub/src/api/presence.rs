@@ -4,6 +4,9 @@
 //! connection began and again when it ended, about a topic that is the document's own address; and
 //! it is kept while the connection is open, for the subscription API. A document has the form of
 //! the dialect in which its subscription was asked for.
+//!
+//! These events are transient, so that connections that come and go push nothing out that was
+//! published: they are kept as the library keeps such events unless told otherwise.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -88,7 +91,7 @@ impl Presence {
         };
         let published = event.map_err(|error| error.to_string()).and_then(|event| {
             let publication = Publication::new(subscription.topic.clone(), event);
-            let publication = publication.map_err(|error| error.to_string())?.private();
+            let publication = publication.map_err(|error| error.to_string())?.private().transient();
             self.manager.append(publication).map_err(|error| error.to_string())
         });
         if let Err(error) = published {

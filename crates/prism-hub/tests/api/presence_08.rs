@@ -1,5 +1,7 @@
 //! Draft-08: subscription events, and the subscription API.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::fixture::{MERCURE, Page, TestHub, address, new, new_for};
@@ -184,4 +186,56 @@ async fn m08_185_a_collection_that_is_cut_short_is_one() {
     let all = collection["subscriptions"].as_array().unwrap();
     assert_eq!(all.len(), 10_000);
     assert!(all.iter().all(|one| one["active"] == true));
+}
+
+/// What a gauge says.
+async fn gauge(hub: &TestHub, name: &str) -> f64 {
+    let admin = TestHub { hub: hub.hub.clone(), app: hub.hub.admin_router() };
+    let text = admin.get("/metrics").await.expect(200).text;
+    let value = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+    value.unwrap().parse().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_that_come_and_go_by_the_thousands_leave_the_history_as_it_was() {
+    let hub = TestHub::with(&["--subscriptions", "on", "--retention-count", "3"]);
+    let grants = |topic: &str| new_for("subscribe", &[topic]);
+    let mut quiet = hub.read_by(&grants("quiet"), &[("match", "quiet")]).await;
+    hub.publish(&[("topic", "quiet"), ("data", "before"), ("private", "on")]).await.expect(200);
+    quiet.expect("message", "before").await;
+    quiet.hang_up();
+    for data in ["one", "two", "three"] {
+        hub.publish(&[("topic", "a"), ("data", data)]).await.expect(200);
+    }
+    for _ in 0..3000 {
+        drop(hub.read(&[("match", "a")]).await);
+    }
+    let kept = [gauge(&hub, "prism_log_events").await, gauge(&hub, "prism_log_transient").await];
+    assert_eq!(kept, [3.0, 6002.0], "each began and ended, the quiet one too");
+
+    let earliest = [("match", "a"), ("last_event_id", "earliest")];
+    let mut page = hub.read(&earliest).await;
+    assert!(page.headers().get("prism-gap").is_none());
+    for data in ["one", "two", "three"] {
+        page.expect("message", data).await;
+    }
+    quiet.reconnect().await.unwrap();
+    assert!(quiet.headers().get("prism-gap").is_none(), "nothing of its own was evicted");
+
+    // Those two are not read, and so they end after a while.
+    tokio::time::sleep(Duration::from_secs(11 * 60)).await;
+    let kept = [gauge(&hub, "prism_log_events").await, gauge(&hub, "prism_log_transient").await];
+    assert_eq!(kept, [3.0, 0.0]);
+    let mut page = hub.read(&earliest).await;
+    assert!(page.headers().get("prism-gap").is_none());
+    page.expect("message", "one").await;
+    drop(page);
+
+    // Who watches subscriptions and comes back too late is told of it.
+    let mut late = hub.read_by(&watcher(), &[("match_urlpattern", ALL)]).await;
+    assert_eq!(next(&mut late).await["match"], ALL);
+    late.hang_up();
+    tokio::time::sleep(Duration::from_secs(11 * 60)).await;
+    late.reconnect().await.unwrap();
+    assert_eq!(late.headers()["prism-gap"], "expired");
 }

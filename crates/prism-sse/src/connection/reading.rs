@@ -119,6 +119,7 @@ impl Reading {
         entry.closing().is_none()
             && entry.direct().is_none()
             && !self.subscription.is_newest_only()
+            && !self.subscription.reads_around(&state.log, reader(state, slot).walk)
             && !state.log.was_replaced(self.subscription.next())
             && !self.lags(state, settings, slot, now)
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::limits;
+use crate::log::Class;
 use crate::selector::{InvalidTopic, OneOrMany, Topic, collect};
 use crate::wire::{ConnectionId, Event};
 
@@ -20,6 +21,7 @@ use crate::wire::{ConnectionId, Event};
 pub struct Publication {
     target: Target,
     private: bool,
+    transient: bool,
     publisher: Option<String>,
     idempotency_key: Option<String>,
     event: Event,
@@ -53,13 +55,47 @@ impl Publication {
     }
 
     pub(crate) fn to(target: Target, event: impl Into<Event>) -> Self {
-        Self { target, private: false, publisher: None, idempotency_key: None, event: event.into() }
+        Self {
+            target,
+            private: false,
+            transient: false,
+            publisher: None,
+            idempotency_key: None,
+            event: event.into(),
+        }
     }
 
     /// Keeps the event from audiences that are not granted one of its topics.
     #[must_use]
     pub fn private(mut self) -> Self {
         self.private = true;
+        self
+    }
+
+    /// Says that the event is about the present moment, such as who is there or who types. It is
+    /// kept apart from other events, and pushes none of them out; for a [shorter
+    /// time](crate::ManagerBuilder::transient); and, whatever the engine, in memory alone.
+    ///
+    /// It has its place in the one order, and readers get it like any other event. The newest
+    /// event of a topic is the newest of both kinds, so what is transient about a thing whose state
+    /// is published too is better told about a topic of its own.
+    ///
+    /// ```
+    /// use prism_sse::{Event, Manager, Publication, Retention};
+    ///
+    /// let sse = Manager::builder().history(Retention::default().count(1)).build()?;
+    /// sse.publish("rooms/7", Event::new("a message"))?;
+    /// for name in ["ada", "ben"] {
+    ///     let typing = Publication::new("rooms/7/typing", Event::new(name))?.transient();
+    ///     sse.append(typing)?;
+    /// }
+    /// let stats = sse.stats();
+    /// assert_eq!((stats.records, stats.transient), (1, 2));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn transient(mut self) -> Self {
+        self.transient = true;
         self
     }
 
@@ -128,6 +164,12 @@ impl Publication {
         self.private
     }
 
+    /// Whether it is about the present moment. An engine keeps it in memory alone, if at all, and
+    /// hands it on like others, with its place.
+    pub fn is_transient(&self) -> bool {
+        self.transient
+    }
+
     /// Who published it, if that was said.
     pub fn published_by(&self) -> Option<&str> {
         self.publisher.as_deref()
@@ -146,7 +188,12 @@ impl Publication {
 
     /// What is published, without who says so and under which key.
     pub(crate) fn content(&self) -> impl std::hash::Hash {
-        (&self.target, self.private, &self.event)
+        (&self.target, self.private, self.transient, &self.event)
+    }
+
+    /// What it is kept with.
+    pub(crate) fn class(&self) -> Class {
+        if self.transient { Class::Transient } else { Class::History }
     }
 
     pub(crate) fn target(&self) -> &Target {

@@ -8,6 +8,8 @@ use std::ops::{Index, IndexMut};
 
 use slab::Slab;
 
+use super::Record;
+use super::class::{Class, PerClass};
 use super::topics::Floor;
 use crate::limits;
 use crate::selector::{PatternIndex, Selector, Topic};
@@ -19,20 +21,33 @@ pub(crate) struct PatternKey(u32);
 #[derive(Debug)]
 pub(crate) struct Pattern {
     selector: Selector,
-    /// Public and private records apart, which not every reader would read.
-    public: Recent,
-    private: Recent,
+    /// Classes apart, because each has a ring that begins elsewhere.
+    recents: PerClass<Recents>,
     /// Audiences that select it, sorted. The table keeps the list for the manager.
     pub(crate) audiences: Vec<u32>,
 }
 
-/// The newest records of a pattern.
+/// The newest records of a pattern and a class: public and private ones apart, which not every
+/// reader would read.
+#[derive(Debug)]
+struct Recents {
+    public: Recent,
+    private: Recent,
+}
+
+/// Some of the newest records of a pattern.
 #[derive(Debug)]
 pub(super) struct Recent {
     /// Index and sequence number of each, rising. The ring may not have the oldest any more.
     at: VecDeque<(u64, u64)>,
     /// The index from which on, and the sequence number after which, all are there.
     since: Floor,
+}
+
+impl Recents {
+    fn new(since: Floor) -> PerClass<Self> {
+        PerClass::of(|_| Self { public: Recent::new(since), private: Recent::new(since) })
+    }
 }
 
 impl Recent {
@@ -79,20 +94,27 @@ impl Recent {
 }
 
 impl Pattern {
-    /// The records that a reader may have to do with, who reads private ones or does not.
-    pub(super) fn recents(&self, private: bool) -> impl Iterator<Item = (&Recent, bool)> {
-        let private = private.then_some((&self.private, true));
-        [(&self.public, false)].into_iter().chain(private)
+    /// The records of a class that a reader may have to do with, who reads private ones or does
+    /// not.
+    pub(super) fn recents(
+        &self,
+        class: Class,
+        private: bool,
+    ) -> impl Iterator<Item = (&Recent, bool)> {
+        let recents = &self.recents[class];
+        let private = private.then_some((&recents.private, true));
+        [(&recents.public, false)].into_iter().chain(private)
     }
 
     /// The first of those records at or after `from`.
-    pub(super) fn first_from(&self, from: u64, private: bool) -> Option<u64> {
-        self.recents(private).filter_map(|(recent, _)| recent.first_from(from)).min()
+    pub(super) fn first_from(&self, class: Class, from: u64, private: bool) -> Option<u64> {
+        self.recents(class, private).filter_map(|(recent, _)| recent.first_from(from)).min()
     }
 
-    /// The index from which on all of those records are known.
+    /// The index from which on all such records of any class are known.
     pub(super) fn since(&self, private: bool) -> u64 {
-        self.recents(private).map(|(recent, _)| recent.since.index).max().unwrap_or(0)
+        let recents = Class::ALL.into_iter().flat_map(|class| self.recents(class, private));
+        recents.map(|(recent, _)| recent.since.index).max().unwrap_or(0)
     }
 
     pub(super) fn chooses(&self, topic: &Topic) -> bool {
@@ -151,8 +173,7 @@ impl Patterns {
         }
         let slot = self.slots.insert(Pattern {
             selector: selector.clone(),
-            public: Recent::new(since),
-            private: Recent::new(since),
+            recents: Recents::new(since),
             audiences: Vec::new(),
         });
         let key = PatternKey(u32::try_from(slot).expect("more patterns than memory can hold"));
@@ -184,16 +205,16 @@ impl Patterns {
     }
 
     /// Says that a pattern chooses a record.
-    pub(super) fn push(&mut self, key: PatternKey, private: bool, index: u64, seq: u64) {
-        let pattern = &mut self[key];
-        let recent = if private { &mut pattern.private } else { &mut pattern.public };
-        recent.push(index, seq);
+    pub(super) fn push(&mut self, key: PatternKey, record: &Record) {
+        let recents = &mut self[key].recents[record.class];
+        let recent = if record.private { &mut recents.private } else { &mut recents.public };
+        recent.push(record.index, record.seq);
     }
 
     /// The log begins at `since`: nothing is known of what was before it.
     pub(super) fn begin(&mut self, since: Floor) {
         for (_, pattern) in &mut self.slots {
-            (pattern.public, pattern.private) = (Recent::new(since), Recent::new(since));
+            pattern.recents = Recents::new(since);
         }
     }
 }

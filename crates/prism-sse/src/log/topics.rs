@@ -1,11 +1,12 @@
-//! Topics by name: for each an index of positions into the ring, its floor, and who reads it.
+//! Topics by name: for each an index of positions into the rings, its floors, and who reads it.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, RandomState};
 use std::ops::{Index, IndexMut};
 
 use slab::Slab;
 
+use super::class::{Class, PerClass};
+use super::dropped::Dropped;
 use super::patterns::PatternKey;
 use crate::limits;
 use crate::selector::Topic;
@@ -32,6 +33,11 @@ pub(crate) struct Floors {
 }
 
 impl Floors {
+    /// One floor for all records.
+    pub(super) fn both(floor: Floor) -> Self {
+        Self { public: floor, private: floor }
+    }
+
     /// The floor for a reader that reads private records, or for one that does not.
     pub(crate) fn of(self, private: bool) -> Floor {
         if private { self.public.max(self.private) } else { self.public }
@@ -46,13 +52,14 @@ impl Floors {
         Self { public: self.public.max(other.public), private: self.private.max(other.private) }
     }
 
-    fn is_raised(self) -> bool {
-        self.of(true).index > 0 || self.of(true).seq > 0
+    /// The floor of private records alone, or of public ones.
+    pub(super) fn own(self, private: bool) -> Floor {
+        if private { self.private } else { self.public }
     }
 }
 
 impl Floor {
-    fn max(self, other: Self) -> Self {
+    pub(super) fn max(self, other: Self) -> Self {
         Self { index: self.index.max(other.index), seq: self.seq.max(other.seq) }
     }
 }
@@ -61,15 +68,22 @@ impl Floor {
 pub(crate) struct TopicIndex {
     /// `None` for what is broadcast and for what is sent to one connection.
     pub(crate) name: Option<Topic>,
-    /// Indexes of the topic's records, rising.
-    pub(crate) at: VecDeque<u64>,
-    pub(crate) floors: Floors,
+    /// Classes apart, so that the oldest of each is in front.
+    kept: PerClass<Kept>,
     /// Audiences that name the topic, sorted. The table keeps the list for the manager.
     pub(crate) audiences: Vec<u32>,
     /// The patterns that chose the topic when that was last asked, unless they were many.
     chosen_by: Option<Box<Choosers>>,
     /// Kept without records and audiences: someone holds the key.
     held: bool,
+}
+
+/// A topic's records of one class.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    /// Their indexes, rising.
+    pub(super) at: VecDeque<u64>,
+    pub(super) floors: Floors,
 }
 
 /// The patterns that choose a topic, and when they did.
@@ -79,15 +93,26 @@ struct Choosers {
     patterns: Box<[PatternKey]>,
 }
 
-impl TopicIndex {
-    /// The first of the topic's records at or after `from`.
-    pub(super) fn first_from(&self, from: u64) -> Option<u64> {
+impl Kept {
+    fn first_from(&self, from: u64) -> Option<u64> {
         // Most readers are at the end, so that one look at the newest record is enough.
         if *self.at.back()? < from {
             return None;
         }
         let before = self.at.partition_point(|&index| index < from);
         self.at.get(before).copied()
+    }
+}
+
+impl TopicIndex {
+    /// The first of the topic's records at or after `from`.
+    pub(super) fn first_from(&self, from: u64) -> Option<u64> {
+        self.kept.iter().filter_map(|kept| kept.first_from(from)).min()
+    }
+
+    /// Its records of a class.
+    pub(super) fn kept(&self, class: Class) -> &Kept {
+        &self.kept[class]
     }
 
     /// The patterns that choose the topic, if that is known of this generation.
@@ -97,7 +122,7 @@ impl TopicIndex {
     }
 
     fn is_unused(&self) -> bool {
-        !self.held && self.at.is_empty() && self.audiences.is_empty()
+        !self.held && self.audiences.is_empty() && self.kept.iter().all(|kept| kept.at.is_empty())
     }
 }
 
@@ -105,26 +130,24 @@ impl TopicIndex {
 pub(crate) struct Topics {
     slots: Slab<TopicIndex>,
     by_name: HashMap<Topic, TopicKey>,
-    /// Floors of topics that were dropped, by hash of the name.
-    dropped: Box<[Floors]>,
-    /// The floors of a topic that was never seen here: what was evicted before this log began.
-    base: Floors,
-    /// What named topics with records hold, beside the records.
-    bytes: usize,
-    hasher: RandomState,
+    dropped: Dropped,
+    /// The floor of a topic that was never seen here: what was evicted before this log began.
+    base: Floor,
+    /// What named topics with records of a class hold, beside the records. A topic with records of
+    /// several counts for each, so that none pays for what is kept of another.
+    bytes: PerClass<usize>,
 }
 
 impl Topics {
     pub(super) fn new() -> Self {
         let mut slots = Slab::new();
-        slots.insert(TopicIndex::new(None, Floors::default(), true));
+        slots.insert(TopicIndex::new(None, PerClass::default(), true));
         Self {
             slots,
             by_name: HashMap::new(),
-            dropped: Box::default(),
-            base: Floors::default(),
-            bytes: 0,
-            hasher: RandomState::new(),
+            dropped: Dropped::new(),
+            base: Floor::default(),
+            bytes: PerClass::default(),
         }
     }
 
@@ -133,8 +156,7 @@ impl Topics {
         if let Some(&key) = self.by_name.get(topic) {
             return key;
         }
-        let dropped = self.dropped.get(self.place(topic)).copied().unwrap_or_default();
-        let floors = self.base.max(dropped);
+        let floors = self.dropped.floors(topic).map(|floors| floors.max(Floors::both(self.base)));
         let key = self.insert(TopicIndex::new(Some(topic.clone()), floors, false));
         self.by_name.insert(topic.clone(), key);
         key
@@ -142,7 +164,7 @@ impl Topics {
 
     /// A topic without a name, held until [`release`](Self::release).
     pub(crate) fn unnamed(&mut self) -> TopicKey {
-        self.insert(TopicIndex::new(None, Floors::default(), true))
+        self.insert(TopicIndex::new(None, PerClass::default(), true))
     }
 
     pub(crate) fn release(&mut self, key: TopicKey) {
@@ -172,14 +194,19 @@ impl Topics {
 
     /// Bytes that topics hold because they have records.
     pub(super) fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes.iter().sum()
     }
 
-    pub(super) fn push(&mut self, key: TopicKey, index: u64) {
-        let topic = &mut self[key];
-        topic.at.push_back(index);
-        if topic.at.len() == 1 {
-            self.bytes += self[key].cost();
+    /// Bytes that topics hold because they have records of a class.
+    pub(super) fn bytes_of(&self, class: Class) -> usize {
+        self.bytes[class]
+    }
+
+    pub(super) fn push(&mut self, key: TopicKey, class: Class, index: u64) {
+        let at = &mut self[key].kept[class].at;
+        at.push_back(index);
+        if at.len() == 1 {
+            self.bytes[class] += self[key].cost();
         }
     }
 
@@ -190,33 +217,38 @@ impl Topics {
         let topic = &mut self[key];
         let before = topic.cost();
         topic.chosen_by = choosers;
-        if !topic.at.is_empty() {
-            self.bytes = self.bytes + self[key].cost() - before;
+        for class in Class::ALL {
+            if !self[key].kept[class].at.is_empty() {
+                self.bytes[class] = self.bytes[class] + self[key].cost() - before;
+            }
         }
     }
 
-    pub(super) fn evict(&mut self, key: TopicKey, private: bool, floor: Floor) {
-        let topic = &mut self[key];
-        topic.at.pop_front();
-        topic.floors.raise(private, floor);
-        if topic.at.is_empty() {
-            topic.at = VecDeque::new();
-            self.bytes -= self[key].cost();
+    /// Says that the oldest record of a class was evicted.
+    pub(super) fn evict(&mut self, key: TopicKey, class: Class, private: bool, floor: Floor) {
+        let kept = &mut self[key].kept[class];
+        kept.at.pop_front();
+        kept.floors.raise(private, floor);
+        if kept.at.is_empty() {
+            kept.at = VecDeque::new();
+            self.bytes[class] -= self[key].cost();
         }
         self.drop_if_unused(key);
     }
 
     /// The log begins at `base`: nothing is known of any topic before it.
-    pub(super) fn set_base(&mut self, base: Floors) {
+    pub(super) fn set_base(&mut self, base: Floor) {
         self.base = base;
         for (_, topic) in &mut self.slots {
-            topic.floors = base;
+            for class in Class::ALL {
+                topic.kept[class].floors = Floors::both(base);
+            }
         }
     }
 
     /// Floors of dropped topics count in an order that is gone.
     pub(super) fn forget_floors(&mut self) {
-        self.dropped = Box::default();
+        self.dropped = Dropped::new();
     }
 
     fn insert(&mut self, topic: TopicIndex) -> TopicKey {
@@ -231,24 +263,14 @@ impl Topics {
         let topic = self.slots.remove(key.0 as usize);
         let Some(name) = topic.name else { return };
         self.by_name.remove(&name);
-        if !topic.floors.is_raised() {
-            return;
-        }
-        if self.dropped.is_empty() {
-            self.dropped = vec![Floors::default(); limits::DROPPED_TOPICS].into();
-        }
-        let place = self.place(&name);
-        self.dropped[place] = self.dropped[place].max(topic.floors);
-    }
-
-    fn place(&self, topic: &Topic) -> usize {
-        (self.hasher.hash_one(topic) % limits::DROPPED_TOPICS as u64) as usize
+        self.dropped.add(&name, |class| topic.kept[class].floors, self.base);
     }
 }
 
 impl TopicIndex {
-    fn new(name: Option<Topic>, floors: Floors, held: bool) -> Self {
-        Self { name, at: VecDeque::new(), floors, audiences: Vec::new(), chosen_by: None, held }
+    fn new(name: Option<Topic>, floors: PerClass<Floors>, held: bool) -> Self {
+        let kept = floors.map(|floors| Kept { at: VecDeque::new(), floors });
+        Self { name, kept, audiences: Vec::new(), chosen_by: None, held }
     }
 
     /// What a named topic holds beside its entries in the index.

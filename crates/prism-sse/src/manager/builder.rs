@@ -8,7 +8,7 @@ use super::shared::Shared;
 use super::{CloseReason, ConnectionRef, Manager};
 use crate::engine::{Engine, Memory};
 use crate::limits;
-use crate::log::Retention;
+use crate::log::{PerClass, Retention};
 use crate::wire::whole_millis;
 
 /// What happens to a reader that makes progress too slowly.
@@ -50,6 +50,7 @@ pub struct ManagerBuilder {
 #[derive(Debug)]
 pub(crate) struct Settings {
     history: Option<Retention>,
+    transient: Option<Retention>,
     control_events: bool,
     heartbeat: Option<Duration>,
     retry: Duration,
@@ -67,6 +68,7 @@ impl ManagerBuilder {
     pub(super) fn new() -> Self {
         let settings = Settings {
             history: None,
+            transient: None,
             control_events: true,
             heartbeat: Some(limits::HEARTBEAT),
             retry: limits::RETRY,
@@ -87,6 +89,26 @@ impl ManagerBuilder {
     #[must_use]
     pub fn history(mut self, retention: Retention) -> Self {
         self.settings.history = Some(retention);
+        self
+    }
+
+    /// What is kept of [transient](crate::Publication::transient) events, apart from the history:
+    /// 16 MiB for 10 min unless said, and without history what readers need that are a little
+    /// behind.
+    ///
+    /// ```
+    /// use prism_sse::{Manager, Retention};
+    /// use std::time::Duration;
+    ///
+    /// let sse = Manager::builder()
+    ///     .history(Retention::default())
+    ///     .transient(Retention::default().age(Duration::from_secs(60)).bytes(1 << 20))
+    ///     .build()?;
+    /// # Ok::<(), prism_sse::InvalidSetting>(())
+    /// ```
+    #[must_use]
+    pub fn transient(mut self, retention: Retention) -> Self {
+        self.settings.transient = Some(retention);
         self
     }
 
@@ -243,8 +265,12 @@ impl Settings {
         self.control_events
     }
 
-    pub(super) fn retention(&self) -> Retention {
-        self.history.clone().unwrap_or_else(Retention::live)
+    pub(super) fn retention(&self) -> PerClass<Retention> {
+        let [history, usual] = match &self.history {
+            Some(history) => [history.clone(), Retention::transient()],
+            None => [Retention::live(), Retention::live()],
+        };
+        PerClass::new(history, self.transient.clone().unwrap_or(usual))
     }
 
     pub(crate) fn on_lag(&self) -> OnLag {
@@ -313,11 +339,15 @@ impl Settings {
         if self.on_lag == Some(OnLag::Disconnect) && self.history.is_none() {
             return refuse("on_lag", "`Disconnect` with history alone; a reader could not resume");
         }
-        match self.history.as_ref().and_then(Retention::zero) {
-            Some("count") => refuse("history count", "at least 1"),
-            Some("bytes") => refuse("history bytes", "at least 1"),
-            Some(_) => refuse("history age", "at least 1 ms"),
-            None => Ok(()),
+        let zero = |retention: &Option<Retention>| retention.as_ref().and_then(Retention::zero);
+        match (zero(&self.history), zero(&self.transient)) {
+            (Some("count"), _) => refuse("history count", "at least 1"),
+            (Some("bytes"), _) => refuse("history bytes", "at least 1"),
+            (Some(_), _) => refuse("history age", "at least 1 ms"),
+            (None, Some("count")) => refuse("transient count", "at least 1"),
+            (None, Some("bytes")) => refuse("transient bytes", "at least 1"),
+            (None, Some(_)) => refuse("transient age", "at least 1 ms"),
+            (None, None) => Ok(()),
         }
     }
 }

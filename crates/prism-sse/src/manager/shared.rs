@@ -114,7 +114,9 @@ impl Shared {
             return Ok(receipt);
         };
         let (now, window) = (self.now(), self.settings.idempotency_window_ms());
-        let begun = self.lock().begin_keyed(keyed, now, window, self.engine.durability())?;
+        let durability =
+            if publication.is_transient() { Durability::Memory } else { self.engine.durability() };
+        let begun = self.lock().begin_keyed(keyed, now, window, durability)?;
         let outcome = match begun {
             Begun::Before(receipt) => return Ok(receipt),
             Begun::First(outcome) => outcome,

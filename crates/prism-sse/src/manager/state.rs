@@ -19,7 +19,7 @@ use super::timers::Timers;
 use super::{CloseReason, PublishError};
 use crate::audience::Audience;
 use crate::engine::{Ack, AckError, Answer, Durability, Publication, Target, Wakes};
-use crate::log::{EVERYONE, Log, Record, TopicKey};
+use crate::log::{Class, EVERYONE, Log, Record, TopicKey};
 use crate::sync::AtomicU64;
 use crate::wire::{ConnectionId, Epoch, Framed};
 
@@ -111,9 +111,8 @@ pub(crate) enum Turn {
 
 impl State {
     pub(crate) fn new(settings: &Settings) -> Self {
-        let retention = settings.retention();
         Self {
-            log: Log::new(retention, settings.has_history()),
+            log: Log::new(settings.retention(), settings.has_history()),
             audiences: Audiences::default(),
             connections: Slab::new(),
             open: 0,
@@ -153,6 +152,7 @@ impl State {
             seq,
             at: now,
             topics,
+            class: publication.class(),
             private: publication.is_private(),
             ephemeral: false,
             tells_place: publication.event().data().is_some(),
@@ -173,11 +173,10 @@ impl State {
         });
         record.receivers = u32::try_from(receivers).unwrap_or(u32::MAX);
         self.counts.published += 1;
-        let nothing_aged = self.log.expires().is_none();
-        self.log.append(record);
+        let ages = self.append(record);
         self.changed();
         self.answer_up_to(seq, &mut wakes);
-        self.hand_out(nothing_aged, &mut wakes);
+        self.hand_out(ages, &mut wakes);
         wakes
     }
 
@@ -195,12 +194,12 @@ impl State {
         };
         let entry = &mut self.connections[slot as usize];
         let topic = *entry.direct.get_or_insert_with(|| self.log.topics_mut().unnamed());
-        let nothing_aged = self.log.expires().is_none();
-        self.log.append(Record {
+        let ages = self.append(Record {
             index: 0,
             seq,
             at: now,
             topics: [topic].into(),
+            class: Class::History,
             private: false,
             ephemeral: true,
             tells_place: false,
@@ -211,8 +210,17 @@ impl State {
         });
         self.make_due(slot);
         let mut wakes = Wakes::answer(answer, self.ack(seq, Durability::Memory, 1));
-        self.hand_out(nothing_aged, &mut wakes);
+        self.hand_out(ages, &mut wakes);
         wakes
+    }
+
+    /// Appends a record. The answer says whether something is now too old earlier than the driver
+    /// knows.
+    fn append(&mut self, record: Record) -> bool {
+        let before = self.log.expires();
+        self.log.append(record);
+        let after = self.log.expires();
+        after.is_some_and(|after| before.is_none_or(|before| after < before))
     }
 
     /// Answers a publication, or keeps the answer until this node has applied it.

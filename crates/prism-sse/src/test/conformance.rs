@@ -15,7 +15,7 @@ use std::pin::Pin;
 
 use crate::audience::Audience;
 use crate::connection::Connection;
-use crate::engine::{Ack, Engine, Publication, Receipt};
+use crate::engine::{Ack, Durability, Engine, Publication, Receipt};
 use crate::log::Retention;
 use crate::manager::Manager;
 use crate::selector::Topic;
@@ -32,6 +32,7 @@ pub async fn check<E: Engine>(mut make: impl FnMut() -> E) {
     an_ephemeral_event_keeps_its_place(make()).await;
     an_acknowledged_event_was_applied(make()).await;
     an_acknowledgement_names_the_durability_of_the_engine(make()).await;
+    a_transient_event_keeps_its_place_and_is_in_memory_alone(make()).await;
     all_readers_see_one_order(make()).await;
     what_was_published_is_what_is_read(make()).await;
 }
@@ -78,6 +79,25 @@ async fn an_acknowledgement_names_the_durability_of_the_engine(engine: impl Engi
     let sse = manager(engine);
     let ack = publish(&sse, "x").await.expect("an acknowledgement");
     assert_eq!(ack.durability, durability);
+}
+
+async fn a_transient_event_keeps_its_place_and_is_in_memory_alone(engine: impl Engine) {
+    let sse = manager(engine);
+    let mut reader = Reader::new(sse.add_connection());
+    let mut receipts = Vec::new();
+    for n in 0..20 {
+        receipts.push(publish(&sse, &format!("history {n}")));
+        let transient = Publication::broadcast(format!("transient {n}")).transient();
+        receipts.push(sse.append(transient).expect("the engine takes it"));
+    }
+    let acks = answers(receipts).await;
+    assert!(acks.is_sorted_by_key(|ack| ack.position.seq), "{acks:?}");
+    assert!(acks.iter().skip(1).step_by(2).all(|ack| ack.durability == Durability::Memory));
+    for n in 0..20 {
+        assert_eq!(reader.next().await.data, format!("history {n}"));
+        assert_eq!(reader.next().await.data, format!("transient {n}"));
+    }
+    assert_eq!((sse.stats().records, sse.stats().transient), (20, 20));
 }
 
 async fn all_readers_see_one_order(engine: impl Engine) {

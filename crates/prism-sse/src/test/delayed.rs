@@ -40,7 +40,7 @@ struct Queue {
     capacity: usize,
     automatic: Option<Automatic>,
     unapplied: VecDeque<Unapplied>,
-    unacknowledged: VecDeque<(u64, Completion)>,
+    unacknowledged: VecDeque<(u64, Durability, Completion)>,
 }
 
 #[derive(Debug)]
@@ -133,13 +133,13 @@ impl Delayed {
     /// Acknowledges the oldest publication that was not. `false` if there is none.
     pub fn acknowledge_first(&self) -> bool {
         let first = self.lock().unacknowledged.pop_front();
-        first.map(|(seq, completion)| completion.acknowledge(seq, Durability::Fsync)).is_some()
+        first.map(|(seq, durable, completion)| completion.acknowledge(seq, durable)).is_some()
     }
 
     /// Acknowledges the newest publication that was not. `false` if there is none.
     pub fn acknowledge_last(&self) -> bool {
         let last = self.lock().unacknowledged.pop_back();
-        last.map(|(seq, completion)| completion.acknowledge(seq, Durability::Fsync)).is_some()
+        last.map(|(seq, durable, completion)| completion.acknowledge(seq, durable)).is_some()
     }
 
     /// Gives up on the oldest publication that was not acknowledged, without a word.
@@ -154,14 +154,14 @@ impl Delayed {
         let failed = {
             let mut queue = self.lock();
             let first = queue.unacknowledged.pop_front();
-            if let Some((failed, _)) = &first {
+            if let Some((failed, ..)) = &first {
                 queue.unapplied.retain(
                     |waiting| !matches!(waiting, Unapplied::Ordered(seq, _) if seq == failed),
                 );
             }
             first
         };
-        failed.map(|(_, completion)| completion.fail()).is_some()
+        failed.map(|(.., completion)| completion.fail()).is_some()
     }
 
     /// Begins another epoch after `after`, as an engine does whose store was reopened or replaced.
@@ -220,8 +220,10 @@ impl Engine for Delayed {
             } else {
                 queue.seq += 1;
                 let seq = queue.seq;
+                let durable =
+                    if publication.is_transient() { Durability::Memory } else { Durability::Fsync };
                 queue.unapplied.push_back(Unapplied::Ordered(seq, publication));
-                queue.unacknowledged.push_back((seq, completion));
+                queue.unacknowledged.push_back((seq, durable, completion));
             }
             queue.automatic
         };

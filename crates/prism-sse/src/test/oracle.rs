@@ -3,6 +3,10 @@
 //! The oracle knows nothing of logs, indexes and floors. It keeps everything that was published, in
 //! order, for ever, and holds what each reader saw against it. Between two gaps a reader must have
 //! seen exactly what its audience is for, in that order, each once.
+//!
+//! Where some events are transient, kinds are judged apart in one respect. Each is evicted for
+//! itself, so that what a gap told of may be missing of one kind although an older event of the
+//! other comes first: it excuses what is missing of each kind up to the next event of that kind.
 
 use std::fmt;
 
@@ -30,6 +34,19 @@ pub struct Oracle {
 struct Published {
     whom: Whom,
     private: bool,
+    transient: bool,
+}
+
+/// Events that are evicted apart from others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    History,
+    Transient,
+    Sent,
+}
+
+impl Kind {
+    const ALL: [Self; 3] = [Self::History, Self::Transient, Self::Sent];
 }
 
 #[derive(Debug)]
@@ -101,6 +118,11 @@ impl Oracle {
         self.published(Whom::One(reader), false)
     }
 
+    /// An event that was published is transient.
+    pub fn transient(&mut self, event: usize) {
+        self.events[event].transient = true;
+    }
+
     /// A reader begins with what comes; the answer is its number.
     pub fn reader(&mut self, audience: Audience) -> usize {
         self.reader_from(audience, self.events.len())
@@ -144,31 +166,56 @@ impl Oracle {
 
     fn judge(&self, reader: usize) -> Result<(), Fault> {
         let record = &self.readers[reader];
-        let mut next = record.begin;
-        let mut after_gap = false;
+        let kinds_are_apart = self.events.iter().any(|event| event.transient);
+        let mut next = [record.begin; 3];
+        let mut after_gap = [false; 3];
         for &seen in &record.seen {
             let Seen::Event(event) = seen else {
-                after_gap = true;
+                after_gap = [true; 3];
                 continue;
             };
             if event >= self.events.len() || !self.is_for(reader, event) {
                 return Err(Fault::Foreign { reader, event });
             }
-            if event < next {
+            if next.iter().any(|&next| event < next) {
                 return Err(Fault::Repeated { reader, event });
             }
-            if !std::mem::take(&mut after_gap) {
-                self.expect_none(reader, next..event)?;
+            for kind in Kind::ALL {
+                let at = kind as usize;
+                if after_gap[at] && kinds_are_apart && kind != self.kind(event) {
+                    continue;
+                }
+                if !std::mem::take(&mut after_gap[at]) {
+                    self.expect_none(reader, kind, next[at]..event)?;
+                }
+                next[at] = event + 1;
             }
-            next = event + 1;
         }
-        if after_gap { Ok(()) } else { self.expect_none(reader, next..self.events.len()) }
+        let mut complete = Kind::ALL.into_iter().filter(|&kind| !after_gap[kind as usize]);
+        complete.try_for_each(|kind| {
+            self.expect_none(reader, kind, next[kind as usize]..self.events.len())
+        })
     }
 
-    fn expect_none(&self, reader: usize, range: std::ops::Range<usize>) -> Result<(), Fault> {
-        match range.into_iter().find(|&event| self.is_for(reader, event)) {
+    fn expect_none(
+        &self,
+        reader: usize,
+        kind: Kind,
+        range: std::ops::Range<usize>,
+    ) -> Result<(), Fault> {
+        let mut events = range.filter(|&event| self.kind(event) == kind);
+        match events.find(|&event| self.is_for(reader, event)) {
             Some(event) => Err(Fault::Lost { reader, event }),
             None => Ok(()),
+        }
+    }
+
+    fn kind(&self, event: usize) -> Kind {
+        let event = &self.events[event];
+        match event.whom {
+            Whom::One(_) | Whom::Nobody => Kind::Sent,
+            _ if event.transient => Kind::Transient,
+            _ => Kind::History,
         }
     }
 
@@ -190,7 +237,7 @@ impl Oracle {
     }
 
     fn published(&mut self, whom: Whom, private: bool) -> usize {
-        self.events.push(Published { whom, private });
+        self.events.push(Published { whom, private, transient: false });
         self.events.len() - 1
     }
 }
@@ -287,6 +334,25 @@ mod tests {
         told.remove(4);
         oracle.readers[0].seen = told;
         assert_eq!(oracle.verdict(), Err(Fault::Lost { reader: 0, event: 5 }));
+    }
+
+    #[test]
+    fn a_gap_excuses_each_kind_up_to_its_next_event_and_no_further() {
+        let mut oracle = Oracle::new();
+        let reader = oracle.reader(Audience::everything());
+        let events: Vec<usize> = (0..8).map(|_| oracle.broadcast()).collect();
+        events.iter().filter(|event| **event % 2 == 1).for_each(|event| oracle.transient(*event));
+        let mut verdict = |seen: &[usize]| {
+            let seen = seen.iter().map(|&event| Seen::Event(event));
+            oracle.readers[reader].seen = [Seen::Gap].into_iter().chain(seen).collect();
+            oracle.verdict()
+        };
+        assert_eq!(verdict(&[1, 3, 4, 5, 6, 7]), Ok(()), "0 and 2 are missing of the others");
+        assert_eq!(verdict(&[0, 2, 4, 5, 6, 7]), Ok(()), "1 and 3 are missing of those");
+        assert_eq!(verdict(&[1, 5, 6, 7]), Err(Fault::Lost { reader, event: 3 }));
+        assert_eq!(verdict(&[1, 3, 5, 4]), Err(Fault::Repeated { reader, event: 4 }));
+        assert_eq!(verdict(&[1, 4, 5, 7]), Err(Fault::Lost { reader, event: 3 }));
+        assert_eq!(verdict(&[3, 4, 5, 7]), Err(Fault::Lost { reader, event: 6 }));
     }
 
     #[test]

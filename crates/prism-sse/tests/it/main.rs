@@ -12,6 +12,7 @@
 //! - `slow`: readers that do not keep up
 //! - `ends`: how connections end, and that nothing stays behind
 //! - `time`: heartbeats, marks, maximum age, all in virtual time
+//! - `transient`: events about the present moment, kept apart from the history
 //! - `engines`: what engines must do, and what readers see of engines that misbehave
 //! - `http`: requests and responses, in memory and over sockets
 //! - `model`: made-up histories of everything at once, held against the oracle
@@ -40,6 +41,7 @@ mod settings;
 mod slow;
 mod templates;
 mod time;
+mod transient;
 #[cfg(feature = "patterns")]
 mod url_patterns;
 

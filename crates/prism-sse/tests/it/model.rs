@@ -13,8 +13,8 @@ use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Broadcast { own_id: bool },
-    Publish { topics: Vec<u8>, private: bool },
+    Broadcast { own_id: bool, transient: bool },
+    Publish { topics: Vec<u8>, private: bool, transient: bool },
     Send { to: usize },
     Subscribe { audience: u8, oldest: bool },
     Read { reader: usize, frames: usize },
@@ -25,9 +25,12 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let reader = 0..4_usize;
     prop_oneof![
-        2 => any::<bool>().prop_map(|own_id| Step::Broadcast { own_id }),
-        6 => (prop::collection::vec(0..4_u8, 1..3), any::<bool>())
-            .prop_map(|(topics, private)| Step::Publish { topics, private }),
+        2 => any::<(bool, bool)>()
+            .prop_map(|(own_id, transient)| Step::Broadcast { own_id, transient }),
+        6 => (prop::collection::vec(0..4_u8, 1..3), any::<[bool; 2]>())
+            .prop_map(|(topics, [private, transient])| {
+                Step::Publish { topics, private, transient }
+            }),
         2 => reader.clone().prop_map(|to| Step::Send { to }),
         1 => (0..11_u8, any::<bool>())
             .prop_map(|(audience, oldest)| Step::Subscribe { audience, oldest }),
@@ -113,13 +116,16 @@ impl Reader {
     }
 }
 
-fn run(steps: &[Step], on_lag: OnLag) -> Result<(), TestCaseError> {
-    let retention = Retention::default().count(6);
-    let sse = Manager::builder().history(retention).on_lag(on_lag).build().unwrap();
+/// If some events are transient, so many of them are `kept`.
+fn run(steps: &[Step], kept: Option<usize>, on_lag: OnLag) -> Result<(), TestCaseError> {
+    let [history, transient] =
+        [6, kept.unwrap_or(1)].map(|count| Retention::default().count(count));
+    let builder = Manager::builder().history(history).transient(transient);
+    let sse = builder.on_lag(on_lag).build().unwrap();
     let mut oracle = Oracle::new();
     let mut readers: Vec<Reader> = Vec::new();
     for step in steps {
-        perform(step, &sse, &mut oracle, &mut readers);
+        perform(step, kept.is_some(), &sse, &mut oracle, &mut readers);
     }
     for reader in &mut readers {
         // Whoever is away comes back, or what it missed could not be judged.
@@ -136,21 +142,34 @@ fn run(steps: &[Step], on_lag: OnLag) -> Result<(), TestCaseError> {
     oracle.verdict().map_err(|fault| TestCaseError::fail(fault.to_string()))
 }
 
-fn perform(step: &Step, sse: &Manager, oracle: &mut Oracle, readers: &mut Vec<Reader>) {
+fn perform(
+    step: &Step,
+    some_are_transient: bool,
+    sse: &Manager,
+    oracle: &mut Oracle,
+    readers: &mut Vec<Reader>,
+) {
+    let append = |publication: Publication, number, is_transient: bool, oracle: &mut Oracle| {
+        if is_transient && some_are_transient {
+            oracle.transient(number);
+            return sse.append(publication.transient());
+        }
+        sse.append(publication)
+    };
     match step {
-        Step::Broadcast { own_id } => {
+        Step::Broadcast { own_id, transient } => {
             let number = oracle.broadcast();
             let event = Event::new(number.to_string());
             let named = if *own_id { event.id(format!("own-{number}")) } else { Ok(event) };
-            sse.broadcast(named.unwrap()).unwrap();
+            append(Publication::broadcast(named.unwrap()), number, *transient, oracle).unwrap();
         }
-        Step::Publish { topics, private } => {
+        Step::Publish { topics, private, transient } => {
             let topics: Vec<Topic> =
                 topics.iter().map(|n| Topic::try_from(&*format!("t{n}")).unwrap()).collect();
             let number = oracle.publish(&topics, *private);
             let publication = Publication::new(topics, number.to_string()).unwrap();
             let publication = if *private { publication.private() } else { publication };
-            sse.append(publication).unwrap();
+            append(publication, number, *transient, oracle).unwrap();
         }
         Step::Send { to } => {
             let Some(reader) = readers.get(*to) else { return };
@@ -165,7 +184,7 @@ fn perform(step: &Step, sse: &Manager, oracle: &mut Oracle, readers: &mut Vec<Re
                 return;
             }
             let audience = audience(*number);
-            let kept = sse.stats().records;
+            let kept = sse.stats().records + sse.stats().transient;
             // The oldest kept is a question to the log; the oracle is asked only about the present.
             let start = if *oldest && kept == 0 { Start::Oldest } else { Start::Now };
             let reader = oracle.reader(audience.clone());
@@ -201,13 +220,20 @@ proptest! {
     fn nobody_loses_anything_in_silence_when_lag_disconnects(
         steps in prop::collection::vec(step(), 0..60)
     ) {
-        run(&steps, OnLag::Disconnect)?;
+        run(&steps, None, OnLag::Disconnect)?;
     }
 
     #[test]
     fn nobody_loses_anything_in_silence_when_lag_skips(
         steps in prop::collection::vec(step(), 0..60)
     ) {
-        run(&steps, OnLag::SkipWithGap)?;
+        run(&steps, None, OnLag::SkipWithGap)?;
+    }
+
+    #[test]
+    fn nor_does_anybody_where_some_events_are_transient(
+        steps in prop::collection::vec(step(), 0..60), kept in 1..12_usize, skips in any::<bool>()
+    ) {
+        run(&steps, Some(kept), if skips { OnLag::SkipWithGap } else { OnLag::Disconnect })?;
     }
 }

@@ -41,6 +41,7 @@ struct Said {
     seq: u64,
     number: u64,
     to: To,
+    is_transient: bool,
 }
 
 enum To {
@@ -81,9 +82,10 @@ fn many_threads_at_once_lose_nothing_in_silence() {
         runtime().block_on(run(seed.parse().unwrap()));
         return;
     }
-    // Any six in a row have each retention with each answer to lag.
+    // Any twelve in a row have each retention with each answer to lag, with transient events and
+    // without.
     let first = fastrand::u64(..1 << 32);
-    let runs = (first..first + 18).map(|seed| runtime().block_on(run(seed)));
+    let runs = (first..first + 36).map(|seed| runtime().block_on(run(seed)));
     let (gaps, resumed) = runs.fold((0, 0), |sum, (gaps, resumed)| (sum.0 + gaps, sum.1 + resumed));
     assert!(gaps > 0 && resumed > 0, "{gaps} gaps, {resumed} resumed without");
 }
@@ -92,26 +94,28 @@ fn many_threads_at_once_lose_nothing_in_silence() {
 async fn run(seed: u64) -> (usize, usize) {
     let kept = KEPT[(seed % 3) as usize];
     let on_lag = if (seed / 3).is_multiple_of(2) { OnLag::Disconnect } else { OnLag::SkipWithGap };
+    let transients = (seed / 6).is_multiple_of(2);
     let retention = Retention::default().count(kept);
     // A heartbeat would wake a reader that was forgotten.
-    let builder = Manager::builder().history(retention).on_lag(on_lag).no_heartbeat();
+    let builder = Manager::builder().history(retention.clone()).transient(retention);
+    let builder = builder.on_lag(on_lag).no_heartbeat();
     let sse = builder.build().unwrap();
     let mut rng = Rng::with_seed(seed);
 
     let mut readers = JoinSet::new();
     for number in 0..READERS {
-        readers.spawn(Reader::new(&sse, audience(number), rng.fork()).read());
+        readers.spawn(Reader::new(&sse, audience(number), rng.fork()).read(transients));
     }
     let mut publishers = JoinSet::new();
     for number in 0..PUBLISHERS {
-        publishers.spawn(publish(sse.clone(), number * EACH, rng.fork()));
+        publishers.spawn(publish(sse.clone(), number * EACH, transients, rng.fork()));
     }
     let mut said: Vec<Said> = publishers.join_all().await.into_iter().flatten().collect();
     let everyone: Vec<Topic> = (0..4).map(topic).collect();
     let end = sse.publish(everyone.clone(), END.to_string()).unwrap();
     let seq = place(end).0;
     assert_eq!(seq, END_SEQ);
-    said.push(Said { seq, number: END, to: To::Topics(everyone, false) });
+    said.push(Said { seq, number: END, to: To::Topics(everyone, false), is_transient: false });
 
     // Less than the time after which a stalled reader is closed, and so woken.
     let finished = tokio::time::timeout(Duration::from_secs(10), readers.join_all()).await;
@@ -150,10 +154,10 @@ fn place(mut receipt: Receipt) -> (u64, usize) {
     (ack.position.seq, ack.receivers)
 }
 
-async fn publish(sse: Manager, first: u64, mut rng: Rng) -> Vec<Said> {
+async fn publish(sse: Manager, first: u64, transients: bool, mut rng: Rng) -> Vec<Said> {
     let mut said = Vec::new();
     for number in first..first + EACH {
-        said.extend(say(&sse, number, &mut rng));
+        said.extend(say(&sse, number, transients, &mut rng));
         match rng.u8(..) {
             0..4 => tokio::time::sleep(Duration::from_millis(1)).await,
             4..64 => yield_now().await,
@@ -164,7 +168,8 @@ async fn publish(sse: Manager, first: u64, mut rng: Rng) -> Vec<Said> {
 }
 
 /// Publishes something. Nothing was said if it was for a connection that is gone.
-fn say(sse: &Manager, number: u64, rng: &mut Rng) -> Option<Said> {
+fn say(sse: &Manager, number: u64, transients: bool, rng: &mut Rng) -> Option<Said> {
+    let mut is_transient = false;
     let (receipt, to) = match rng.u8(..8) {
         _ if number.is_multiple_of(SENT) => {
             let connections = sse.connections();
@@ -181,12 +186,14 @@ fn say(sse: &Manager, number: u64, rng: &mut Rng) -> Option<Said> {
             let publication = Publication::new(topics.clone(), number.to_string()).unwrap();
             let private = rng.bool();
             let publication = if private { publication.private() } else { publication };
+            is_transient = transients && rng.bool();
+            let publication = if is_transient { publication.transient() } else { publication };
             (sse.append(publication).unwrap(), To::Topics(topics, private))
         }
     };
     let (seq, receivers) = place(receipt);
     let arrives = receivers > 0 || !matches!(to, To::One(_));
-    arrives.then_some(Said { seq, number, to })
+    arrives.then_some(Said { seq, number, to, is_transient })
 }
 
 impl Reader {
@@ -205,9 +212,11 @@ impl Reader {
         }
     }
 
-    async fn read(mut self) -> Self {
+    async fn read(mut self, transients: bool) -> Self {
         tokio::time::sleep(Duration::from_millis(self.rng.u64(..10))).await;
-        let start = if self.rng.bool() { Start::Oldest } else { Start::Now };
+        // The oldest of two kinds begins with holes, and the oracle asks for what is in them.
+        let oldest = self.rng.bool() && !transients;
+        let start = if oldest { Start::Oldest } else { Start::Now };
         self.connect(start);
         // A page that never got an id could not come back to any place: it gets its first.
         let opening = self.next().await.unwrap();
@@ -352,6 +361,9 @@ fn judge(said: Vec<Said>, readers: &[Reader]) -> Result<(), Fault> {
             To::Topics(topics, private) => oracle.publish(topics, *private),
             To::One(to) => oracle.send(owners[to]),
         };
+        if said[&number].is_transient {
+            oracle.transient(event);
+        }
         events.insert(number, event);
     }
     for (reader, number) in readers.iter().zip(0..) {

@@ -28,6 +28,13 @@ fn a_setting_out_of_bounds_is_refused_with_its_bounds() {
             "history age",
             "1 ms",
         ),
+        (Manager::builder().transient(Retention::default().count(0)), "transient count", "1"),
+        (Manager::builder().transient(Retention::default().bytes(0)), "transient bytes", "1"),
+        (
+            Manager::builder().transient(Retention::default().age(Duration::ZERO)),
+            "transient age",
+            "1 ms",
+        ),
     ];
     for (builder, setting, allowed) in cases {
         let error = builder.build().unwrap_err().to_string();

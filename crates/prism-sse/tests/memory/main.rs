@@ -6,7 +6,7 @@ use std::alloc::System;
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
-use prism_sse::{Audience, Connection, Manager, Retention, Start};
+use prism_sse::{Audience, Connection, Manager, Publication, Retention, Start, limits};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use tokio::sync::Mutex;
 
@@ -121,6 +121,24 @@ async fn a_flood_of_topics_stays_within_the_bytes_of_the_retention() {
     });
     println!("{bytes} bytes for a retention of {BOUND}");
     assert!(bytes <= 2 * BOUND, "{bytes}");
+}
+
+#[tokio::test]
+async fn a_storm_of_transient_events_stays_within_the_bytes_of_their_retention() {
+    const BOUND: usize = limits::TRANSIENT_BYTES;
+    let _alone = MEASURING.lock().await;
+    let sse = Manager::builder().history(Retention::default()).build().unwrap();
+    sse.publish("a", "history").unwrap();
+    let (bytes, ()) = held(|| {
+        for n in 0..100_000 {
+            let topic = format!("/.well-known/mercure/subscriptions/exact/a/{n}");
+            let publication = Publication::new(topic, "x".repeat(300)).unwrap();
+            sse.append(publication.private().transient()).unwrap();
+        }
+    });
+    println!("{bytes} bytes for a retention of {BOUND}");
+    assert!(bytes <= BOUND + BOUND / 2, "{bytes}");
+    assert_eq!(sse.stats().records, 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,6 +13,7 @@ use proptest::prelude::*;
 use super::rig::{Batching, Socket, Wire, offered};
 use super::{Delivery, HandOver, Turn};
 use crate::audience::Audience;
+use crate::engine::Publication;
 use crate::log::Retention;
 use crate::manager::{Manager, OnLag};
 use crate::selector::Topic;
@@ -23,8 +24,8 @@ use crate::wire::{ConnectionId, Event, Parsed, Parser};
 
 #[derive(Clone, Debug)]
 enum Step {
-    Broadcast { len: usize, own_id: bool },
-    Publish { topics: Vec<u8>, private: bool },
+    Broadcast { len: usize, own_id: bool, transient: bool },
+    Publish { topics: Vec<u8>, private: bool, transient: bool },
     Send { to: usize },
     Subscribe { audience: u8, room: usize },
     Adopt { reader: usize },
@@ -42,10 +43,12 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let reader = 0..6_usize;
     prop_oneof![
-        4 => (0..300_usize, any::<bool>())
-            .prop_map(|(len, own_id)| Step::Broadcast { len, own_id }),
-        5 => (prop::collection::vec(0..3_u8, 1..3), any::<bool>())
-            .prop_map(|(topics, private)| Step::Publish { topics, private }),
+        4 => (0..300_usize, any::<(bool, bool)>())
+            .prop_map(|(len, (own_id, transient))| Step::Broadcast { len, own_id, transient }),
+        5 => (prop::collection::vec(0..3_u8, 1..3), any::<[bool; 2]>())
+            .prop_map(|(topics, [private, transient])| {
+                Step::Publish { topics, private, transient }
+            }),
         3 => reader.clone().prop_map(|to| Step::Send { to }),
         2 => (0..4_u8, 50..600_usize)
             .prop_map(|(audience, room)| Step::Subscribe { audience, room }),
@@ -99,6 +102,7 @@ enum Place {
 }
 
 struct World {
+    some_are_transient: bool,
     sse: Manager,
     engine: Batching,
     shard: Delivery<Socket>,
@@ -109,15 +113,18 @@ struct World {
 }
 
 impl World {
-    fn new(on_lag: OnLag) -> Self {
+    /// If some events are transient, so many of them are `kept`.
+    fn new(kept: Option<usize>, on_lag: OnLag) -> Self {
         let engine = Batching::default();
-        let retention = Retention::default().count(8);
-        let builder = Manager::builder().engine(engine.clone());
+        let [history, transient] =
+            [8, kept.unwrap_or(1)].map(|count| Retention::default().count(count));
+        let builder = Manager::builder().engine(engine.clone()).transient(transient);
         let mut shard = Delivery::new(Waker::noop().clone(), 2000);
         // The log is short here, and so are the passages of it.
         shard.recent.least = 1;
         Self {
-            sse: builder.history(retention).on_lag(on_lag).build().unwrap(),
+            some_are_transient: kept.is_some(),
+            sse: builder.history(history).on_lag(on_lag).build().unwrap(),
             engine,
             shard,
             open: Arc::default(),
@@ -203,21 +210,30 @@ impl World {
         self.sse.connection(id).map(|_| id)
     }
 
+    fn append(&mut self, publication: Publication, number: usize, is_transient: bool) {
+        if is_transient && self.some_are_transient {
+            self.oracle.transient(number);
+            self.sse.append(publication.transient()).unwrap();
+        } else {
+            self.sse.append(publication).unwrap();
+        }
+    }
+
     fn perform(&mut self, step: &Step) {
         match step {
-            Step::Broadcast { len, own_id } => {
+            Step::Broadcast { len, own_id, transient } => {
                 let number = self.oracle.broadcast();
                 let event = Event::new(format!("{number:0len$}"));
                 let named = if *own_id { event.id(format!("own-{number}")) } else { Ok(event) };
-                self.sse.broadcast(named.unwrap()).unwrap();
+                self.append(Publication::broadcast(named.unwrap()), number, *transient);
             }
-            Step::Publish { topics, private } => {
+            Step::Publish { topics, private, transient } => {
                 let topics: Vec<Topic> =
                     topics.iter().map(|n| Topic::try_from(&*format!("t{n}")).unwrap()).collect();
                 let number = self.oracle.publish(&topics, *private);
-                let event = crate::Publication::new(topics, number.to_string()).unwrap();
+                let event = Publication::new(topics, number.to_string()).unwrap();
                 let event = if *private { event.private() } else { event };
-                self.sse.append(event).unwrap();
+                self.append(event, number, *transient);
             }
             Step::Send { to } => {
                 let Some(id) = self.connection(*to) else { return };
@@ -291,7 +307,7 @@ impl World {
 
     /// A planned end: everyone reads what is due, and then that it was all.
     fn close(&mut self) {
-        let broadcast = Step::Broadcast { len: 0, own_id: false };
+        let broadcast = Step::Broadcast { len: 0, own_id: false, transient: false };
         // Of those after it nothing is evicted: everyone has all that was before.
         self.perform(&broadcast);
         self.settle();
@@ -340,8 +356,8 @@ impl Reader {
     }
 }
 
-fn run(steps: &[Step], on_lag: OnLag) -> Result<(), TestCaseError> {
-    let mut world = World::new(on_lag);
+fn run(steps: &[Step], kept: Option<usize>, on_lag: OnLag) -> Result<(), TestCaseError> {
+    let mut world = World::new(kept, on_lag);
     steps.iter().for_each(|step| world.perform(step));
     world.settle();
     verdict(&world, on_lag)?;
@@ -378,20 +394,27 @@ proptest! {
     fn nobody_loses_anything_in_silence_when_lag_disconnects(
         steps in prop::collection::vec(step(), 0..120)
     ) {
-        run(&steps, OnLag::Disconnect)?;
+        run(&steps, None, OnLag::Disconnect)?;
     }
 
     #[test]
     fn nobody_loses_anything_in_silence_when_lag_skips(
         steps in prop::collection::vec(step(), 0..120)
     ) {
-        run(&steps, OnLag::SkipWithGap)?;
+        run(&steps, None, OnLag::SkipWithGap)?;
     }
 
     #[test]
     fn everyone_comes_to_the_end_when_lag_gives_the_latest(
         steps in prop::collection::vec(step(), 0..120)
     ) {
-        run(&steps, OnLag::LatestPerTopic)?;
+        run(&steps, None, OnLag::LatestPerTopic)?;
+    }
+    #[test]
+    fn the_same_holds_where_some_events_are_transient(
+        steps in prop::collection::vec(step(), 0..120), kept in 1..16_usize, on_lag in 0..3_usize
+    ) {
+        let on_lag = [OnLag::Disconnect, OnLag::SkipWithGap, OnLag::LatestPerTopic][on_lag];
+        run(&steps, Some(kept), on_lag)?;
     }
 }
