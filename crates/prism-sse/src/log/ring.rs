@@ -100,6 +100,7 @@ fn size(record: &Record) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::class::Class;
     use super::*;
     use crate::wire::{Event, Framed};
 
@@ -111,6 +112,7 @@ mod tests {
                 seq,
                 at: 0,
                 topics: Box::default(),
+                class: Class::History,
                 private: false,
                 ephemeral: false,
                 tells_place: true,
