@@ -130,6 +130,14 @@ impl Trust {
         });
         urls.collect()
     }
+
+    /// The addresses of sets that belong to no issuer.
+    pub(crate) fn key_set_urls_of_nobody(&self) -> impl Iterator<Item = &KeySetUrl> {
+        self.key_sets.iter().filter_map(|set| match (&set.place, &set.issuer) {
+            (KeySetPlace::Url(url), None) => Some(url),
+            _ => None,
+        })
+    }
 }
 
 /// What a hub allows each and all.
@@ -250,10 +258,21 @@ impl Config {
         Some(url)
     }
 
+    /// Refuses a configuration in whose place a restart is needed: it says who is trusted by way of
+    /// what a hub that runs cannot change.
+    pub(crate) fn check_reload(&self, other: &Self) -> Result<(), ConfigError> {
+        rules::check_reload(self, other)
+    }
+
     /// What of `other` differs from this and takes a restart, by the names of the settings.
     pub fn needs_restart(&self, other: &Self) -> Vec<&'static str> {
         rules::needs_restart(self, other)
     }
+}
+
+/// As many connections as the files that this process may open leave room for, and others.
+pub(crate) fn connections_of_files() -> Option<u64> {
+    rules::connections_of_files()
 }
 
 #[cfg(test)]

@@ -39,6 +39,8 @@ pub(crate) struct Refresher {
     due: BTreeMap<KeySetUrl, Instant>,
     /// When a fetch last began.
     begun: BTreeMap<KeySetUrl, Instant>,
+    /// How many fetches in a row went wrong.
+    failed: BTreeMap<KeySetUrl, u32>,
     fetches: JoinSet<Fetched>,
 }
 
@@ -68,7 +70,14 @@ impl Refresher {
         let now = Instant::now();
         let urls = hub.config().trust.key_set_urls();
         let due = urls.into_iter().map(|url| (url.clone(), now)).collect();
-        Self { hub, pace, due, begun: BTreeMap::new(), fetches: JoinSet::new() }
+        Self {
+            hub,
+            pace,
+            due,
+            begun: BTreeMap::new(),
+            failed: BTreeMap::new(),
+            fetches: JoinSet::new(),
+        }
     }
 
     /// Fetches every set once, and those that are not there again, for a limited time: a hub that
@@ -139,13 +148,27 @@ impl Refresher {
             return Ok(());
         }
         let text = text.map_err(|error| KeyError::not_fetched(url, error));
-        let is_another = text
-            .and_then(|text| self.hub.live().put_key_set(url, &text))
-            .inspect_err(|_| self.hub.metrics().count_key_set_failure())?;
-        if is_another {
-            tracing::info!("the key set {url} was fetched, and is another one");
-        }
+        let put = text.and_then(|text| self.hub.live().put_key_set(url, &text));
+        let is_another = put.inspect_err(|_| self.put_off(url))?;
+        self.failed.remove(url);
+        tracing::info!(
+            "the key set {url} was fetched; it {}",
+            match is_another {
+                true => "is another one",
+                false => "did not change",
+            }
+        );
         Ok(())
+    }
+
+    /// Fetches soon what could not be fetched, and later each time.
+    fn put_off(&mut self, url: &KeySetUrl) {
+        self.hub.metrics().count_key_set_failure();
+        let failed = self.failed.entry(url.clone()).or_default();
+        let wait = self.pace.interval_min.saturating_mul(1 << (*failed).min(16));
+        *failed = failed.saturating_add(1);
+        let again = Instant::now() + wait.min(jittered(self.pace.interval));
+        self.due.insert(url.clone(), again.max(self.earliest(url)));
     }
 
     /// Reads the configuration again and puts it in force; then every set that was there already is
@@ -154,9 +177,12 @@ impl Refresher {
         let mut config = reload.read()?;
         // What it follows from takes a restart, and the system may have chosen the port.
         config.hub_url.clone_from(&self.hub.config().hub_url);
+        self.hub.config().check_reload(&config)?;
         let old = self.hub.live().rules().authority.key_sets().clone();
         let sets = self.with_new(&config, &old).await?;
         self.hub.live().replace_with(&config, &sets)?;
+        // What was asked for before is not what is wanted now.
+        self.fetches = JoinSet::new();
         let due = |url: &KeySetUrl| match old.get(url) {
             Some(_) => self.earliest(url),
             None => Instant::now() + jittered(self.pace.interval),
@@ -192,7 +218,7 @@ impl Refresher {
             let now = self.hub.live().rules().authority.now();
             let set = text
                 .map_err(|error| KeyError::not_fetched(&url, error))
-                .and_then(|text| KeySet::read(&url, &text, now))
+                .and_then(|text| KeySet::read(&url, &text, now)?.with_a_key(&url))
                 .inspect_err(|_| self.hub.metrics().count_key_set_failure())?;
             sets.put(url, Arc::new(set));
         }

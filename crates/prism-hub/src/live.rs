@@ -5,13 +5,13 @@
 //! configuration with the limits of another. A configuration that cannot be read changes nothing.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use tokio_rustls::rustls::ServerConfig;
 
 use crate::auth::{Authority, Clock, KeyError, KeySet, KeySets};
-use crate::config::{Config, ConfigError, KeySetUrl, Limits};
+use crate::config::{Config, ConfigError, KeySetUrl, Limits, Trust};
 use crate::tls::{self, TlsError};
 
 /// Who is trusted and what is allowed, at one time.
@@ -22,6 +22,8 @@ pub struct Rules {
     pub authority: Authority,
     /// What is allowed each and all.
     pub limits: Limits,
+    /// Whom the configuration trusts.
+    pub(crate) trust: Arc<Trust>,
     /// How connections over TLS begin, if there are such.
     pub(crate) tls: Option<Arc<ServerConfig>>,
 }
@@ -30,6 +32,8 @@ pub struct Rules {
 #[derive(Debug)]
 pub struct Live {
     rules: ArcSwap<Rules>,
+    /// Held while they are replaced: what replaces them keeps some of what there was.
+    replacing: Mutex<()>,
     clock: Clock,
 }
 
@@ -58,7 +62,8 @@ impl Rules {
     fn with_key_sets(config: &Config, clock: Clock, sets: &KeySets) -> Result<Self, ReloadError> {
         let authority = Authority::with_key_sets(config, clock, sets)?;
         let tls = config.tls.as_ref().map(tls::read).transpose()?;
-        Ok(Self { authority, limits: config.limits.clone(), tls })
+        let trust = Arc::new(config.trust.clone());
+        Ok(Self { authority, limits: config.limits.clone(), trust, tls })
     }
 }
 
@@ -70,7 +75,7 @@ impl Live {
     /// [`ReloadError`] if a key or the certificate cannot be used.
     pub fn new(config: &Config, clock: Clock) -> Result<Self, ReloadError> {
         let rules = ArcSwap::from_pointee(Rules::new(config, clock.clone())?);
-        Ok(Self { rules, clock })
+        Ok(Self { rules, replacing: Mutex::default(), clock })
     }
 
     /// The rules of now. Take them once for a request.
@@ -85,13 +90,19 @@ impl Live {
     ///
     /// [`ReloadError`] if a key or the certificate cannot be used.
     pub fn replace(&self, config: &Config) -> Result<(), ReloadError> {
+        let _replacing = self.replacing();
         let sets = self.rules().authority.key_sets().clone();
-        self.replace_with(config, &sets)
+        self.put(config, &sets)
     }
 
     /// Puts the rules of another configuration and these fetched key sets in force, or leaves
     /// everything as it is.
     pub(crate) fn replace_with(&self, config: &Config, sets: &KeySets) -> Result<(), ReloadError> {
+        let _replacing = self.replacing();
+        self.put(config, sets)
+    }
+
+    fn put(&self, config: &Config, sets: &KeySets) -> Result<(), ReloadError> {
         let mut rules = Rules::with_key_sets(config, self.clock.clone(), sets)?;
         // Listeners speak TLS until a restart, whatever the configuration says by now.
         rules.tls = rules.tls.or_else(|| self.rules().tls.clone());
@@ -103,17 +114,26 @@ impl Live {
     /// Whether it was another set.
     pub(crate) fn put_key_set(&self, url: &KeySetUrl, text: &[u8]) -> Result<bool, KeyError> {
         let now = self.clock.now();
-        let known = self.rules();
-        if known.authority.key_sets().get(url).is_some_and(|set| set.confirm(text, now)) {
+        let _replacing = self.replacing();
+        let rules = self.rules();
+        let known = rules.authority.key_sets().get(url);
+        if known.is_some_and(|set| set.confirm(text, now)) {
             return Ok(false);
         }
-        let set = Arc::new(KeySet::read(url, text, now)?);
-        self.rules.rcu(|rules| Rules {
-            authority: rules.authority.with_key_set(url, &set),
+        let set = KeySet::read(url, text, now)?;
+        // A set without keys says that the old ones were taken out. The first one has to have some.
+        let set = if known.is_some() { set } else { set.with_a_key(url)? };
+        self.rules.store(Arc::new(Rules {
+            authority: rules.authority.with_key_set(url, &Arc::new(set)),
             limits: rules.limits.clone(),
+            trust: Arc::clone(&rules.trust),
             tls: rules.tls.clone(),
-        });
+        }));
         Ok(true)
+    }
+
+    fn replacing(&self) -> impl Drop + use<'_> {
+        self.replacing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

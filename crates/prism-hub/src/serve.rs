@@ -186,14 +186,14 @@ pub async fn serve_demo(config: Config, reload: Reload) -> Result<(), ServeError
 }
 
 async fn live(mut config: Config, reload: Reload, is_demo: bool) -> Result<(), ServeError> {
-    // What is wrong with a key is told before anything listens.
-    let rules = Live::new(&config, Clock::system())?;
     // Before anybody learns that there is something to signal: an early one would end the process.
     let mut signals = Signals::new().map_err(ServeError::System)?;
     let bound = Bound::new(&config)?;
-    if bound.first().is_some_and(|address| config.listens_at(address)) {
-        rules.replace(&config)?;
+    if let Some(address) = bound.first() {
+        config.listens_at(address);
     }
+    // What is wrong with a key is told before anybody is heard.
+    let rules = Live::new(&config, Clock::system())?;
     let hub = Hub::make(config, rules, is_demo)?;
     let config = hub.config();
     let (mut refresher, asked) = (Refresher::new(hub.clone(), Pace::default()), Notify::new());
@@ -211,11 +211,16 @@ async fn live(mut config: Config, reload: Reload, is_demo: bool) -> Result<(), S
         tracing::info!("open http://{address} in a browser");
     }
 
-    let public_servers = Servers::start_public(&hub, listeners.public, public(&hub));
+    let mut public_servers = Servers::start_public(&hub, listeners.public, public(&hub));
     let admin_servers = Servers::start_admin(&hub, listeners.admin, admin(&hub));
     let trade = hub.0.is_demo.then(|| tokio::spawn(demo::trade(hub.clone())));
-    run(&mut refresher, &reload, signals, &asked).await;
-
+    tokio::select! {
+        () = run(&mut refresher, &reload, signals, &asked) => {}
+        // Nobody reaches the hub any more. The log says why.
+        () = public_servers.stopped() => {
+            return Err(ServeError::System(io::Error::other("nothing listens any more")));
+        }
+    }
     hub.set_ready(false);
     tracing::info!("ending");
     if let Some(trade) = trade {

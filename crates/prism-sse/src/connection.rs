@@ -123,8 +123,12 @@ impl Manager {
                 Some(max) if state.held() >= max => return Err(SubscribeError::Full { max }),
                 _ => {}
             }
-            let bound = audience.patterns().find_map(|it| state.log.pattern_bound(it));
-            bound.map_or(Ok(()), |max| Err(SubscribeError::TooManyPatterns { max }))
+            let max = self.shared().settings.max_patterns;
+            if audience.patterns().all(|pattern| state.log.has_room_for(pattern, max)) {
+                Ok(())
+            } else {
+                Err(SubscribeError::TooManyPatterns { max })
+            }
         })
     }
 }
@@ -379,9 +383,7 @@ pub enum SubscribeError {
         /// How many it allows.
         max: usize,
     },
-    /// As many patterns are in use as the manager allows: of all
-    /// ([`PATTERNS_MAX`](crate::limits::PATTERNS_MAX)), or of those that nothing tells from one of
-    /// these ([`PATTERNS_ALIKE_MAX`](crate::limits::PATTERNS_ALIKE_MAX)).
+    /// As many distinct patterns are in use as the manager allows.
     TooManyPatterns {
         /// How many it allows.
         max: usize,
@@ -394,7 +396,7 @@ impl fmt::Display for SubscribeError {
             Self::Closed => f.write_str("the manager is closed"),
             Self::Full { max } => write!(f, "{max} connections are open; no more are allowed"),
             Self::TooManyPatterns { max } => {
-                write!(f, "{max} patterns like these are in use; no more are allowed")
+                write!(f, "{max} patterns are in use; no more are allowed")
             }
         }
     }

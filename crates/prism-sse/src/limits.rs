@@ -45,17 +45,14 @@ pub const PATTERN_BYTES_MAX: usize = 64 * 1024;
 /// Depth of a regular expression in a URL pattern, because reading one is recursive.
 pub const PATTERN_DEPTH_MAX: u32 = 32;
 
-/// Most distinct patterns in use. Each keeps an index of some kilobytes. A subscription is let in
-/// while there is room for one more, so that its other patterns may be above it.
-pub const PATTERNS_MAX: usize = 100_000;
+/// Most distinct patterns in use, unless the manager says otherwise. Each keeps an index of up to
+/// 16 KiB, and one of which nothing in a topic's text tells whether it chooses the topic is tried
+/// for each new topic: its publisher pays for them. A subscription is let in while there is room
+/// for one more, so that its other patterns may be above it.
+pub const PATTERNS: usize = 10_000;
 
-/// Most distinct patterns in use that begin and end alike, and have the same part between slashes,
-/// if they have one. Nothing else tells apart which of them to look at for a new topic, so that
-/// its publisher pays for all. A subscription is let in while there is room for one more.
-pub const PATTERNS_ALIKE_MAX: usize = 1000;
-
-/// Records that the index of a pattern keeps, of public and of private ones each. A reader that is
-/// further behind walks the ring, which costs it time and nobody memory.
+/// Records that the index of a pattern keeps, of public and of private ones and of each class. A
+/// reader that is further behind walks the ring, which costs it time and nobody memory.
 pub(crate) const PATTERN_RECORDS: usize = 256;
 
 /// Most patterns that are kept with a topic which they choose. Where it is more, each event about

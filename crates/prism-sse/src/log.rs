@@ -21,7 +21,8 @@
 //! Transient records are a class of their own. Whatever is evicted, kept or indexed is so within
 //! one class, from its oldest on; only reading knows several, and takes the record with the lowest
 //! index next. A hole that eviction left in one class may thus lie between records of the other:
-//! who begins with what is kept remembers what was [gone](Log::gone) then, and reads around it.
+//! who begins with what is kept remembers what was [gone](Log::gone_behind) then, and reads around
+//! it.
 
 mod class;
 mod dropped;
@@ -220,9 +221,9 @@ impl Log {
         self.chosen_by.iter().flat_map(|&key| &self.patterns[key].audiences)
     }
 
-    /// The bound that keeps a pattern from coming into use, if one does.
-    pub(crate) fn pattern_bound(&self, selector: &Selector) -> Option<usize> {
-        self.patterns.bound(selector)
+    /// Whether a pattern may come into use, or is in use, where there are at most `max`.
+    pub(crate) fn has_room_for(&self, selector: &Selector, max: usize) -> bool {
+        self.patterns.has_room(selector, max)
     }
 
     /// The key of a pattern that someone reads from now on.
@@ -294,9 +295,9 @@ impl Log {
         self.order.oldest_of(class).map_or(self.end, |record| record.index)
     }
 
-    /// What was evicted so far.
-    pub(crate) fn gone(&self) -> Gone {
-        self.order.gone()
+    /// What was evicted behind `next`, where a record is kept or everything ends.
+    pub(crate) fn gone_behind(&self, next: u64) -> Gone {
+        self.order.gone_behind(next)
     }
 
     /// The last place that a reader may be told who still gets what is kept from index `from` on.

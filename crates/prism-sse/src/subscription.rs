@@ -7,7 +7,7 @@
 
 use crate::audience::Audience;
 use crate::limits;
-use crate::log::{EVERYONE, Gap, Gone, Log, Record, TopicKey, Walk};
+use crate::log::{Class, EVERYONE, Gap, Gone, Log, Record, TopicKey, Walk};
 use crate::wire::EARLIEST;
 
 /// Where a subscription begins.
@@ -55,15 +55,18 @@ pub(crate) struct Subscription {
     told: u64,
     /// Index from which records came while the reader was there; lag counts from here.
     since: u64,
-    /// What was evicted when the reader was last told that it gets what is kept. It misses none of
-    /// that, even where what is kept of another class is older.
-    gone: Gone,
+    /// What was evicted when the reader was last told that it gets what is kept, of a class of
+    /// which that begins later: everything before this index. The reader misses none of it.
+    gone_until: u64,
     /// Index up to which `waiting` counts what waits for the reader; 0 while nothing is counted.
     counted: u64,
     /// Bytes that wait, of what was counted and not delivered.
     waiting: u32,
+    gone_class: Class,
     /// Records before `since` are delivered only if they are their topic's newest.
     newest_only: bool,
+    /// The reader was told that nothing follows.
+    told_end: bool,
 }
 
 impl Subscription {
@@ -72,8 +75,7 @@ impl Subscription {
         let end = log.end();
         let told = log.applied();
         let now = Self::standing(end, told);
-        let gone = log.gone();
-        let kept_from = |next| Self { next, told: log.place_before(next), gone, ..now };
+        let kept_from = |next| Self { next, told: log.place_before(next), ..now }.around_holes(log);
         let oldest = kept_from(log.first());
         match start {
             Start::Now => (now, None),
@@ -97,8 +99,27 @@ impl Subscription {
 
     /// A subscription that was told everything up to `told` and reads on from index `next`.
     pub(crate) fn standing(next: u64, told: u64) -> Self {
-        let gone = Gone::default();
-        Self { next, told, since: next, gone, counted: 0, waiting: 0, newest_only: false }
+        Self {
+            next,
+            told,
+            since: next,
+            counted: 0,
+            gone_until: Gone::NOTHING.until,
+            waiting: 0,
+            gone_class: Gone::NOTHING.class,
+            newest_only: false,
+            told_end: false,
+        }
+    }
+
+    /// Takes what was evicted behind its place for what it need not be told of.
+    fn around_holes(mut self, log: &Log) -> Self {
+        Gone { class: self.gone_class, until: self.gone_until } = log.gone_behind(self.next);
+        self
+    }
+
+    fn gone(&self) -> Gone {
+        Gone { class: self.gone_class, until: self.gone_until }
     }
 
     /// Reads one record before index `until`, looking at no more records than `budget` has.
@@ -117,11 +138,11 @@ impl Subscription {
         }
         // A newest event that was evicted is not kept any more, and so not the newest kept one.
         let from = if self.newest_only { self.next.max(self.since) } else { self.next };
-        if log.missed(from, self.gone, reader.walk) {
+        if log.missed(from, self.gone(), reader.walk) {
             // What was there before the reader came is not its fault; what was sent to it came
             // after.
             let ordered = Walk { direct: None, ..reader.walk };
-            let expired = self.next < self.since && log.missed(from, self.gone, ordered);
+            let expired = self.next < self.since && log.missed(from, self.gone(), ordered);
             return Read::Gap(if expired { Gap::Expired } else { Gap::Lag });
         }
         while *budget > 0 {
@@ -212,11 +233,14 @@ impl Subscription {
     /// Goes on with the oldest record kept.
     pub(crate) fn skip_to_oldest(&mut self, log: &Log, walk: Walk<'_>) {
         let from = self.next.max(log.replaced());
-        let missed = log.missed(from, self.gone, walk);
-        self.next = if missed { log.first().max(from) } else { from };
-        self.told = log.place_before(self.next);
-        self.gone = log.gone();
         self.newest_only = false;
+        if log.missed(from, self.gone(), walk) {
+            self.next = log.first().max(from);
+            *self = self.around_holes(log);
+        } else {
+            self.next = from;
+        }
+        self.told = log.place_before(self.next);
     }
 
     /// Whether it has read everything before index `end`.
@@ -227,13 +251,17 @@ impl Subscription {
     /// Whether what it reads next has holes of which it need not be told, as others must be who
     /// read from there.
     pub(crate) fn reads_around(&self, log: &Log, walk: Walk<'_>) -> bool {
-        self.gone.iter().any(|&gone| gone > self.next)
-            && log.missed(self.next, Gone::default(), walk)
+        self.gone_until > self.next && log.missed(self.next, Gone::NOTHING, walk)
     }
 
     /// Whether it leaves out what is not its topic's newest.
     pub(crate) fn is_newest_only(&self) -> bool {
         self.newest_only
+    }
+
+    /// Says that the reader was told that nothing follows. Whether that is new.
+    pub(crate) fn tell_end(&mut self) -> bool {
+        !std::mem::replace(&mut self.told_end, true)
     }
 
     /// Goes to index `next`, having read and told all up to there.
@@ -270,7 +298,7 @@ impl Subscription {
         // A newer record about a topic that the reader selects is one that it selects.
         let readable = |record: &Record| reader.may_read(log, record);
         let mut keys = record.topics.iter().filter(|&&key| reader.selects(log, key));
-        keys.all(|&key| log.has_newer(key, record.index, until, readable))
+        keys.all(|&key| log.has_newer(key, record.class, record.index, until, readable))
     }
 }
 

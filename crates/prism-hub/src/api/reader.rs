@@ -9,6 +9,7 @@ use super::ends::{End, Ends};
 use super::presence::Subscriptions;
 use super::seats::Seat;
 use crate::config::Config;
+use crate::limits;
 use crate::metrics::Metrics;
 
 /// Attached to every connection.
@@ -70,6 +71,12 @@ pub(crate) fn manager(config: &Config) -> Result<Manager, InvalidSetting> {
         Some(every) => builder.heartbeat(every),
         None => builder.no_heartbeat(),
     };
+    if config.subscriptions {
+        // Said, because readers who come and go make many.
+        let (age, bytes) = (limits::PRESENCE_AGE, limits::PRESENCE_BYTES);
+        let transient = Retention::default().count(usize::MAX).age(age).bytes(bytes);
+        builder = builder.transient(transient);
+    }
     if let Some(age) = config.max_age {
         builder = builder.max_age(age);
     }

@@ -67,7 +67,7 @@ impl Refusal {
                 Problem::unavailable("limit", "The hub has as many connections as it allows.", 0)
             }
             Self::Patterns => {
-                let sentence = "The hub has as many patterns like these as it allows.";
+                let sentence = "As many different patterns are in use as the hub allows.";
                 Problem::unavailable("limit", sentence, 0)
             }
             Self::Drain => Problem::unavailable("drain", "The hub is ending.", 0),

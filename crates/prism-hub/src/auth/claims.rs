@@ -119,6 +119,11 @@ struct Selectors {
 }
 
 impl Draft07 {
+    /// Whether the token speaks of a hub at all.
+    pub(super) fn names_a_hub(&self) -> bool {
+        self.mercure.is_some() || self.namespaced.is_some()
+    }
+
     /// What these claims allow.
     pub(super) fn into_rights(self) -> Result<Rights, Defect> {
         let selectors = self.namespaced.or(self.mercure).map(|it| it.0).unwrap_or_default();

@@ -30,6 +30,11 @@ impl KeySet {
         Ok(Self { keys, text: text.into(), confirmed: now.into() })
     }
 
+    /// The set, if it has a key.
+    pub(crate) fn with_a_key(self, url: &KeySetUrl) -> Result<Self, KeyError> {
+        if self.keys.is_empty() { Err(KeyError::without_keys(url)) } else { Ok(self) }
+    }
+
     /// Notes that the address gave the same again, if it did.
     pub(crate) fn confirm(&self, text: &[u8], now: u64) -> bool {
         let is_same = *self.text == *text;

@@ -3,8 +3,8 @@
 //! Each key of draft-08 belongs to one issuer, and only keys of the issuer that a token names are
 //! tried. The keys of one role (`publisher-key`, `subscriber-key`) belong to the first issuer, and
 //! sign draft-07 tokens as well, which name nobody. A key set belongs to an issuer; without one it
-//! is for draft-07 tokens. So a token that an identity provider made for some other program is
-//! never taken for a draft-07 token of this hub.
+//! is for draft-07 tokens. Those name neither an issuer nor a hub: whoever signs them with a key of
+//! such a set is trusted, if they speak of a hub at all.
 //!
 //! What was fetched from an address is kept by that address and used by the owners that name it. A
 //! set that was not confirmed for too long has no keys any more.

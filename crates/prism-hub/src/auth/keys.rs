@@ -95,17 +95,30 @@ pub(super) fn read_set(path: &Path, is_dev: bool) -> Result<Vec<Key>, KeyError> 
     verifying_set(&bytes, |jwk| verifying_jwk(jwk, is_dev)).map_err(fail)
 }
 
-/// The keys of a set that came from an address. Secrets are passed over: what the hub reads there
+/// The keys of a set that came from an address, perhaps none. What cannot be used is passed over,
+/// so that it keeps nobody from taking another key out. So are secrets: what the hub reads there
 /// without a password, others can read too.
 pub(super) fn read_fetched(url: &KeySetUrl, bytes: &[u8]) -> Result<Vec<Key>, KeyError> {
-    let keys = verifying_set(bytes, |jwk| match &jwk.algorithm {
+    let keys = set_of(bytes, |jwk| match &jwk.algorithm {
         AlgorithmParameters::OctetKey(_) => Ok(None),
-        _ => verifying_jwk(jwk, false),
+        _ => Ok(verifying_jwk(jwk, false).unwrap_or_else(|reason| {
+            let error = KeyError { name: format!("a key of the set {url}"), reason };
+            tracing::warn!("{error}; it is passed over");
+            None
+        })),
     });
     keys.map_err(|reason| KeyError { name: format!("the key set {url}"), reason })
 }
 
 fn verifying_set(
+    bytes: &[u8],
+    read: impl Fn(&Jwk) -> Result<Option<Key>, Reason>,
+) -> Result<Vec<Key>, Reason> {
+    let keys = set_of(bytes, read)?;
+    if keys.is_empty() { Err(Reason::NoUsableKey) } else { Ok(keys) }
+}
+
+fn set_of(
     bytes: &[u8],
     read: impl Fn(&Jwk) -> Result<Option<Key>, Reason>,
 ) -> Result<Vec<Key>, Reason> {
@@ -119,10 +132,15 @@ fn verifying_set(
         let Ok(jwk) = serde_json::from_value::<Jwk>(value) else { continue };
         keys.extend(read(&jwk)?);
     }
-    if keys.is_empty() { Err(Reason::NoUsableKey) } else { Ok(keys) }
+    Ok(keys)
 }
 
 impl KeyError {
+    /// A set was fetched, and has no key that can be used.
+    pub(super) fn without_keys(url: &KeySetUrl) -> Self {
+        Self { name: format!("the key set {url}"), reason: Reason::NoUsableKey }
+    }
+
     /// A set could not be had from its address.
     pub(crate) fn not_fetched(url: &KeySetUrl, what: impl fmt::Display) -> Self {
         let reason = Reason::Fetch(what.to_string());

@@ -101,6 +101,10 @@ impl Verifier {
         } else if self.knows_draft_07 {
             let keys = self.keys.of_draft_07();
             let (claims, key_set) = self.check::<Draft07>(token, &header, algorithm, keys, now)?;
+            // Whoever is asked for keys may sign for other programs too, with the same ones.
+            if key_set.is_some() && !claims.names_a_hub() {
+                return Err(Defect::Audience);
+            }
             Ok(Rights { key_set, ..claims.into_rights()? })
         } else {
             Err(Defect::Dialect)

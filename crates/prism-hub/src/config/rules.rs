@@ -134,6 +134,16 @@ impl Config {
 }
 
 /// What of two configurations differs that a reload cannot change.
+/// What may not change while the hub runs.
+pub(super) fn check_reload(old: &Config, new: &Config) -> Result<(), ConfigError> {
+    let same =
+        [("dev", old.trust.dev == new.trust.dev), ("public-url", old.public_url == new.public_url)];
+    match same.into_iter().find(|(_, is_same)| !is_same) {
+        Some((name, _)) => Err(ConfigError::whole(format!("another `{name}` takes a restart"))),
+        None => Ok(()),
+    }
+}
+
 pub(super) fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     let mut names = Vec::new();
     let mut compare = |name, is_equal: bool| {
@@ -146,8 +156,6 @@ pub(super) fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
     compare("tls-cert, tls-key", old.tls.is_some() == new.tls.is_some());
     compare("engine", old.engine == new.engine);
     compare("durability", old.durability == new.durability);
-    compare("dev", old.trust.dev == new.trust.dev);
-    compare("public-url", old.public_url == new.public_url);
     compare("cors-origin", old.cors == new.cors);
     compare("subscriptions", old.subscriptions == new.subscriptions);
     compare("heartbeat", old.heartbeat == new.heartbeat);
@@ -202,7 +210,7 @@ fn limits(s: &Settings) -> Result<Limits, ConfigError> {
 }
 
 /// As many connections as the files that this process may open leave room for.
-fn connections_of_files() -> Option<u64> {
+pub(super) fn connections_of_files() -> Option<u64> {
     let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current?;
     let (part, whole) = limits::CONNECTIONS_OF_FILES;
     Some((files / whole).saturating_mul(part).max(1))

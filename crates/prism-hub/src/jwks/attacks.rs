@@ -106,13 +106,54 @@ async fn t_jwt_what_is_no_set_of_keys() {
         let answer = Answer::of("200 OK", "", text);
         refused(answer, PACE, "it is no JSON object with `keys`").await;
     }
-    let reason = "it has no key for signatures that is supported";
-    refused(set(&[]), PACE, reason).await;
-    refused(set(&[Pair::ed().jwk(&[("use", "enc")])]), PACE, reason).await;
-    // What the hub reads there without a password, others can read too.
-    refused(set(&[octets("a", SECRET)]), PACE, reason).await;
     let many = vec![Pair::ed().jwk(&[]); limits::KEYS_MAX + 1];
     refused(set(&many), PACE, "it has 101 keys; at most 100 are allowed").await;
+}
+
+#[tokio::test]
+async fn t_jwt_a_set_without_a_key_begins_no_hub_and_takes_the_old_keys_out_of_one_that_runs() {
+    for keys in [
+        set(&[]),
+        set(&[Pair::ed().jwk(&[("use", "enc")])]),
+        // What the hub reads there without a password, others can read too.
+        set(&[octets("a", SECRET)]),
+    ] {
+        let bad = Endpoint::start(keys.clone()).await;
+        let error = Fixture::new(&bad, PACE).refresher.start().await.unwrap_err().to_string();
+        assert!(error.ends_with("it has no key for signatures that is supported"), "{error}");
+        let pair = Pair::ed();
+        let endpoint = Endpoint::start(Answer::keys(&[("a", &pair)])).await;
+        let mut fixture = Fixture::started(&endpoint).await;
+        let token = token("a", &pair);
+        fixture.publishes(&token).unwrap();
+        endpoint.now_gives(keys);
+        fixture.refresh().await.unwrap();
+        assert_eq!(fixture.publishes(&token).unwrap_err().status(), 401);
+    }
+}
+
+#[tokio::test]
+async fn t_jwt_a_key_that_cannot_be_used_keeps_nobody_from_taking_another_one_out() {
+    let (old, new) = (Pair::ed(), Pair::ed());
+    let endpoint = Endpoint::start(Answer::keys(&[("old", &old)])).await;
+    let mut fixture = Fixture::started(&endpoint).await;
+    let tokens = [token("old", &old), token("new", &new)];
+    assert_eq!(fixture.statuses([&tokens[0], &tokens[1]]), [200, 401]);
+    let weak =
+        json!({"kty": "RSA", "kid": "weak", "alg": "RS256", "n": "wQ".repeat(64), "e": "AQAB"});
+    endpoint.now_gives(set(&[new.jwk(&[("kid", "new")]), weak]));
+    fixture.refresh().await.unwrap();
+    assert_eq!(fixture.statuses([&tokens[0], &tokens[1]]), [401, 200]);
+}
+
+#[tokio::test]
+async fn t_jwt_a_token_for_another_program_of_the_same_provider_is_none_for_this_hub() {
+    let pair = Pair::ed();
+    let fixture = Fixture::started(&Endpoint::start(Answer::keys(&[("a", &pair)])).await).await;
+    let claims = json!({"iss": "https://idp.example", "aud": "other", "sub": "somebody"});
+    let other = pair.token(&claims);
+    assert_eq!(fixture.reads(&other).unwrap_err().status(), 401);
+    assert_eq!(fixture.publishes(&other).unwrap_err().status(), 401);
 }
 
 #[tokio::test]

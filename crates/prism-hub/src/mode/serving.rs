@@ -11,6 +11,8 @@ use crate::serve::{self, Reload, ServeError};
 
 /// Serves what flags, environment and file say.
 pub(super) fn serve(matches: ArgMatches) -> Result<(), Failure> {
+    // Before limits follow from it, so that they are the same at each reload.
+    allow_open_files();
     let read = move || Config::gather(&matches, environment());
     let config = read().map_err(refused)?;
     if config.trust.dev {
@@ -19,6 +21,12 @@ pub(super) fn serve(matches: ArgMatches) -> Result<(), Failure> {
     if config.tls.is_none() && config.listen.iter().any(|it| !it.ip().is_loopback()) {
         tracing::warn!(
             "tokens travel in the clear; put a proxy in front that speaks TLS, or give `tls-cert`"
+        );
+    }
+    for url in config.trust.key_set_urls_of_nobody() {
+        tracing::warn!(
+            "whatever {url} signs for whomever is trusted if it names topics; `issuer` and \
+             `audience` say what is meant for this hub"
         );
     }
     run(serve::serve(config, Reload::new(read)))
@@ -38,6 +46,13 @@ pub(super) fn demo(args: &DemoArgs) -> Result<(), Failure> {
 
 fn run(hub: impl Future<Output = Result<(), ServeError>>) -> Result<(), Failure> {
     block_on(async { hub.await.map_err(Failure::failed) })
+}
+
+/// Lets this process open as many files as it may. Where that fails it has fewer connections.
+fn allow_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 /// Runs a mode to its end.

@@ -27,6 +27,8 @@ use crate::limits;
 /// One listener and what is served there.
 pub(super) struct Acceptor {
     pub(super) listener: TcpListener,
+    /// Most connections at a time; others wait.
+    pub(super) max: usize,
     pub(super) router: Router,
     pub(super) hub: Hub,
 }
@@ -45,8 +47,9 @@ impl Acceptor {
         let graceful = GracefulShutdown::new();
         let mut connections = JoinSet::new();
         loop {
+            let has_room = connections.len() < self.max;
             tokio::select! {
-                accepted = self.listener.accept() => match accepted {
+                accepted = self.listener.accept(), if has_room => match accepted {
                     Ok((stream, peer)) => {
                         let Some(serving) = self.serving() else { continue };
                         connections.spawn(serving.serve(stream, peer, graceful.watcher()));

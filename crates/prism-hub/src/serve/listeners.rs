@@ -11,10 +11,10 @@ use tokio::task::JoinSet;
 
 use super::accept::Acceptor;
 use super::{Hub, ServeError};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::limits;
 
-/// The addresses, which nobody else can take, and where nobody is heard yet.
+/// The addresses, where nobody is heard yet.
 pub(super) struct Bound {
     public: Vec<Socket>,
     admin: Option<Socket>,
@@ -32,7 +32,7 @@ pub(super) struct Listeners {
 }
 
 impl Bound {
-    /// Takes all addresses, or none.
+    /// Binds all addresses, or none.
     pub(super) fn new(config: &Config) -> Result<Self, ServeError> {
         let public = config.listen.iter().copied().map(Socket::bind).collect::<Result<_, _>>()?;
         let admin = config.admin.map(Socket::bind).transpose()?;
@@ -107,8 +107,12 @@ impl Servers {
     pub(super) fn start_public(hub: &Hub, listeners: Vec<TcpListener>, router: Router) -> Self {
         let (mut tasks, end) = (JoinSet::new(), watch::Sender::new(()));
         if hub.config().tls.is_some() {
+            // What a reload opens, and whoever publishes, needs files too.
+            let max = config::connections_of_files().unwrap_or(u64::MAX) / listeners.len() as u64;
+            let max = usize::try_from(max).unwrap_or(usize::MAX);
             for listener in listeners {
-                let acceptor = Acceptor { listener, router: router.clone(), hub: hub.clone() };
+                let (router, hub) = (router.clone(), hub.clone());
+                let acceptor = Acceptor { listener, max, router, hub };
                 tasks.spawn(acceptor.run(end.subscribe()));
             }
         } else {
@@ -124,6 +128,11 @@ impl Servers {
         let listeners = Vec::from_iter(listener);
         tasks.spawn(serve_plain(hub.clone(), listeners, router, Some(0), end.subscribe()));
         Self { tasks, end }
+    }
+
+    /// Waits until one of them ends that was not told to.
+    pub(super) async fn stopped(&mut self) {
+        self.tasks.join_next().await;
     }
 
     /// Closes the listeners, gives open requests this long, and cuts off what is left.

@@ -126,6 +126,8 @@ fn keys_come_over_tls_from_whom_the_system_trusts() {
     let stranger = TempFile::new(&stranger.cert.pem());
     let asked = endpoint.asked.load(Ordering::Relaxed);
     let mut hub = Running::start(command(&serve(&place)).env("SSL_CERT_FILE", stranger.path()));
+    let warning = hub.line_of_err();
+    assert!(warning.contains("is trusted if it names topics"), "{warning}");
     let error = hub.line_of_err();
     assert!(error.contains("certificate") && error.contains("it is fetched again"), "{error}");
     // A reload that is asked for now comes after, and ends nothing.

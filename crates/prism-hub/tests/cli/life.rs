@@ -114,6 +114,9 @@ fn a_reload_takes_what_is_right_and_leaves_what_is_wrong() {
         with_key(&long.to_uppercase()),
         with_key("short"),
         "this is no TOML".to_owned(),
+        // They say who is trusted, by way of what a hub that runs cannot change.
+        format!("{base}dev = true\n"),
+        format!("{}public-url = \"https://other.example\"\n", with_key(long)),
         format!("{}retry = \"7s\"\n", with_key(long)),
     ];
     for step in steps {
@@ -127,7 +130,9 @@ fn a_reload_takes_what_is_right_and_leaves_what_is_wrong() {
     assert_eq!(hub.wait().code(), Some(0));
     let log = hub.rest_of_err();
     assert_eq!(log.matches("keys, limits and certificates were read again").count(), 2, "{log}");
-    assert_eq!(log.matches("everything stays as it was").count(), 2, "{log}");
+    assert_eq!(log.matches("everything stays as it was").count(), 4, "{log}");
+    assert!(log.contains("another `dev` takes a restart"), "{log}");
+    assert!(log.contains("another `public-url` takes a restart"), "{log}");
     assert!(log.contains("takes a restart: retry"), "{log}");
     assert!(!log.to_lowercase().contains(long), "{log}");
 }

@@ -25,8 +25,6 @@ pub(crate) enum Form {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reading {
     pub(crate) subscription: Subscription,
-    /// The last mark was said; what follows is the end.
-    said_goodbye: bool,
 }
 
 /// What one look at the log gives.
@@ -73,8 +71,11 @@ pub(crate) enum Gathered {
 
 impl Reading {
     /// A reading that begins there. If the connection is over already, there is nothing to say.
-    pub(crate) fn new(subscription: Subscription, over: bool) -> Self {
-        Self { subscription, said_goodbye: over }
+    pub(crate) fn new(mut subscription: Subscription, over: bool) -> Self {
+        if over {
+            subscription.tell_end();
+        }
+        Self { subscription }
     }
 
     /// What comes next for the connection in `slot`.
@@ -165,7 +166,7 @@ impl Reading {
         slot: u32,
         closing: Closing,
     ) -> Step {
-        if std::mem::replace(&mut self.said_goodbye, true) {
+        if !self.subscription.tell_end() {
             return Step::End;
         }
         let jitter = state.entry(slot).id().jitter();

@@ -76,9 +76,8 @@ impl Publication {
     /// kept apart from other events, and pushes none of them out; for a [shorter
     /// time](crate::ManagerBuilder::transient); and, whatever the engine, in memory alone.
     ///
-    /// It has its place in the one order, and readers get it like any other event. The newest
-    /// event of a topic is the newest of both kinds, so what is transient about a thing whose state
-    /// is published too is better told about a topic of its own.
+    /// It has its place in the one order, and readers get it like any other event. Who begins with
+    /// the newest event of each topic gets the newest of each kind.
     ///
     /// ```
     /// use prism_sse::{Event, Manager, Publication, Retention};

@@ -5,8 +5,7 @@
 //! folded into a table of fixed size, where topics that share a place share the later floor. So a
 //! dropped topic can raise a false alarm, and never hides a gap.
 
-use std::collections::VecDeque;
-use std::collections::hash_map::{Entry, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
 
 use super::class::{Class, PerClass};
@@ -18,9 +17,10 @@ use crate::selector::Topic;
 pub(super) struct Dropped {
     /// Floors that are known one by one. Names are kept as hashes, under a key that is random in
     /// each process, so that nobody can make two of them meet; the last two bits are the records.
-    last: HashMap<u64, Floor>,
-    /// The order in which those became known.
-    order: VecDeque<u64>,
+    last: HashMap<u64, (Floor, u64)>,
+    /// The order in which those became known, by stamps.
+    order: BTreeMap<u64, u64>,
+    stamp: u64,
     /// Floors of before, by hash of the name.
     folded: Box<[PerClass<Floors>]>,
     hasher: RandomState,
@@ -38,7 +38,8 @@ impl Dropped {
     pub(super) fn new() -> Self {
         Self {
             last: HashMap::new(),
-            order: VecDeque::new(),
+            order: BTreeMap::new(),
+            stamp: 0,
             folded: Box::default(),
             hasher: RandomState::new(),
         }
@@ -49,7 +50,7 @@ impl Dropped {
         let hash = self.hasher.hash_one(topic);
         let mut floors = self.folded.get(place(hash)).copied().unwrap_or_default();
         for (number, (class, private)) in (0..).zip(RECORDS) {
-            if let Some(&floor) = self.last.get(&key(hash, number)) {
+            if let Some(&(floor, _)) = self.last.get(&key(hash, number)) {
                 floors[class].raise(private, floor);
             }
         }
@@ -59,18 +60,19 @@ impl Dropped {
     /// Remembers the floors of a topic that is dropped, those above `base`.
     pub(super) fn add(&mut self, topic: &Topic, floors: impl Fn(Class) -> Floors, base: Floor) {
         let hash = self.hasher.hash_one(topic);
+        let known = self.floors(topic);
         for (number, (class, private)) in (0..).zip(RECORDS) {
             let floor = floors(class).own(private);
-            if floor.index <= base.index {
+            // One that is known, of others perhaps, takes no place of its own.
+            if floor.index <= base.index.max(known[class].own(private).index) {
                 continue;
             }
-            match self.last.entry(key(hash, number)) {
-                Entry::Occupied(mut known) => *known.get_mut() = known.get().max(floor),
-                Entry::Vacant(place) => {
-                    place.insert(floor);
-                    self.order.push_back(key(hash, number));
-                }
+            let key = key(hash, number);
+            self.stamp += 1;
+            if let Some((_, stamp)) = self.last.insert(key, (floor, self.stamp)) {
+                self.order.remove(&stamp);
             }
+            self.order.insert(self.stamp, key);
         }
         while self.order.len() > limits::DROPPED_FLOORS {
             self.fold_oldest();
@@ -78,8 +80,8 @@ impl Dropped {
     }
 
     fn fold_oldest(&mut self) {
-        let Some(key) = self.order.pop_front() else { return };
-        let Some(floor) = self.last.remove(&key) else { return };
+        let Some((_, key)) = self.order.pop_first() else { return };
+        let Some((floor, _)) = self.last.remove(&key) else { return };
         if self.folded.is_empty() {
             self.folded = vec![PerClass::default(); limits::DROPPED_TOPICS].into();
         }

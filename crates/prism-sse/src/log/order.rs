@@ -7,8 +7,17 @@ use super::ring::Ring;
 use super::topics::{Floor, Floors};
 use super::{Record, Retention};
 
-/// For each class the index after the last record that was evicted of it.
-pub(crate) type Gone = PerClass<u64>;
+/// What was evicted of a class: everything before an index.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gone {
+    pub(crate) class: Class,
+    pub(crate) until: u64,
+}
+
+impl Gone {
+    /// Nothing was.
+    pub(crate) const NOTHING: Self = Self { class: Class::History, until: 0 };
+}
 
 #[derive(Debug)]
 pub(super) struct Order {
@@ -66,8 +75,11 @@ impl Order {
         self.kept[class].floors
     }
 
-    pub(super) fn gone(&self) -> Gone {
-        PerClass::of(|class| self.floors(class).of(true).index)
+    /// What was evicted behind `next`, the index of a kept record. That is of one class at most:
+    /// the record's own lost nothing behind it.
+    pub(super) fn gone_behind(&self, next: u64) -> Gone {
+        let gone = |class| Gone { class, until: self.floors(class).of(true).index };
+        Class::ALL.map(gone).into_iter().find(|gone| gone.until > next).unwrap_or(Gone::NOTHING)
     }
 
     /// Sequence number of the newest record that was evicted, of any class.

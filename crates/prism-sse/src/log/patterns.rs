@@ -154,16 +154,9 @@ impl Patterns {
         self.index.find(topic, found);
     }
 
-    /// The bound that keeps a pattern from coming into use, if one does.
-    pub(super) fn bound(&self, selector: &Selector) -> Option<usize> {
-        if self.by_selector.contains_key(selector) {
-            return None;
-        }
-        let used = [
-            (self.slots.len(), limits::PATTERNS_MAX),
-            (self.index.alike(selector), limits::PATTERNS_ALIKE_MAX),
-        ];
-        used.into_iter().find_map(|(count, max)| (count >= max).then_some(max))
+    /// Whether a pattern may come into use, or is in use, where there are at most `max`.
+    pub(super) fn has_room(&self, selector: &Selector, max: usize) -> bool {
+        self.slots.len() < max || self.by_selector.contains_key(selector)
     }
 
     /// The key of a pattern. One that has none is indexed from `since` on.

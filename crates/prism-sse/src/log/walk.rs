@@ -81,7 +81,7 @@ impl Log {
     /// tell them apart would take their topics, for as long as someone may come back.
     pub(crate) fn missed(&self, from: u64, gone: Gone, walk: Walk<'_>) -> bool {
         let lost = |class| {
-            let from = from.max(gone[class]);
+            let from = if class == gone.class { from.max(gone.until) } else { from };
             // What no ring lost, no topic and no pattern lost; live readers need no other look.
             self.order.floors(class).of(walk.private).index > from
                 && walk.topics.is_none_or(|keys| {
@@ -150,20 +150,20 @@ impl Log {
         [self.order.first_from(from), sent].into_iter().flatten().map(|record| record.at).min()
     }
 
-    /// Whether `key` has a record after `index` and before `until` that `readable` accepts.
+    /// Whether `key` has a record of the class after `index` and before `until` that `readable`
+    /// accepts. One of another class may be evicted before it is read, and then says nothing.
     pub(crate) fn has_newer(
         &self,
         key: TopicKey,
+        class: Class,
         index: u64,
         until: u64,
         readable: impl Fn(&Record) -> bool,
     ) -> bool {
-        Class::ALL.into_iter().any(|class| {
-            let at = &self.topics[key].kept(class).at;
-            let begin = at.partition_point(|&other| other <= index);
-            let end = at.partition_point(|&other| other < until);
-            let mut newer = at.range(begin..end.max(begin));
-            newer.any(|&other| self.order.get_of(class, other).is_some_and(&readable))
-        })
+        let at = &self.topics[key].kept(class).at;
+        let begin = at.partition_point(|&other| other <= index);
+        let end = at.partition_point(|&other| other < until);
+        let mut newer = at.range(begin..end.max(begin));
+        newer.any(|&other| self.order.get_of(class, other).is_some_and(&readable))
     }
 }

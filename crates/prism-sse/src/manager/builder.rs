@@ -56,6 +56,7 @@ pub(crate) struct Settings {
     retry: Duration,
     max_age: Option<Duration>,
     pub(crate) max_connections: Option<usize>,
+    pub(crate) max_patterns: usize,
     pub(crate) max_event_bytes: usize,
     on_lag: Option<OnLag>,
     pub(crate) lag_bytes: usize,
@@ -74,6 +75,7 @@ impl ManagerBuilder {
             retry: limits::RETRY,
             max_age: None,
             max_connections: None,
+            max_patterns: limits::PATTERNS,
             max_event_bytes: limits::EVENT_BYTES_MAX,
             on_lag: None,
             lag_bytes: limits::LAG_BYTES,
@@ -163,6 +165,14 @@ impl ManagerBuilder {
     #[must_use]
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.settings.max_connections = Some(connections);
+        self
+    }
+
+    /// Lets at most so many distinct patterns be in use; 10,000 unless said. Beyond them a
+    /// subscription is refused that brings another one.
+    #[must_use]
+    pub fn max_patterns(mut self, patterns: usize) -> Self {
+        self.settings.max_patterns = patterns;
         self
     }
 
@@ -301,6 +311,8 @@ impl Settings {
 
     pub(crate) fn mark_at(&self, marked: u64) -> Option<u64> {
         let age = self.history.as_ref().filter(|_| self.control_events)?.max_age();
+        // Nor is a place that was told to grow older than what is transient, if there is such.
+        let age = self.transient.as_ref().map_or(age, |transient| age.min(transient.max_age()));
         let every = (age / 4).min(limits::MARK_INTERVAL_MAX).max(limits::TICK);
         Some(marked.saturating_add(millis(every)))
     }
@@ -320,6 +332,9 @@ impl Settings {
         }
         if self.max_age.is_some_and(|age| age < Duration::from_secs(1)) {
             return refuse("max_age", "at least 1 s; left out, connections do not age");
+        }
+        if self.max_patterns == 0 {
+            return refuse("max_patterns", "at least 1");
         }
         if self.max_connections == Some(0) {
             return refuse("max_connections", "at least 1; left out, they are not limited");

@@ -66,19 +66,6 @@ impl<K: Copy + PartialEq> PatternIndex<K> {
         }
     }
 
-    /// How many patterns are looked at for the same topics as this one.
-    pub(crate) fn alike(&self, selector: &Selector) -> usize {
-        match selector {
-            Selector::Any | Selector::Exact(_) => 0,
-            Selector::Template(template) => self.templates.alike(&traits(template)),
-            #[cfg(feature = "patterns")]
-            Selector::UrlPattern(pattern) => {
-                let tree = self.url_patterns.get(pattern.base_url());
-                tree.map_or(0, |tree| tree.alike(&url_traits(pattern)))
-            }
-        }
-    }
-
     /// Appends the keys of the patterns that choose `topic`.
     pub(crate) fn find(&self, topic: &Topic, found: &mut Vec<K>) {
         let topic = topic.as_str();
@@ -173,20 +160,6 @@ impl<T> Tree<T> {
         if branch.plain.is_empty() && branch.by_suffix.is_empty() {
             self.0.remove(prefix);
         }
-    }
-
-    /// How many values have these traits.
-    fn alike(&self, traits: &Traits<'_>) -> usize {
-        let Some(branch) = self.0.get(traits.prefix.as_bytes()) else { return 0 };
-        let bucket = match traits.suffix {
-            "" => Some(&branch.plain),
-            suffix => branch.by_suffix.get(&backwards(suffix)),
-        };
-        let values = bucket.and_then(|bucket| match traits.segment {
-            Some(segment) => bucket.by_segment.get(segment.as_bytes()),
-            None => Some(&bucket.any),
-        });
-        values.map_or(0, Vec::len)
     }
 
     /// Calls `found` for each value whose traits `text` has.
@@ -314,11 +287,6 @@ mod tests {
             "/x/1/t5/2/y",
             "é",
         ];
-        let alike =
-            [("{z}{y}", 2), ("/x/{z}", 1), ("/x/{z}/y", 1), ("/x/{z}/t5/{b}/y", 1), ("y", 0)];
-        for (text, count) in alike {
-            assert_eq!(index.alike(&Selector::template(text).unwrap()), count, "{text}");
-        }
         for round in 0..=selectors.len() {
             for topic in topics {
                 let topic = Topic::try_from(topic).unwrap();
@@ -335,6 +303,5 @@ mod tests {
             }
         }
         assert!(index.templates.0.is_empty());
-        assert!(selectors.iter().all(|selector| index.alike(selector) == 0));
     }
 }

@@ -57,10 +57,6 @@ impl<T> Trie<T> {
         value.get_or_insert_with(make)
     }
 
-    pub(super) fn get(&self, text: &[u8]) -> Option<&T> {
-        self.nodes[*self.path(text)?.last()?].value.as_ref()
-    }
-
     pub(super) fn get_mut(&mut self, text: &[u8]) -> Option<&mut T> {
         let at = *self.path(text)?.last()?;
         self.nodes[at].value.as_mut()

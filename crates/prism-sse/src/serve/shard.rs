@@ -83,6 +83,9 @@ impl Shard {
             }
             for event in &events {
                 if event.token() == WAKE {
+                    if turn == Turn::Again {
+                        continue;
+                    }
                     // Whoever rang may share the processor, and be about to publish more, which
                     // then goes out in the same pass.
                     thread::yield_now();

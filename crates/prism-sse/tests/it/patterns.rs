@@ -231,38 +231,33 @@ fn many(sse: &Manager, count: usize, text: impl Fn(usize) -> String) -> Vec<Conn
 }
 
 #[tokio::test]
-async fn patterns_that_nothing_tells_apart_are_refused_beyond_a_bound() {
-    let sse = Manager::new();
-    let max = limits::PATTERNS_ALIKE_MAX;
-    for around in ["/", "/books/@/pages", "/@/books/@"] {
-        let text = |n: usize| match around.split_once('@') {
-            None => format!("{around}{{?x{n}}}"),
-            Some((before, after)) => {
-                format!("{before}{{x{n}}}{}", after.replace('@', &format!("{{y{n}}}")))
-            }
-        };
+async fn patterns_beyond_a_bound_are_refused() {
+    let max = 300;
+    let sse = Manager::builder().max_patterns(max).build().unwrap();
+    for text in [|n: usize| format!("/{{x{n}}}"), |n: usize| format!("/{n}/{{x}}")] {
         let readers = many(&sse, max, text);
         let one_more = || sse.subscribe(select(template(&text(max))), Start::Now);
         let error = one_more().unwrap_err();
         assert_eq!(error, SubscribeError::TooManyPatterns { max });
-        assert_eq!(error.to_string(), "1000 patterns like these are in use; no more are allowed");
-        // Neither what is in use, nor what can be told from it, nor who reads everything anyway.
+        assert_eq!(error.to_string(), "300 patterns are in use; no more are allowed");
+        // Neither what is in use, nor who brings none, nor who reads everything anyway.
         let _known = sse.subscribe(select(template(&text(7))), Start::Now).unwrap();
-        let _other = sse.subscribe(select(template("/other/{x}")), Start::Now).unwrap();
+        let _exact = sse.subscribe(Audience::select(["/a"]).unwrap(), Start::Now).unwrap();
         let all = Audience::select([Selector::Any, template(&text(max))]).unwrap();
         let _all = sse.subscribe(all, Start::Now).unwrap();
         drop(readers);
         let _one = one_more().unwrap();
     }
     assert_eq!(sse.stats().audiences, 0, "who was refused left nothing behind");
+    assert!(Manager::builder().max_patterns(0).build().is_err());
 }
 
 #[tokio::test]
-async fn patterns_have_a_bound_however_different_they_are() {
+async fn there_is_a_bound_on_patterns_unless_another_one_is_said() {
     let sse = Manager::new();
-    let max = limits::PATTERNS_MAX;
-    let readers = many(&sse, max, |n| format!("/{n}/{{x}}"));
+    let readers = many(&sse, limits::PATTERNS, |n| format!("/{n}/{{x}}"));
     let one_more = || sse.subscribe(select(template("/more/{x}")), Start::Now);
+    let max = limits::PATTERNS;
     assert_eq!(one_more().unwrap_err(), SubscribeError::TooManyPatterns { max });
     drop(readers);
     drop(one_more().unwrap());

@@ -360,19 +360,19 @@ async fn an_order_that_was_replaced_takes_both_kinds_with_it() {
 }
 
 #[tokio::test]
-async fn the_newest_of_a_topic_is_the_newest_of_both_kinds() {
+async fn the_newest_of_a_topic_is_the_newest_of_each_kind() {
     let sse = kept(10, 1).on_lag(OnLag::LatestPerTopic).lag_bytes(40).build().unwrap();
     let mut slow = sse.subscribe(Audience::everything(), Start::Now).unwrap();
     due(&mut slow);
     publish(&sse, "a", "h0");
     publish(&sse, "b", "h1");
     transient(&sse, "b", "t0");
-    assert_eq!(read(&sse, Audience::everything(), Start::Latest), "h0 t0");
+    assert_eq!(read(&sse, Audience::everything(), Start::Latest), "h0 h1 t0");
     transient(&sse, "a", "t1");
-    assert_eq!(read(&sse, Audience::everything(), Start::Latest), "h1 t1", "t0 is not kept");
+    assert_eq!(read(&sse, Audience::everything(), Start::Latest), "h0 h1 t1", "t0 is not kept");
     publish(&sse, "a", "h2");
-    assert_eq!(read(&sse, Audience::everything(), Start::Latest), "h1 h2");
-    assert_eq!(due(&mut slow), "lag h1 h2");
+    assert_eq!(read(&sse, Audience::everything(), Start::Latest), "h1 t1 h2");
+    assert_eq!(due(&mut slow), "lag h1 t1 h2");
 }
 
 #[tokio::test]
@@ -405,4 +405,37 @@ async fn what_an_engine_did_not_answer_for_is_no_more_durable_than_memory() {
         let again = sse.append(event).unwrap().try_ack().unwrap().unwrap();
         assert_eq!(again.durability, durability);
     }
+}
+
+#[tokio::test]
+async fn the_newest_of_a_topic_is_there_though_a_newer_transient_one_goes_before_it_is_read() {
+    let sse = keeping(1000, 1);
+    let large = |word: &str| format!("{word} {}", "x".repeat(20_000));
+    publish(&sse, "a", "h-a");
+    publish(&sse, "b", large("b"));
+    publish(&sse, "c", large("c"));
+    transient(&sse, "a", "t-a");
+    let mut slow = sse.subscribe(Audience::everything(), Start::Latest).unwrap();
+    // What begins the stream, and the first events.
+    slow.next().now_or_never().flatten().unwrap();
+    let first = slow.next().now_or_never().flatten().unwrap();
+    transient(&sse, "z", "t-z");
+    let rest = due(&mut slow);
+    assert!(String::from_utf8_lossy(&first).contains("h-a"), "of {rest:?}");
+    assert_eq!(read(&sse, select("a"), Start::Latest), "h-a");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_there_is_told_a_place_before_what_is_transient_grows_old() {
+    let transient_age = Retention::default().age(Duration::from_secs(60));
+    let builder = Manager::builder().history(Retention::default()).transient(transient_age);
+    let sse = builder.no_heartbeat().build().unwrap();
+    let secret = Audience::select(["mine"]).unwrap().grant(["mine"]).unwrap();
+    let mut page = sse.subscribe(secret, Start::Now).unwrap();
+    page.next().await.unwrap();
+    transient(&sse, "other", "t");
+    let before = tokio::time::Instant::now();
+    let mark = page.next().await.unwrap();
+    assert!(String::from_utf8_lossy(&mark).contains("prism.mark"));
+    assert!(before.elapsed() < Duration::from_secs(60));
 }
