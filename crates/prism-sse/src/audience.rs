@@ -86,13 +86,13 @@ impl Audience {
         &self.grants
     }
 
-    /// Whether one selector chooses everything.
     /// The patterns that matter: none, if every topic is chosen anyway.
     pub(crate) fn patterns(&self) -> impl Iterator<Item = &Selector> {
         let selectors = if self.selects_any() { &[] } else { &*self.selectors };
         selectors.iter().filter(|selector| selector.is_pattern())
     }
 
+    /// Whether one selector chooses everything.
     pub(crate) fn selects_any(&self) -> bool {
         self.selectors.contains(&Selector::Any)
     }

@@ -309,7 +309,8 @@ impl Connection {
     fn has_all(&self, state: &State) -> bool {
         let entry = state.entry(self.slot);
         let called = entry.wants_mark || entry.wants_heartbeat || entry.closing().is_some();
-        !called && self.reading.subscription.is_at(state.log.end())
+        let subscription = &self.reading.subscription;
+        !called && subscription.is_at(state.log.end()) && !subscription.has_holes()
     }
 
     fn keep_alive(&mut self, state: &mut State, now: u64) -> Step {

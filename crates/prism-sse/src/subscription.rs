@@ -254,6 +254,16 @@ impl Subscription {
         self.gone_until > self.next && log.missed(self.next, Gone::NOTHING, walk)
     }
 
+    /// Whether it was told that it gets what is kept, and that there may be holes in it.
+    pub(crate) fn has_holes(&self) -> bool {
+        self.gone_until > 0
+    }
+
+    /// Says that it has everything. Whether there were holes on the way.
+    pub(crate) fn leave_holes(&mut self) -> bool {
+        std::mem::take(&mut self.gone_until) > 0
+    }
+
     /// Whether it leaves out what is not its topic's newest.
     pub(crate) fn is_newest_only(&self) -> bool {
         self.newest_only

@@ -103,7 +103,7 @@ impl Reading {
             Gathered::Gap(gap) => self.tell_gap(state, settings, slot, gap, ended),
             Gathered::Nothing => match closing {
                 Some(closing) => self.say_goodbye(state, settings, slot, closing),
-                None => Step::Wait,
+                None => self.leave_holes(state, settings, slot),
             },
         }
     }
@@ -157,6 +157,18 @@ impl Reading {
         let resumed_at = log.position(self.subscription.told());
         state.counts.gaps += 1;
         Step::Control(control::gap(settings, gap, after, resumed_at))
+    }
+
+    /// Tells a reader who has everything that the holes lie behind it, so that it is not told of
+    /// them again when it comes back.
+    fn leave_holes(&mut self, state: &State, settings: &Settings, slot: u32) -> Step {
+        let applied = state.log.applied();
+        let was_told = self.subscription.told() >= applied;
+        if !self.subscription.leave_holes() || was_told || !talks(state, settings, slot) {
+            return Step::Wait;
+        }
+        self.subscription.tell(applied);
+        Step::Control(control::mark(state.log.position(applied), None))
     }
 
     fn say_goodbye(

@@ -33,8 +33,8 @@ impl Follower {
 
     /// Begins an epoch whose sequence numbers follow `after`.
     ///
-    /// If `after` is below what was applied, the order before it is gone, and each reader is told
-    /// of a gap.
+    /// If `after` is not what was applied last, the order before it is gone, and each reader is
+    /// told of a gap.
     pub fn begin_epoch(&self, epoch: Epoch, after: u64) -> Wakes {
         self.with(|apply| apply.begin_epoch(epoch, after))
     }

@@ -425,6 +425,29 @@ async fn the_newest_of_a_topic_is_there_though_a_newer_transient_one_goes_before
     assert_eq!(read(&sse, select("a"), Start::Latest), "h-a");
 }
 
+#[tokio::test]
+async fn who_has_everything_is_not_told_of_a_hole_again() {
+    let sse = keeping(1000, 1);
+    publish(&sse, "a", "h0");
+    transient(&sse, "a", "t0");
+    transient(&sse, "z", "t1");
+    let mut page = sse.subscribe(select("a"), after("earliest")).unwrap();
+    let mut last = String::new();
+    let mut parser = Parser::new();
+    let mut seen = 0;
+    while let Some(Some(bytes)) = page.next().now_or_never() {
+        let mut bytes = &bytes[..];
+        while let Some(parsed) = parser.next(&mut bytes) {
+            let Parsed::Event(event) = parsed else { continue };
+            seen += usize::from(event.name.as_str() == "message");
+        }
+        last = parser.last_event_id().to_owned();
+    }
+    assert_eq!(seen, 1);
+    drop(page);
+    assert_eq!(read(&sse, select("a"), after(last)), "", "nothing was missed meanwhile");
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_is_there_is_told_a_place_before_what_is_transient_grows_old() {
     let transient_age = Retention::default().age(Duration::from_secs(60));
