@@ -170,6 +170,37 @@ async fn a_stale_set_counts_again_once_its_address_is_back() {
 }
 
 #[tokio::test]
+async fn a_key_of_a_stale_set_counts_if_another_set_has_it() {
+    let pair = Pair::ed();
+    let mirrors = [
+        Endpoint::start(Answer::keys(&[("a", &pair)])).await,
+        Endpoint::start(Answer::keys(&[("a", &pair)])).await,
+    ];
+    let args = ["--jwks", &mirrors[0].url, "--jwks", &mirrors[1].url];
+    let mut fixture = Fixture::of(&args, PACE);
+    fixture.refresher.start().await.unwrap();
+    let [known, new] = ["1", "2"].map(|id| {
+        let header = format!(r#"{{"alg":"EdDSA","kid":"a","jti":"{id}"}}"#);
+        let claims = crate::auth::fixture::mercure(&["*"]).to_string();
+        crate::auth::fixture::sign(&header, &claims, &pair.signing, pair.algorithm)
+    });
+    assert_eq!(fixture.statuses([&known]), [200]);
+    fixture.now.fetch_add(limits::JWKS_STALE.as_secs(), Ordering::Relaxed);
+    assert_eq!(fixture.statuses([&known, &new]), [503, 503]);
+    for gives in 0..2 {
+        fixture.now.fetch_add(limits::JWKS_STALE.as_secs(), Ordering::Relaxed);
+        for (at, mirror) in mirrors.iter().enumerate() {
+            let keys = Answer::keys(&[("a", &pair)]);
+            let nothing = Answer::of("500 Internal Server Error", "", "");
+            mirror.now_gives(if at == gives { keys } else { nothing });
+        }
+        let results = [fixture.refresh().await, fixture.refresher.next().await.1];
+        assert_eq!(results.iter().filter(|it| it.is_ok()).count(), 1, "{results:?}");
+        assert_eq!(fixture.statuses([&known, &new]), [200, 200], "from the {gives}th");
+    }
+}
+
+#[tokio::test]
 async fn t_jwt_no_answer_is_wrong_while_keys_change() {
     let pairs = [Pair::ed(), Pair::ed(), Pair::ed()];
     let sets = [1, 2].map(|at| Answer::keys(&[("0", &pairs[0]), ("x", &pairs[at])]));

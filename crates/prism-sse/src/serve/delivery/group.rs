@@ -220,6 +220,7 @@ impl<S: Read + Write> Delivery<S> {
             // Events come while others go out. More may, until it is worth another pass.
             let until = now + limits::PASS_REST.as_millis() as u64;
             self.resting.push_back((until, source, key));
+            self.sources[source as usize].resting += 1;
         }
         looked
     }

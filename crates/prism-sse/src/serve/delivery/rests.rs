@@ -2,10 +2,24 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-use super::Turn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Wake, Waker};
+
 use super::rig::{Bench, ROOM, Reader};
+use super::{Delivery, Turn};
 use crate::limits;
 use crate::manager::Manager;
+
+/// Counts how often a shard is woken.
+#[derive(Default)]
+struct Rings(AtomicUsize);
+
+impl Wake for Rings {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
 
 /// So many readers that a pass takes several turns.
 fn crowd(bench: &mut Bench, sse: &Manager) -> Vec<Reader> {
@@ -42,6 +56,45 @@ fn what_comes_during_a_pass_goes_out_together_after_a_rest() {
         let text = reader.text();
         assert!(text.contains("second") && text.contains("third"), "{text:?}");
     }
+}
+
+#[test]
+fn what_comes_during_a_rest_wakes_nobody_more_than_once() {
+    let rings = Arc::new(Rings::default());
+    let sse = Manager::new();
+    let mut bench = Bench::new(ROOM);
+    bench.shard = Delivery::new(Waker::from(Arc::clone(&rings)), ROOM);
+    let crowd = crowd(&mut bench, &sse);
+    sse.broadcast("first").unwrap();
+    bench.shard.turn(bench.now);
+    sse.broadcast("second").unwrap();
+    while bench.shard.turn(bench.now) == Turn::Soon {}
+    let before = rings.0.load(Ordering::Relaxed);
+    for number in 0..100 {
+        sse.broadcast(format!("{number}")).unwrap();
+        assert!(matches!(bench.shard.turn(bench.now), Turn::At(_)));
+    }
+    assert!(rings.0.load(Ordering::Relaxed) - before <= 1);
+    bench.work();
+    for reader in &crowd {
+        assert_eq!(reader.text().matches("data: ").count(), 102);
+    }
+}
+
+#[test]
+fn a_manager_without_a_resting_group_waits_for_no_other_one() {
+    let [busy, quiet] = [Manager::new(), Manager::new()];
+    let mut bench = Bench::new(ROOM);
+    let _crowd = crowd(&mut bench, &busy);
+    let reader = bench.adopt(&quiet);
+    bench.work();
+    busy.broadcast("first").unwrap();
+    bench.shard.turn(bench.now);
+    busy.broadcast("second").unwrap();
+    while bench.shard.turn(bench.now) == Turn::Soon {}
+    quiet.broadcast("at once").unwrap();
+    bench.shard.turn(bench.now);
+    assert!(reader.text().contains("at once"));
 }
 
 #[test]

@@ -19,6 +19,8 @@ pub(super) struct Source {
     /// Groups for which something may have come, and that have no pass under way.
     due: VecDeque<u32>,
     pub(super) members: usize,
+    /// Its groups that rest, at most: as many entries are in the queue of those, or more.
+    pub(super) resting: u32,
     /// It is among those to be attended to.
     listed: bool,
     /// When it is looked at because a record is too old.
@@ -76,6 +78,7 @@ impl<S: Read + Write> Delivery<S> {
                 groups: HashMap::new(),
                 due: VecDeque::new(),
                 members: 0,
+                resting: 0,
                 listed: false,
                 expiry: None,
                 calls: Calls::default(),
@@ -96,8 +99,12 @@ impl<S: Read + Write> Delivery<S> {
 
     /// Attends to managers that rang or have more to do, some of them.
     pub(super) fn attend_some(&mut self, now: u64) {
-        for source in self.rung.take() {
-            self.list(source);
+        for key in self.rung.take() {
+            // While a group rests its manager does, so that it need not ring again for each event.
+            // The end of the rest lists it.
+            if self.sources.get(key as usize).is_some_and(|source| source.resting == 0) {
+                self.list(key);
+            }
         }
         while let Some((_, sources)) = self.expiries.take_due(now, limits::SHARD_TURN) {
             for key in sources {
@@ -110,7 +117,8 @@ impl<S: Read + Write> Delivery<S> {
         while let Some(&(_, source, group)) = self.resting.front().filter(|rest| rest.0 <= now) {
             self.resting.pop_front();
             // The places may be others' by now; then there is nothing to attend to.
-            if self.sources.contains(source as usize) {
+            if let Some(known) = self.sources.get_mut(source as usize) {
+                known.resting = known.resting.saturating_sub(1);
                 self.attend_to(source, group);
             }
         }
