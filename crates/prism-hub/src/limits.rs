@@ -97,12 +97,6 @@ pub const ACK: Duration = Duration::from_secs(10);
 /// Seconds after which a publisher is told to try again that a hub refuses because it ends.
 pub const DRAIN_RETRY_AFTER: u32 = 5;
 
-/// Time for which subscription events are kept.
-pub const PRESENCE_AGE: Duration = Duration::from_secs(10 * 60);
-
-/// Bytes that are kept of subscription events.
-pub const PRESENCE_BYTES: usize = 16 * 1024 * 1024;
-
 /// Most subscriptions in one answer of the subscription API.
 pub const SUBSCRIPTIONS_LISTED: usize = 10_000;
 

@@ -122,7 +122,7 @@ pub const SENT_BYTES: usize = 16 * 1024 * 1024;
 /// Openings of the log whose positions are still understood. Older ones are a gap.
 pub const EPOCHS_MAX: usize = 1024;
 
-/// Floors of dropped topics that are known one by one. Each takes about 40 bytes.
+/// Floors of dropped topics that are known one by one. Each takes less than 100 bytes.
 pub(crate) const DROPPED_FLOORS: usize = 7000;
 
 /// Places of the table into which older floors of dropped topics are folded. Two topics that share

@@ -62,6 +62,7 @@ pub(crate) struct Subscription {
     counted: u64,
     /// Bytes that wait, of what was counted and not delivered.
     waiting: u32,
+    /// Of that class; apart, because a [`Gone`] has padding that each connection would pay for.
     gone_class: Class,
     /// Records before `since` are delivered only if they are their topic's newest.
     newest_only: bool,

@@ -6,7 +6,7 @@
 //! the dialect in which its subscription was asked for.
 //!
 //! These events are transient, so that connections that come and go push nothing out that was
-//! published: they are kept as the library keeps such events unless told otherwise.
+//! published.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -3,13 +3,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use prism_sse::limits::{TRANSIENT_AGE, TRANSIENT_BYTES};
 use prism_sse::{CloseReason, ConnectionRef, InvalidSetting, Manager, Retention};
 
 use super::ends::{End, Ends};
 use super::presence::Subscriptions;
 use super::seats::Seat;
 use crate::config::Config;
-use crate::limits;
 use crate::metrics::Metrics;
 
 /// Attached to every connection.
@@ -72,10 +72,9 @@ pub(crate) fn manager(config: &Config) -> Result<Manager, InvalidSetting> {
         None => builder.no_heartbeat(),
     };
     if config.subscriptions {
-        // Said, because readers who come and go make many.
-        let (age, bytes) = (limits::PRESENCE_AGE, limits::PRESENCE_BYTES);
-        let transient = Retention::default().count(usize::MAX).age(age).bytes(bytes);
-        builder = builder.transient(transient);
+        // What is usual; said, it lets readers be told their place more often than these grow old.
+        let usual = Retention::default().count(usize::MAX);
+        builder = builder.transient(usual.age(TRANSIENT_AGE).bytes(TRANSIENT_BYTES));
     }
     if let Some(age) = config.max_age {
         builder = builder.max_age(age);

@@ -22,7 +22,7 @@ const PRISM_REFUSED: HeaderName = HeaderName::from_static("prism-refused");
 pub(super) enum Refusal {
     /// The caller, or everybody together, has too many connections.
     Limit(Full),
-    /// Everybody together has too many patterns, or too many like one of the caller's.
+    /// Everybody together has too many patterns.
     Patterns,
     /// The hub ends.
     Drain,

@@ -109,7 +109,7 @@ impl Servers {
         if hub.config().tls.is_some() {
             // What a reload opens, and whoever publishes, needs files too.
             let max = config::connections_of_files().unwrap_or(u64::MAX) / listeners.len() as u64;
-            let max = usize::try_from(max).unwrap_or(usize::MAX);
+            let max = usize::try_from(max).unwrap_or(usize::MAX).max(1);
             for listener in listeners {
                 let (router, hub) = (router.clone(), hub.clone());
                 let acceptor = Acceptor { listener, max, router, hub };

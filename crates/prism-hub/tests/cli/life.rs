@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore};
 
-use crate::program::{Running, TempFile, command, get, run, run_in};
+use crate::program::{Running, TempFile, command, command_with_files, get, run, run_in};
 
 #[test]
 fn it_says_where_it_listens_and_answers_there() {
@@ -99,6 +99,18 @@ fn an_address_in_use_is_told() {
     assert_eq!(output.code, 1);
     assert!(output.err.contains(&format!("cannot listen on {address}")), "{}", output.err);
     assert_eq!(output.out, "");
+}
+
+#[test]
+fn a_hub_that_cannot_be_reached_any_more_ends_and_says_so() {
+    // Each shard needs files of its own.
+    let args = ["serve", "--dev", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+    let args = [&args[..], &["--shards", "200"]].concat();
+    let mut hub = Running::start(&mut command_with_files(100, &args));
+    assert_eq!(hub.wait().code(), Some(1));
+    let log = hub.rest_of_err();
+    assert!(log.contains("the listeners failed"), "{log}");
+    assert!(log.contains("nothing listens any more"), "{log}");
 }
 
 #[test]

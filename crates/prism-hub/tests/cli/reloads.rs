@@ -10,9 +10,12 @@ use rustix::process::Signal;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-use crate::program::{Running, TempFile, command};
+use crate::program::{Running, TempFile, command, command_with_files};
 
 const SOON: Duration = Duration::from_secs(10);
+
+/// Files that a hub may open here.
+const FILES: u32 = 60;
 
 type Pair = CertifiedKey<KeyPair>;
 
@@ -34,7 +37,8 @@ impl Shown {
         let files = [TempFile::new(""), TempFile::new("")];
         write(&files, &pairs[0]);
         let config = TempFile::new(&settings(&files));
-        let mut hub = Running::start(&mut command(&["serve", "--config", config.path()]));
+        let args = ["serve", "--config", config.path()];
+        let mut hub = Running::start(&mut command_with_files(FILES, &args));
         let address = hub.address("listening on https://");
         Self { hub, address, config, files, pairs }
     }
@@ -96,6 +100,26 @@ fn ask(connection: &mut StreamOwned<ClientConnection, TcpStream>) {
         connection.read_exact(&mut byte).unwrap();
         answer.extend(byte);
     }
+}
+
+#[test]
+fn connections_that_say_nothing_leave_a_reload_the_files_it_needs() {
+    let mut hub = Shown::start(2);
+    assert_eq!(hub.shows(), 0);
+    let silent: Vec<_> = (0..2 * FILES).map(|_| TcpStream::connect(hub.address).unwrap()).collect();
+    write(&hub.files, &hub.pairs[1]);
+    for _ in 0..3 {
+        // The signal says nothing back; what it led to stands in the log at the end.
+        hub.reload();
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    drop(silent);
+    hub.shows_soon(1);
+    hub.hub.signal(Signal::TERM);
+    assert_eq!(hub.hub.wait().code(), Some(0));
+    let log = hub.hub.rest_of_err();
+    assert!(!log.contains("everything stays as it was"), "{log}");
+    assert!(!log.contains("no connection can be taken"), "{log}");
 }
 
 #[test]

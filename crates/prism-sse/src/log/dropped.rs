@@ -17,6 +17,7 @@ use crate::selector::Topic;
 pub(super) struct Dropped {
     /// Floors that are known one by one. Names are kept as hashes, under a key that is random in
     /// each process, so that nobody can make two of them meet; the last two bits are the records.
+    /// With each its stamp in `order`.
     last: HashMap<u64, (Floor, u64)>,
     /// The order in which those became known, by stamps.
     order: BTreeMap<u64, u64>,

@@ -96,7 +96,8 @@ impl ManagerBuilder {
 
     /// What is kept of [transient](crate::Publication::transient) events, apart from the history:
     /// 16 MiB for 10 min unless said, and without history what readers need that are a little
-    /// behind.
+    /// behind. Where it is said, readers are told their place, by marks, in a quarter of this time
+    /// too.
     ///
     /// ```
     /// use prism_sse::{Manager, Retention};

@@ -410,6 +410,7 @@ proptest! {
     ) {
         run(&steps, None, OnLag::LatestPerTopic)?;
     }
+
     #[test]
     fn the_same_holds_where_some_events_are_transient(
         steps in prop::collection::vec(step(), 0..120), kept in 1..16_usize, on_lag in 0..3_usize
