@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equal_wishes_are_equal_audiences() {
+    fn audiences_with_equal_selectors_and_grants_are_equal() {
         let one = Audience::select(["b", "a", "b"]).unwrap();
         let other = Audience::select(vec!["a", "b"]).unwrap();
         assert_eq!(one, other);

@@ -88,7 +88,7 @@ impl Manager {
     /// The limit on connections does not count here: the application asks for this one itself. On
     /// a closed manager the connection ends at once.
     pub fn add_connection(&self) -> Connection {
-        Connection::begin(self, Wish::new(Audience::everything(), Start::Now), |_, _| Ok(()))
+        Connection::begin(self, ConnectOptions::new(Audience::everything(), Start::Now), |_, _| Ok(()))
             .unwrap_or_else(|error: Infallible| match error {})
     }
 
@@ -110,12 +110,12 @@ impl Manager {
         audience: Audience,
         start: Start,
     ) -> Result<Connection, SubscribeError> {
-        self.connect(Wish::new(audience, start))
+        self.connect(ConnectOptions::new(audience, start))
     }
 
     /// Adds a connection, unless the manager is full or closed.
-    pub(crate) fn connect(&self, wish: Wish) -> Result<Connection, SubscribeError> {
-        Connection::begin(self, wish, |state, audience| {
+    pub(crate) fn connect(&self, options: ConnectOptions) -> Result<Connection, SubscribeError> {
+        Connection::begin(self, options, |state, audience| {
             if state.is_closed() {
                 return Err(SubscribeError::Closed);
             }
@@ -134,7 +134,7 @@ impl Manager {
 }
 
 /// What someone who connects asks for, and what the application attaches.
-pub(crate) struct Wish {
+pub(crate) struct ConnectOptions {
     pub(crate) audience: Audience,
     pub(crate) start: Start,
     pub(crate) state: Option<Arc<dyn Any + Send + Sync>>,
@@ -142,7 +142,7 @@ pub(crate) struct Wish {
     pub(crate) last_event_id: Option<String>,
 }
 
-impl Wish {
+impl ConnectOptions {
     pub(crate) fn new(audience: Audience, start: Start) -> Self {
         Self { audience, start, state: None, last_event_id: None }
     }
@@ -151,24 +151,24 @@ impl Wish {
 impl Connection {
     fn begin<E>(
         manager: &Manager,
-        wish: Wish,
+        options: ConnectOptions,
         admit: impl FnOnce(&State, &Audience) -> Result<(), E>,
     ) -> Result<Self, E> {
         let shared = Arc::clone(manager.shared());
         let random = random::more_bits();
         let now = shared.now();
         let has_history = shared.settings.has_history();
-        let start = match (&wish.last_event_id, wish.start) {
+        let start = match (&options.last_event_id, options.start) {
             (Some(id), _) if has_history => Start::After(id.clone()),
             (_, Start::After(_)) if !has_history => Start::Now,
             (_, start) => start,
         };
         let mut guard = shared.lock();
         let state = &mut *guard;
-        admit(state, &wish.audience)?;
+        admit(state, &options.audience)?;
         state.log.trim(now);
         let (slot, id, rests_too_long) =
-            state.connect(random, now, wish.audience, wish.state, &shared.settings);
+            state.connect(random, now, options.audience, options.state, &shared.settings);
         let (subscription, gap) = Subscription::open(&state.log, reader(state, slot), &start);
         state.counts.gaps += u64::from(gap.is_some());
         let told = subscription.told();
@@ -192,7 +192,7 @@ impl Connection {
             parked: None,
             ended: closed,
         };
-        connection.greet(&handle, wish.last_event_id.as_deref());
+        connection.greet(&handle, options.last_event_id.as_deref());
         Ok(connection)
     }
 

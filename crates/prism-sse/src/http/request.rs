@@ -8,7 +8,7 @@ use http::header::ACCEPT;
 use http::{HeaderMap, Method};
 
 use crate::audience::Audience;
-use crate::connection::Wish;
+use crate::connection::ConnectOptions;
 use crate::subscription::Start;
 
 /// A request for an event stream, to which the application adds what it knows.
@@ -93,11 +93,11 @@ impl SseRequest {
         self.names_event_stream
     }
 
-    pub(super) fn into_wish(self) -> Wish {
-        let mut wish = Wish::new(self.audience, self.start);
-        wish.state = self.state;
-        wish.last_event_id = self.last_event_id;
-        wish
+    pub(super) fn into_connect_options(self) -> ConnectOptions {
+        let mut options = ConnectOptions::new(self.audience, self.start);
+        options.state = self.state;
+        options.last_event_id = self.last_event_id;
+        options
     }
 }
 

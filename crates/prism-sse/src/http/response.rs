@@ -45,7 +45,7 @@ impl Manager {
         if request.is_head() {
             return Ok(stream(SseBody(Kind::Head)));
         }
-        self.connect(request.into_wish()).map(Connection::into_response)
+        self.connect(request.into_connect_options()).map(Connection::into_response)
     }
 
     fn refuse(&self, error: SubscribeError, soft: bool) -> Response<SseBody> {

@@ -119,7 +119,7 @@ async fn topics_and_audiences_are_freed_with_their_last_reader() {
 }
 
 #[tokio::test]
-async fn equal_wishes_share_an_audience() {
+async fn subscriptions_with_equal_selectors_and_grants_share_an_audience() {
     let sse = Manager::new();
     let _one = sse.subscribe(select(["a", "b"]), Start::Now).unwrap();
     let _two = sse.subscribe(select(["b", "a"]), Start::Now).unwrap();
