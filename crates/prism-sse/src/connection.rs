@@ -11,7 +11,7 @@
 //! [`OnLag`](crate::OnLag).
 
 mod control;
-pub(crate) mod offer;
+pub(crate) mod first_frame;
 pub(crate) mod reading;
 
 use std::any::Any;
@@ -33,7 +33,7 @@ use crate::manager::{
 use crate::random;
 use crate::subscription::{Start, Subscription};
 use crate::wire::{ConnectionId, HEARTBEAT};
-use offer::Offered;
+use first_frame::FirstFrame;
 use reading::{Form, Reading, reader};
 
 /// Someone who listens. Dropping it ends the connection and frees everything it held.
@@ -274,7 +274,7 @@ impl Connection {
     fn step(&mut self, state: &mut State, now: u64, ended: &mut Option<Ended>) -> Step {
         if let Some(opening) = self.opening.take() {
             let bytes = Bytes::from(opening.0);
-            offer::make(|| self.offered(state.entry(self.slot).id(), &bytes));
+            first_frame::report(|| self.first_frame(state.entry(self.slot).id(), &bytes));
             state.progress(self.slot, now);
             return Step::Bytes(bytes);
         }
@@ -295,8 +295,8 @@ impl Connection {
     }
 
     /// What a server needs to know that wants to write to the socket itself.
-    fn offered(&self, id: ConnectionId, opening: &Bytes) -> Offered {
-        Offered {
+    fn first_frame(&self, id: ConnectionId, opening: &Bytes) -> FirstFrame {
+        FirstFrame {
             shared: Arc::clone(&self.shared),
             slot: self.slot,
             id,

@@ -10,7 +10,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 
 use super::request::{NotAcceptable, SseRequest};
-use crate::connection::offer::Ticket;
+use crate::connection::first_frame::ResponseTag;
 use crate::connection::{Connection, SubscribeError};
 use crate::manager::Manager;
 use crate::random;
@@ -73,9 +73,9 @@ impl Connection {
     /// The response that streams this connection.
     pub fn into_response(self) -> Response<SseBody> {
         let gap = self.gap();
-        let ticket = Ticket(self.id());
+        let tag = ResponseTag(self.id());
         let mut response = stream(SseBody(Kind::Stream(self)));
-        response.extensions_mut().insert(ticket);
+        response.extensions_mut().insert(tag);
         if let Some(gap) = gap {
             response.headers_mut().insert(PRISM_GAP, HeaderValue::from_static(gap.as_str()));
         }

@@ -8,7 +8,7 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 use super::streams::Listing;
-use crate::connection::offer;
+use crate::connection::first_frame;
 
 pin_project! {
     /// The application's body, or one of which the first frame was polled already.
@@ -36,7 +36,7 @@ impl<B: Body<Data = Bytes>> Body for Served<B> {
                 (Some(first), _) => Poll::Ready(first),
                 (None, Listing::Listed { .. }) => rest.as_mut().poll_frame(cx),
                 (None, Listing::Awaited(_)) => {
-                    let (polled, offered) = offer::during(|| rest.as_mut().poll_frame(cx));
+                    let (polled, offered) = first_frame::capture(|| rest.as_mut().poll_frame(cx));
                     if let Some(stream) = offered.and_then(|offered| offered.handle()) {
                         listed.begin(stream);
                     }

@@ -27,7 +27,7 @@ use super::open::Held;
 use super::streams::{Listing, Streams};
 use super::transport::Transport;
 use super::{HeaderTimeout, Settings};
-use crate::connection::offer::{self, Offered};
+use crate::connection::first_frame::{self, FirstFrame};
 use crate::limits;
 
 /// What all connections of a server share.
@@ -54,7 +54,7 @@ enum Decision<B> {
 /// A stream that leaves hyper.
 struct Leaving<B> {
     head: response::Parts,
-    offered: Offered,
+    offered: FirstFrame,
     body: Pin<Box<B>>,
 }
 
@@ -201,7 +201,7 @@ impl<S: Write + Send + 'static> Server<S> {
         let bytes = begin(&head.headers, &offered.opening);
         // Whatever fails now shows when the shard writes the rest.
         let len = socket.write(&bytes).unwrap_or(0);
-        let Offered { shared, slot, id, reading, .. } = offered;
+        let FirstFrame { shared, slot, id, reading, .. } = offered;
         let rest = bytes.slice(len..);
         shard.adopt(HandOver { socket, shared, slot, id, reading, rest, body, held });
         self.placed.notify_one();
@@ -278,9 +278,9 @@ where
     let (head, body) = response.into_parts();
     let mut body = Box::pin(body);
     let (polled, offered) =
-        poll_fn(|cx| Poll::Ready(offer::during(|| body.as_mut().poll_frame(cx)))).await;
+        poll_fn(|cx| Poll::Ready(first_frame::capture(|| body.as_mut().poll_frame(cx)))).await;
     // A layer may have dropped the connection as soon as it had its first bytes.
-    let handle = offered.as_ref().and_then(Offered::handle);
+    let handle = offered.as_ref().and_then(FirstFrame::handle);
     let untouched = match (&polled, &offered) {
         (Poll::Ready(Some(Ok(frame))), Some(offered)) => {
             handle.is_some() && is_untouched(&head, frame, &*body, offered)

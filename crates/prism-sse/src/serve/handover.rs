@@ -9,7 +9,7 @@ use http::header::{
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version, response};
 use http_body::{Body, Frame};
 
-use crate::connection::offer::{Offered, Ticket, is_same};
+use crate::connection::first_frame::{FirstFrame, ResponseTag, is_same_buffer};
 use crate::wire::Framed;
 
 /// Whether the answer to this request may be taken from hyper: nothing of the request is still to
@@ -41,14 +41,14 @@ pub(super) fn is_untouched<B: Body>(
     head: &response::Parts,
     first: &Frame<Bytes>,
     rest: &B,
-    offered: &Offered,
+    offered: &FirstFrame,
 ) -> bool {
     let headers = &head.headers;
     let framing = [CONTENT_LENGTH, TRANSFER_ENCODING, TRAILER, CONNECTION, UPGRADE];
     head.version == Version::HTTP_11
-        && head.extensions.get::<Ticket>().is_some_and(|ticket| ticket.0 == offered.id)
+        && head.extensions.get::<ResponseTag>().is_some_and(|tag| tag.0 == offered.id)
         && framing.iter().all(|name| !headers.contains_key(name))
-        && first.data_ref().is_some_and(|bytes| is_same(bytes, &offered.opening))
+        && first.data_ref().is_some_and(|bytes| is_same_buffer(bytes, &offered.opening))
         && !rest.is_end_stream()
         && rest.size_hint().exact().is_none()
 }

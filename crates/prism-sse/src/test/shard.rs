@@ -9,7 +9,7 @@ use http_body::Body;
 use tokio::io::AsyncReadExt;
 
 use super::pipe::{Pipe, PipeSocket};
-use crate::connection::{Connection, offer};
+use crate::connection::{Connection, first_frame};
 use crate::limits;
 use crate::serve::{Delivery, HandOver, Held, Open, Transport, Turn};
 use crate::wire::Framed;
@@ -37,7 +37,7 @@ impl Shard {
     pub fn adopt(&mut self, connection: Connection) -> usize {
         let mut body = Box::pin(connection);
         let mut cx = Context::from_waker(Waker::noop());
-        let (_, offered) = offer::during(|| body.as_mut().poll_frame(&mut cx));
+        let (_, offered) = first_frame::capture(|| body.as_mut().poll_frame(&mut cx));
         let offered = offered.expect("a connection that was not polled offers itself");
         let (near, far) = Pipe::pair();
         let hand_over = HandOver {

@@ -13,7 +13,7 @@ use http_body::Body;
 
 use super::{Delivery, HandOver, Held, Turn};
 use crate::audience::Audience;
-use crate::connection::offer;
+use crate::connection::first_frame;
 use crate::engine::{Completion, Durability, Engine, EngineError, Follower, Publication, Wakes};
 use crate::manager::Manager;
 use crate::serve::open::Open;
@@ -183,7 +183,7 @@ pub(super) fn offered(
 ) -> HandOver<Socket> {
     let mut body = Box::pin(sse.subscribe(audience, start).unwrap());
     let mut cx = Context::from_waker(Waker::noop());
-    let (first, offered) = offer::during(|| body.as_mut().poll_frame(&mut cx));
+    let (first, offered) = first_frame::capture(|| body.as_mut().poll_frame(&mut cx));
     assert!(matches!(first, Poll::Ready(Some(Ok(_)))));
     let offered = offered.unwrap();
     HandOver {
