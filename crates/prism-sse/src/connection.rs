@@ -1,18 +1,17 @@
-//! A connection: a subscription that someone listens to.
+//! A connection: a subscription and the stream of bytes that is made from it.
 //!
-//! It adds what a listener needs: the first line, heartbeats, marks, an answer to lag, and an end
-//! with a reason. It is a [`Stream`] of bytes and an [`http_body::Body`], both with the same bytes.
+//! To the subscription's events it adds the first frame, heartbeats, marks, the handling of lag, and
+//! a close reason. It is a [`Stream`] of bytes and an [`http_body::Body`], both with the same bytes.
 //! It has no queue, no task and no timer of its own.
 //!
 //! # Slow readers
 //!
-//! A reader that does not take its events holds up nobody. They stay in the log, once for all
-//! readers, for as long as the log keeps them. What happens then is the manager's
-//! [`OnLag`](crate::OnLag).
+//! A slow reader delays nobody: its unread events stay in the log, once for all readers, for as long
+//! as the log retains them. [`OnLag`](crate::OnLag) says what happens to it then.
 
 mod control;
 pub(crate) mod first_frame;
-pub(crate) mod reading;
+pub(crate) mod next_bytes;
 
 use std::any::Any;
 use std::convert::Infallible;
@@ -28,15 +27,16 @@ use http_body::{Body, Frame};
 use crate::audience::Audience;
 use crate::log::Gap;
 use crate::manager::{
-    CloseReason, ConnectionRef, Ended, Manager, Shared, State, connected, disconnected,
+    CloseReason, ConnectionRef, EndedConnection, Manager, ManagerInner, State, connected,
+    disconnected,
 };
 use crate::random;
 use crate::subscription::{Start, Subscription};
 use crate::wire::{ConnectionId, HEARTBEAT};
 use first_frame::FirstFrame;
-use reading::{Form, Reading, reader};
+use next_bytes::{Framing, NextBytes, read_scope};
 
-/// Someone who listens. Dropping it ends the connection and frees everything it held.
+/// An open event stream. Dropping it closes the connection and frees everything it uses.
 ///
 /// ```
 /// use futures_util::StreamExt;
@@ -59,23 +59,23 @@ use reading::{Form, Reading, reader};
 /// ```
 #[must_use = "dropping a connection ends it"]
 pub struct Connection {
-    shared: Arc<Shared>,
+    shared: Arc<ManagerInner>,
     slot: u32,
-    reading: Reading,
+    subscription: Subscription,
     opening: Option<Box<Opening>>,
     gap: Option<Gap>,
-    /// The waker that was left with the manager when the last bytes were handed out, because
-    /// nothing else was due, and the count of changes then. Servers poll once more after each
-    /// frame, to hear just that.
+    /// Set if the last poll returned bytes after which nothing was left to send: the waker that was
+    /// registered then, and the manager's change count. Servers poll once more after each frame;
+    /// while both are unchanged, that poll returns without the manager's lock.
     parked: Option<(WakerKey, u64)>,
     ended: bool,
 }
 
-/// What the stream begins with, until it was read.
+/// The first bytes of the stream, until they were polled.
 struct Opening(Vec<u8>);
 
-/// What one look at the log gives a connection.
-enum Step {
+/// The result of one poll under the manager's lock.
+enum PollStep {
     Bytes(Bytes),
     End,
     Again,
@@ -83,16 +83,18 @@ enum Step {
 }
 
 impl Manager {
-    /// Adds a connection that gets everything public from now on, and what is sent to it.
+    /// Adds a connection that receives every public event from now on, and what is sent to it.
     ///
-    /// The limit on connections does not count here: the application asks for this one itself. On
-    /// a closed manager the connection ends at once.
+    /// [`max_connections`](crate::ManagerBuilder::max_connections) does not apply, because the
+    /// application itself adds this connection. On a closed manager the connection ends at once.
     pub fn add_connection(&self) -> Connection {
-        Connection::begin(self, ConnectOptions::new(Audience::everything(), Start::Now), |_, _| Ok(()))
-            .unwrap_or_else(|error: Infallible| match error {})
+        Connection::begin(self, ConnectOptions::new(Audience::everything(), Start::Now), |_, _| {
+            Ok(())
+        })
+        .unwrap_or_else(|error: Infallible| match error {})
     }
 
-    /// Adds a connection that gets what its audience wants and may read.
+    /// Adds a connection that receives what its audience selects and may read.
     ///
     /// ```
     /// # use prism_sse::{Audience, Manager, Start};
@@ -104,7 +106,7 @@ impl Manager {
     ///
     /// # Errors
     ///
-    /// [`SubscribeError`] if there is no room, for it or for one of its patterns.
+    /// [`SubscribeError`] if the manager is closed or at its limit of connections or patterns.
     pub fn subscribe(
         &self,
         audience: Audience,
@@ -113,14 +115,14 @@ impl Manager {
         self.connect(ConnectOptions::new(audience, start))
     }
 
-    /// Adds a connection, unless the manager is full or closed.
+    /// Adds a connection, unless the manager is closed or at a limit.
     pub(crate) fn connect(&self, options: ConnectOptions) -> Result<Connection, SubscribeError> {
         Connection::begin(self, options, |state, audience| {
             if state.is_closed() {
                 return Err(SubscribeError::Closed);
             }
             match self.shared().settings.max_connections {
-                Some(max) if state.held() >= max => return Err(SubscribeError::Full { max }),
+                Some(max) if state.registered() >= max => return Err(SubscribeError::Full { max }),
                 _ => {}
             }
             let max = self.shared().settings.max_patterns;
@@ -133,12 +135,13 @@ impl Manager {
     }
 }
 
-/// What someone who connects asks for, and what the application attaches.
+/// What a connection is opened with.
 pub(crate) struct ConnectOptions {
     pub(crate) audience: Audience,
     pub(crate) start: Start,
+    /// What the application attaches to the connection.
     pub(crate) state: Option<Arc<dyn Any + Send + Sync>>,
-    /// The id a returning reader sent, for the hook.
+    /// The `Last-Event-ID` of a reader that reconnects.
     pub(crate) last_event_id: Option<String>,
 }
 
@@ -167,43 +170,47 @@ impl Connection {
         let state = &mut *guard;
         admit(state, &options.audience)?;
         state.log.trim(now);
-        let (slot, id, rests_too_long) =
+        let (slot, id, driver_sleeps_too_long) =
             state.connect(random, now, options.audience, options.state, &shared.settings);
-        let (subscription, gap) = Subscription::open(&state.log, reader(state, slot), &start);
-        state.counts.gaps += u64::from(gap.is_some());
-        let told = subscription.told();
-        let talks = reading::talks(state, &shared.settings, slot);
-        let opening = control::opening(&shared.settings, &state.log, id, told, gap, &start, talks);
+        let (mut subscription, gap) =
+            Subscription::open(&state.log, read_scope(state, slot), &start);
+        state.counters.gaps += u64::from(gap.is_some());
+        let last_sent = subscription.last_sent();
+        let controls = next_bytes::has_control_events(state, &shared.settings, slot);
+        let opening =
+            control::opening(&shared.settings, &state.log, id, last_sent, gap, &start, controls);
         let handle = ConnectionRef::new(Arc::downgrade(&shared), id, state.attached(slot));
         let closed = state.is_closed();
         if closed {
             state.close(slot, CloseReason::Shutdown);
+            subscription.set_end_sent();
         }
         drop(guard);
-        if rests_too_long {
+        if driver_sleeps_too_long {
             shared.wake();
         }
         let connection = Self {
             shared,
             slot,
-            reading: Reading::new(subscription, closed),
+            subscription,
             opening: Some(Box::new(Opening(opening))),
             gap,
             parked: None,
             ended: closed,
         };
-        connection.greet(&handle, options.last_event_id.as_deref());
+        connection.run_connect_hooks(&handle, options.last_event_id.as_deref());
         Ok(connection)
     }
 
-    /// Tells the application that the connection began, and then that it ended, if it did.
-    fn greet(&self, handle: &ConnectionRef, last: Option<&str>) {
+    /// Calls the hook for a connection that began, and then the one for a connection that ended, if
+    /// it ended meanwhile.
+    fn run_connect_hooks(&self, handle: &ConnectionRef, last: Option<&str>) {
         let hooks = &self.shared.settings.hooks;
         if !hooks.any() {
             return;
         }
         connected(hooks, handle, last);
-        let ended = self.shared.lock().greet(self.slot);
+        let ended = self.shared.lock().connect_hook_returned(self.slot);
         disconnected(hooks, &self.shared, ended);
     }
 
@@ -212,17 +219,17 @@ impl Connection {
         self.shared.lock().entry(self.slot).id()
     }
 
-    /// Why the connection could not begin where it was asked to.
+    /// Why the stream does not begin exactly where it was asked to.
     pub fn gap(&self) -> Option<Gap> {
         self.gap
     }
 
-    /// A handle that does not keep the connection open; `None` once it ended.
+    /// A handle that does not keep the connection open. `None` once the connection is closed.
     pub fn handle(&self) -> Option<ConnectionRef> {
         Manager::from_shared(Arc::clone(&self.shared)).connection(self.id())
     }
 
-    /// Why the connection ended, or is about to; `None` while it is open.
+    /// Why the connection ended or is about to end. `None` while it is open.
     pub fn close_reason(&self) -> Option<CloseReason> {
         self.shared.lock().entry(self.slot).closing().map(|closing| closing.reason)
     }
@@ -233,7 +240,7 @@ impl Connection {
         }
         self.shared.start_driver();
         if self.parked.take() == Some((waker_key(cx.waker()), self.shared.changes())) {
-            // Nothing came since, and what comes wakes this very waker.
+            // Nothing changed since, and the next change wakes this very waker.
             return Poll::Pending;
         }
         let shared = Arc::clone(&self.shared);
@@ -241,98 +248,104 @@ impl Connection {
         let mut ended = None;
         let mut guard = shared.lock();
         let step = self.step(&mut guard, now, &mut ended);
-        let parks = matches!(step, Step::Bytes(_)) && self.has_all(&guard);
-        let outworn = if parks || matches!(step, Step::Wait) {
-            guard.wait(self.slot, cx.waker())
+        let parks = matches!(step, PollStep::Bytes(_)) && self.is_up_to_date(&guard);
+        let replaced = if parks || matches!(step, PollStep::Wait) {
+            guard.register_waker(self.slot, cx.waker())
         } else {
             None
         };
         if parks {
-            // The key of the waker that is kept, whose address nobody else can have meanwhile; and
-            // the count under the lock: what comes after it finds the waker.
-            let kept = guard.waker(self.slot).map(waker_key);
-            self.parked = kept.map(|key| (key, shared.changes()));
+            // The key is that of the registered waker, whose address cannot be reused while it is
+            // registered. The count is read under the lock, so that every later change finds the
+            // waker.
+            let registered = guard.waker(self.slot).map(waker_key);
+            self.parked = registered.map(|key| (key, shared.changes()));
         }
         drop(guard);
         // Dropping a waker may drop a task, and with it other connections.
-        drop(outworn);
+        drop(replaced);
         disconnected(&shared.settings.hooks, &shared, ended);
         match step {
-            Step::Bytes(bytes) => Poll::Ready(Some(bytes)),
-            Step::End => {
+            PollStep::Bytes(bytes) => Poll::Ready(Some(bytes)),
+            PollStep::End => {
                 self.ended = true;
                 Poll::Ready(None)
             }
-            Step::Wait => Poll::Pending,
-            Step::Again => {
+            PollStep::Wait => Poll::Pending,
+            PollStep::Again => {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
         }
     }
 
-    fn step(&mut self, state: &mut State, now: u64, ended: &mut Option<Ended>) -> Step {
+    fn step(
+        &mut self,
+        state: &mut State,
+        now: u64,
+        ended: &mut Option<EndedConnection>,
+    ) -> PollStep {
         if let Some(opening) = self.opening.take() {
             let bytes = Bytes::from(opening.0);
             first_frame::report(|| self.first_frame(state.entry(self.slot).id(), &bytes));
             state.progress(self.slot, now);
-            return Step::Bytes(bytes);
+            return PollStep::Bytes(bytes);
         }
         let settings = &self.shared.settings;
-        let step = self.reading.step(state, settings, self.slot, now, Form::Block, ended);
-        let bytes = match step {
-            reading::Step::Events(batch) => {
+        let next =
+            self.subscription.next_bytes(state, settings, self.slot, now, Framing::Block, ended);
+        let bytes = match next {
+            NextBytes::Events(batch) => {
                 self.shared.count_delivered(u64::from(batch.events), batch.event_bytes);
                 batch.bytes
             }
-            reading::Step::Control(bytes) => bytes.into(),
-            reading::Step::Again => return Step::Again,
-            reading::Step::End => return Step::End,
-            reading::Step::Wait => return self.keep_alive(state, now),
+            NextBytes::Control(bytes) => bytes.into(),
+            NextBytes::Again => return PollStep::Again,
+            NextBytes::End => return PollStep::End,
+            NextBytes::Wait => return self.keep_alive(state, now),
         };
         state.progress(self.slot, now);
-        Step::Bytes(bytes)
+        PollStep::Bytes(bytes)
     }
 
-    /// What a server needs to know that wants to write to the socket itself.
+    /// What a server needs to take the stream over and write to the socket itself.
     fn first_frame(&self, id: ConnectionId, opening: &Bytes) -> FirstFrame {
         FirstFrame {
             shared: Arc::clone(&self.shared),
             slot: self.slot,
             id,
-            reading: self.reading,
+            subscription: self.subscription,
             opening: opening.clone(),
         }
     }
 
-    /// Whether nothing waits for the reader, and nothing was decided about it.
-    fn has_all(&self, state: &State) -> bool {
+    /// Whether there is nothing to send: no record, no mark, no heartbeat and no close.
+    fn is_up_to_date(&self, state: &State) -> bool {
         let entry = state.entry(self.slot);
-        let called = entry.wants_mark || entry.wants_heartbeat || entry.closing().is_some();
-        let subscription = &self.reading.subscription;
-        !called && subscription.is_at(state.log.end()) && !subscription.has_holes()
+        let is_due = entry.wants_mark || entry.wants_heartbeat || entry.closing().is_some();
+        !is_due && self.subscription.is_at(state.log.end()) && !self.subscription.has_known_gap()
     }
 
-    fn keep_alive(&mut self, state: &mut State, now: u64) -> Step {
+    fn keep_alive(&mut self, state: &mut State, now: u64) -> PollStep {
         let applied = state.log.applied();
-        let talks = reading::talks(state, &self.shared.settings, self.slot);
+        let controls = next_bytes::has_control_events(state, &self.shared.settings, self.slot);
         let entry = state.entry_mut(self.slot);
         let heartbeat = std::mem::take(&mut entry.wants_heartbeat);
         let mark = std::mem::take(&mut entry.wants_mark)
-            && talks
-            && self.reading.subscription.told() < applied;
+            && controls
+            && self.subscription.last_sent() < applied;
         if mark || heartbeat {
             state.progress(self.slot, now);
         }
         match (mark, heartbeat) {
-            (true, _) => Step::Bytes(self.reading.subscription.mark(&state.log, applied).into()),
-            (false, true) => Step::Bytes(Bytes::from_static(HEARTBEAT)),
-            (false, false) => Step::Wait,
+            (true, _) => PollStep::Bytes(self.subscription.mark(&state.log, applied).into()),
+            (false, true) => PollStep::Bytes(Bytes::from_static(HEARTBEAT)),
+            (false, false) => PollStep::Wait,
         }
     }
 }
 
-/// What tells a waker from another, as `Waker::will_wake` does.
+/// The identity of a waker: what `Waker::will_wake` compares.
 type WakerKey = (usize, usize);
 
 fn waker_key(waker: &Waker) -> WakerKey {
@@ -361,8 +374,8 @@ impl Body for Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        let (ended, held) = self.shared.lock().disconnect(self.slot);
-        drop(held);
+        let (ended, removed) = self.shared.lock().disconnect(self.slot);
+        drop(removed);
         disconnected(&self.shared.settings.hooks, &self.shared, ended);
     }
 }
@@ -379,12 +392,12 @@ impl fmt::Debug for Connection {
 pub enum SubscribeError {
     /// The manager was closed.
     Closed,
-    /// As many connections are open as the manager allows.
+    /// The manager has reached its limit of connections.
     Full {
         /// How many it allows.
         max: usize,
     },
-    /// As many distinct patterns are in use as the manager allows.
+    /// The manager has reached its limit of distinct patterns in use.
     TooManyPatterns {
         /// How many it allows.
         max: usize,

@@ -35,7 +35,7 @@ pub use memory::Memory;
 pub(crate) use publication::Target;
 pub use publication::{InvalidIdempotencyKey, InvalidPublisher, Publication};
 pub use receipt::{Ack, AckError, Completion, Receipt};
-pub(crate) use receipt::{Answer, Outcome, joint_receipt, receipt};
+pub(crate) use receipt::{AckSender, Outcome, receipt, shared_receipt};
 
 /// Puts publications into one order and keeps them as its durability says.
 pub trait Engine: fmt::Debug + Send + Sync + 'static {

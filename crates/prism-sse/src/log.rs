@@ -1,34 +1,38 @@
-//! The log: records in one order, in a ring for each retention class, and their index by topic.
+//! The log: records in one order, in a ring for each retention class, with indexes by topic and by
+//! pattern.
 //!
 //! The log is plain data. It knows no clock (`now` is a parameter), no lock, no reader and no
-//! transport. Records enter at the end through [`Log::append`] and leave at the front of their
-//! ring when [`Log::trim`] finds that there are too many, too many bytes, or that they are too old.
+//! transport. Records enter at the end through [`Log::append`], and [`Log::trim`] evicts them from
+//! the front of their ring when there are too many, too many bytes, or when they are too old.
 //!
-//! A record has two numbers. Its *sequence number* is its place in the hub's order and part of the
-//! id a browser sees; a shared engine assigns it, perhaps with holes. Its *index* counts what was
-//! appended here, without holes; a reader's whole state is the index of the record it reads next.
-//! An event sent to one connection is not part of the order: it has an index of its own and the
-//! sequence number of the record before it, and a ring of its own, so that it pushes nothing out.
+//! A record has two numbers. Its *sequence number* is its position in the hub's order and part of
+//! the id that a browser sees; the engine assigns it, and there may be holes. Its *index* counts what
+//! was appended here, without holes; a reader's position is the index of the record it reads next.
+//! An event that is sent to one connection is not part of the order: it has an index and the sequence
+//! number of the record before it, and a ring of its own, so that it evicts no published record.
 //!
-//! What was evicted is remembered as a *floor*, for each ring and for each topic, apart for public
-//! and private records: reading from below a floor is a gap. Topics are dropped with their last
-//! record and last reader; their floors stay, as well as a fixed size allows. So a dropped topic
-//! can raise a false alarm, and never hides a gap.
+//! A *floor* says how far records were evicted, for each ring and for each topic, apart for public
+//! and private records. Reading from below a floor is a gap. A topic is dropped with its last record
+//! and last audience; its floors stay in a table of fixed size. So a dropped topic can cause a false
+//! gap, and never a missed one.
 //!
-//! A pattern has an index of its own while someone reads it, and the rings' floors for what was
-//! before that.
+//! A pattern has an index while an audience selects it. For what was appended before, the rings'
+//! floors apply.
 //!
-//! Transient records are a class of their own. Whatever is evicted, kept or indexed is so within
-//! one class, from its oldest on; only reading knows several, and takes the record with the lowest
-//! index next. A hole that eviction left in one class may thus lie between records of the other:
-//! who begins with what is kept remembers what was [gone](Log::gone_behind) then, and reads around
-//! it.
+//! Transient records are a class of their own. Each class evicts its own oldest record first; only
+//! reading merges the classes, by index. So records may be missing from one class between retained
+//! records of the other. A reader that begins with the oldest retained record notes what was
+//! [evicted after](Log::evicted_after) it at that moment, and is not told of that as a gap.
 
+mod audience_list;
 mod class;
-mod dropped;
+mod class_rings;
+mod dropped_floors;
+mod floors;
 mod ids;
-mod order;
+mod keys;
 mod patterns;
+mod record;
 mod retention;
 mod ring;
 mod topics;
@@ -38,35 +42,36 @@ use std::collections::VecDeque;
 
 use crate::limits;
 use crate::selector::{Selector, Topic};
-use crate::wire::{Epoch, EventId, Framed, Position};
+use crate::wire::{Epoch, Position};
 pub(crate) use class::{Class, PerClass};
+use class_rings::ClassRings;
+pub(crate) use class_rings::EvictedSpan;
+use floors::Floor;
 use ids::PublisherIds;
-pub(crate) use order::Gone;
-use order::Order;
-pub(crate) use patterns::PatternKey;
+pub(crate) use keys::{EVERYONE, PatternKey, TopicKey};
 use patterns::Patterns;
+pub(crate) use record::Record;
 pub use retention::Retention;
 use ring::Ring;
-pub(crate) use topics::{EVERYONE, TopicKey};
-use topics::{Floor, Topics};
+use topics::Topics;
 pub(crate) use walk::Walk;
 
-/// Why a reader cannot be given everything it asked for.
+/// Why a stream is not complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Gap {
-    /// The id belongs to another opening of the log, or to a tail that was lost with one.
+    /// The id belongs to an unknown epoch, or to the end of an epoch that was lost.
     Epoch,
     /// Records after the id were evicted.
     Expired,
     /// The reader was too slow.
     Lag,
-    /// No such id was ever given, as far as the log knows.
+    /// The id was never assigned, as far as the log knows.
     Unknown,
 }
 
 impl Gap {
-    /// The reason as it stands in `prism.gap` events and the `Prism-Gap` header.
+    /// The reason as written in `prism.gap` events and in the `Prism-Gap` header.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Epoch => "epoch",
@@ -77,59 +82,34 @@ impl Gap {
     }
 }
 
-/// A record: an event that happened, in the bytes every reader gets.
-#[derive(Debug)]
-pub(crate) struct Record {
-    /// Its number in the log; [`Log::append`] fills it in.
-    pub(crate) index: u64,
-    pub(crate) seq: u64,
-    /// When it was applied, in milliseconds of the manager's clock.
-    pub(crate) at: u64,
-    /// Keys of its topics, each once.
-    pub(crate) topics: Box<[TopicKey]>,
-    pub(crate) class: Class,
-    pub(crate) private: bool,
-    /// Not part of the order: for one connection, and gone with it.
-    pub(crate) ephemeral: bool,
-    /// Whether a reader that gets it learns of a place: neither a comment nor ephemeral.
-    pub(crate) tells_place: bool,
-    /// The id its publisher chose.
-    pub(crate) id: Option<EventId>,
-    pub(crate) framed: Framed,
-    /// Connections of this node that it was for when it was applied.
-    pub(crate) receivers: u32,
-    /// Bytes appended before it; [`Log::append`] fills it in.
-    pub(crate) offset: u64,
-}
-
-/// What an id stands for.
+/// A `Last-Event-ID` that was found.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
-    /// The reader has what is in the order up to here.
+pub(crate) struct ResolvedId {
+    /// The reader has everything of the order up to here.
     pub(crate) seq: u64,
-    /// The event with the id its publisher chose is not kept, so that the id is not good any more.
+    /// The id was chosen by a publisher, and its first record was evicted.
     pub(crate) is_expired: bool,
 }
 
 #[derive(Debug)]
 pub(crate) struct Log {
-    order: Order,
-    /// What was sent to single connections.
+    rings: ClassRings,
+    /// Events that were sent to one connection.
     sent: Ring,
-    /// Index that the next record gets.
+    /// Index of the next record.
     end: u64,
-    /// Bytes of all records ever kept, so that a difference tells what lies between two.
+    /// Bytes of all records ever appended. The difference of two values is the bytes between them.
     appended_bytes: u64,
-    /// Sequence number up to which the order is known here: the applied mark.
+    /// The applied mark: the sequence number up to which the order is known here.
     applied: u64,
-    /// Openings of the order, each with the sequence number after which it begins.
+    /// Epochs, each with the sequence number after which it begins.
     epochs: VecDeque<(Epoch, u64)>,
     topics: Topics,
     patterns: Patterns,
-    /// The patterns that choose the record which is about to be appended, each once.
-    chosen_by: Vec<PatternKey>,
+    /// The patterns that match the record which is appended next, each once.
+    matching: Vec<PatternKey>,
     ids: Option<PublisherIds>,
-    /// Readers below this index read an order that was replaced.
+    /// Readers below this index were reading an order that has been replaced.
     replaced: u64,
 }
 
@@ -137,7 +117,7 @@ impl Log {
     /// An empty log. `resumable` logs index the ids that publishers chose.
     pub(crate) fn new(retention: PerClass<Retention>, resumable: bool) -> Self {
         Self {
-            order: Order::new(retention),
+            rings: ClassRings::new(retention),
             sent: Ring::new(Retention::sent()),
             end: 0,
             appended_bytes: 0,
@@ -145,18 +125,17 @@ impl Log {
             epochs: VecDeque::new(),
             topics: Topics::new(),
             patterns: Patterns::new(),
-            chosen_by: Vec::new(),
+            matching: Vec::new(),
             ids: resumable.then(PublisherIds::new),
             replaced: 0,
         }
     }
 
-    /// Begins a new epoch whose positions follow `after`. The answer says whether the order before
-    /// it was replaced.
+    /// Begins a new epoch whose positions follow `after`. Returns whether the order was replaced.
     ///
-    /// Where the order goes on (`after` is the applied mark) ids of earlier epochs stay good.
-    /// Where it does not, what is kept belongs to an order that is gone, or has a hole behind it:
-    /// the log forgets it, and each reader is told.
+    /// If the order continues (`after` is the applied mark), ids of earlier epochs stay valid. If
+    /// not, the retained records belong to an order that does not exist any more, or records between
+    /// them and the new epoch are missing: the log evicts them all, and every reader gets a gap.
     pub(crate) fn begin_epoch(&mut self, epoch: Epoch, after: u64) -> bool {
         let announced_again = self.epochs.back().is_some_and(|&(last, _)| last == epoch);
         if announced_again && after == self.applied {
@@ -165,24 +144,24 @@ impl Log {
         let replaced = !self.epochs.is_empty() && after != self.applied;
         if replaced {
             for class in Class::ALL {
-                while let Some(record) = self.order.pop(class) {
+                while let Some(record) = self.rings.pop(class) {
                     self.evicted(&record);
                 }
             }
             self.epochs.clear();
-            // One index is left out, so that a reader that had everything is told as well.
+            // One index is skipped, so that a reader that had read everything gets a gap as well.
             self.end += 1;
             self.replaced = self.end;
             self.topics.forget_floors();
             if let Some(ids) = &mut self.ids {
-                ids.forget_places();
+                ids.forget_sequence_numbers();
             }
         }
         if self.epochs.is_empty() {
             let floor = Floor { index: self.end, seq: after };
-            self.order.begin(floor);
+            self.rings.reset_floors(floor);
             self.topics.set_base(floor);
-            self.patterns.begin(floor);
+            self.patterns.reset(floor);
             self.applied = after;
         }
         if self.epochs.len() == limits::EPOCHS_MAX {
@@ -192,9 +171,9 @@ impl Log {
         replaced
     }
 
-    /// Finds the patterns that choose a record of these topics, which is to be appended next.
-    pub(crate) fn choose(&mut self, topics: &[TopicKey]) {
-        self.chosen_by.clear();
+    /// Finds the patterns that match a record of these topics, which is appended next.
+    pub(crate) fn match_patterns(&mut self, topics: &[TopicKey]) {
+        self.matching.clear();
         if self.patterns.is_empty() {
             return;
         }
@@ -202,31 +181,32 @@ impl Log {
         for &key in topics {
             let topic = &self.topics[key];
             let Some(name) = &topic.name else { continue };
-            if let Some(known) = topic.chosen_by(generation) {
-                self.chosen_by.extend_from_slice(known);
+            if let Some(cached) = topic.matching_patterns(generation) {
+                self.matching.extend_from_slice(cached);
                 continue;
             }
-            let begin = self.chosen_by.len();
-            self.patterns.find(name, &mut self.chosen_by);
-            self.topics.choose(key, generation, &self.chosen_by[begin..]);
+            let begin = self.matching.len();
+            self.patterns.find(name, &mut self.matching);
+            self.topics.cache_matching_patterns(key, generation, &self.matching[begin..]);
         }
         if topics.len() > 1 {
-            self.chosen_by.sort_unstable();
-            self.chosen_by.dedup();
+            self.matching.sort_unstable();
+            self.matching.dedup();
         }
     }
 
-    /// Audiences that select one of the patterns which [`choose`](Self::choose) found.
+    /// Audiences that select one of the patterns which [`match_patterns`](Self::match_patterns)
+    /// found.
     pub(crate) fn audiences_by_pattern(&self) -> impl Iterator<Item = &u32> {
-        self.chosen_by.iter().flat_map(|&key| &self.patterns[key].audiences)
+        self.matching.iter().flat_map(|&key| self.patterns[key].audiences.iter())
     }
 
-    /// Whether a pattern may come into use, or is in use, where there are at most `max`.
+    /// Whether a pattern is in use, or fewer than `max` are.
     pub(crate) fn has_room_for(&self, selector: &Selector, max: usize) -> bool {
         self.patterns.has_room(selector, max)
     }
 
-    /// The key of a pattern that someone reads from now on.
+    /// The key of a pattern. A new pattern is indexed from now on.
     pub(crate) fn intern_pattern(&mut self, selector: &Selector) -> PatternKey {
         self.patterns.intern(selector, Floor { index: self.end, seq: self.applied })
     }
@@ -253,19 +233,19 @@ impl Log {
             if let (Some(ids), Some(id)) = (&mut self.ids, &record.id) {
                 ids.insert(id, record.seq);
             }
-            for key in self.chosen_by.drain(..) {
+            for key in self.matching.drain(..) {
                 self.patterns.push(key, &record);
             }
-            self.order.push(record);
+            self.rings.push(record);
         }
         self.trim(now);
     }
 
-    /// Evicts what the retention no longer covers at `now`.
+    /// Evicts the records that the retention does not cover at `now`.
     pub(crate) fn trim(&mut self, now: u64) {
         for class in Class::ALL {
             while let Some(record) =
-                self.order.pop_exceeding(class, now, self.topics.bytes_of(class))
+                self.rings.pop_exceeding(class, now, self.topics.bytes_of(class))
             {
                 self.evicted(&record);
             }
@@ -275,70 +255,71 @@ impl Log {
         }
     }
 
-    /// When a record will next be too old.
+    /// When a record will next exceed the age of its retention.
     pub(crate) fn expires(&self) -> Option<u64> {
-        [self.order.expires(), self.sent.expires()].into_iter().flatten().min()
+        [self.rings.expires(), self.sent.expires()].into_iter().flatten().min()
     }
 
-    /// Index that the next record will get.
+    /// Index of the next record.
     pub(crate) fn end(&self) -> u64 {
         self.end
     }
 
-    /// Index of the oldest record kept.
+    /// Index of the oldest retained record.
     pub(crate) fn first(&self) -> u64 {
-        self.order.oldest().map_or(self.end, |record| record.index)
+        self.rings.oldest().map_or(self.end, |record| record.index)
     }
 
-    /// Index of the oldest record kept of a class.
+    /// Index of the oldest retained record of a class.
     fn first_of(&self, class: Class) -> u64 {
-        self.order.oldest_of(class).map_or(self.end, |record| record.index)
+        self.rings.oldest_of(class).map_or(self.end, |record| record.index)
     }
 
-    /// What was evicted behind `next`, where a record is kept or everything ends.
-    pub(crate) fn gone_behind(&self, next: u64) -> Gone {
-        self.order.gone_behind(next)
+    /// What was evicted after `next`, which is the index of a retained record or the end.
+    pub(crate) fn evicted_after(&self, next: u64) -> EvictedSpan {
+        self.rings.evicted_after(next)
     }
 
-    /// The last place that a reader may be told who still gets what is kept from index `from` on.
+    /// The last sequence number that may be sent to a reader that has yet to read the retained
+    /// records from index `from` on.
     ///
-    /// Where one class alone was evicted that is the place after which everything is kept. With
-    /// several it may lie before something that was evicted: who comes back from there is told of
-    /// a gap again, and gets what is kept of the other class.
-    pub(crate) fn place_before(&self, from: u64) -> u64 {
-        let floor = self.order.floor_seq();
-        self.order.first_from(from).map_or(floor, |record| floor.min(record.seq - 1))
+    /// If records of one class only were evicted, everything after that position is retained. If
+    /// records of several classes were, some after it may be missing: a reader that resumes from
+    /// there gets a gap again, and with it the retained records of the other class.
+    pub(crate) fn position_before(&self, from: u64) -> u64 {
+        let floor = self.rings.floor_seq();
+        self.rings.first_from(from).map_or(floor, |record| floor.min(record.seq - 1))
     }
 
-    /// The applied mark: every record of the order up to here was appended.
+    /// The applied mark: all records of the order up to here were appended.
     pub(crate) fn applied(&self) -> u64 {
         self.applied
     }
 
-    /// The record with this sequence number, if it is kept.
+    /// The record with this sequence number, if it is retained.
     pub(crate) fn find(&self, seq: u64) -> Option<&Record> {
-        self.order.first_from_seq(seq).filter(|record| record.seq == seq)
+        self.rings.first_from_seq(seq).filter(|record| record.seq == seq)
     }
 
-    /// Whether a reader at `from` has read an order that was replaced since.
+    /// Whether a reader at `from` was reading an order that has been replaced since.
     pub(crate) fn was_replaced(&self, from: u64) -> bool {
         from < self.replaced
     }
 
-    /// The index from which the order stands that replaced the last one.
+    /// The index at which the order begins that replaced the last one.
     pub(crate) fn replaced(&self) -> u64 {
         self.replaced
     }
 
-    /// What an id from a reader stands for.
-    pub(crate) fn resolve(&self, id: &str) -> Result<Place, Gap> {
+    /// Finds the sequence number of a `Last-Event-ID`.
+    pub(crate) fn resolve(&self, id: &str) -> Result<ResolvedId, Gap> {
         if id.starts_with('#') {
             let position: Position = id.parse().map_err(|_| Gap::Unknown)?;
             let seq = self.resolve_position(position)?;
-            return Ok(Place { seq, is_expired: false });
+            return Ok(ResolvedId { seq, is_expired: false });
         }
-        let seq = self.ids.as_ref().and_then(|ids| ids.first(id)).ok_or(Gap::Unknown)?;
-        Ok(Place { seq, is_expired: self.find(seq).is_none() })
+        let seq = self.ids.as_ref().and_then(|ids| ids.first_seq(id)).ok_or(Gap::Unknown)?;
+        Ok(ResolvedId { seq, is_expired: self.find(seq).is_none() })
     }
 
     fn resolve_position(&self, position: Position) -> Result<u64, Gap> {
@@ -346,7 +327,7 @@ impl Log {
         let at = at.ok_or(Gap::Epoch)?;
         let begin = self.epochs[at].1;
         let (end, beyond) = match self.epochs.get(at + 1) {
-            // The epoch went further than what the next one found: its tail was lost.
+            // The position is beyond the beginning of the next epoch: the end of this one was lost.
             Some(&(_, next)) => (next, Gap::Epoch),
             None => (self.applied, Gap::Unknown),
         };
@@ -357,32 +338,32 @@ impl Log {
         }
     }
 
-    /// The position that a sequence number stands for in ids given from now on.
+    /// The position of a sequence number, as it is written in ids.
     pub(crate) fn position(&self, seq: u64) -> Option<Position> {
         let at = self.epochs.partition_point(|&(_, after)| after <= seq);
         let (epoch, _) = *self.epochs.get(at.checked_sub(1)?)?;
         Some(Position { epoch, seq })
     }
 
-    /// The position that the record with this sequence number will have, once it is appended.
+    /// The position that a record with this sequence number will have once it is appended.
     pub(crate) fn next_position(&self, seq: u64) -> Option<Position> {
         let &(epoch, _) = self.epochs.back().filter(|_| seq > self.applied)?;
         Some(Position { epoch, seq })
     }
 
-    /// Bytes the log holds, bookkeeping included.
+    /// Bytes of all records and of their bookkeeping.
     pub(crate) fn bytes(&self) -> usize {
-        self.order.bytes() + self.sent.bytes() + self.topics.bytes()
+        self.rings.bytes() + self.sent.bytes() + self.topics.bytes()
     }
 
-    /// When the oldest record of a class that is kept was applied.
+    /// When the oldest retained record of a class was applied.
     pub(crate) fn oldest_at(&self, class: Class) -> Option<u64> {
-        self.order.oldest_of(class).map(|record| record.at)
+        self.rings.oldest_of(class).map(|record| record.at)
     }
 
-    /// Records that are kept of a class.
+    /// Retained records of a class.
     pub(crate) fn len(&self, class: Class) -> usize {
-        self.order.len(class)
+        self.rings.len(class)
     }
 
     /// The table of topics.
@@ -408,7 +389,7 @@ impl Log {
         if record.ephemeral {
             return;
         }
-        self.order.raise(record, floor);
+        self.rings.raise_floor(record, floor);
         if let (Some(ids), Some(id)) = (&mut self.ids, &record.id) {
             ids.evict(id, record.seq, record.private);
         }

@@ -7,9 +7,9 @@ mod audiences;
 mod builder;
 mod driver;
 mod hooks;
+mod inner;
 mod keys;
 mod shards;
-mod shared;
 mod state;
 mod timers;
 
@@ -28,12 +28,12 @@ use crate::selector::{InvalidTopic, OneOrMany, Topic};
 use crate::wire::{ConnectionId, Event, Position};
 
 pub(crate) use audiences::AudienceKey;
-pub(crate) use builder::Settings;
+pub(crate) use builder::ManagerSettings;
 pub use builder::{InvalidSetting, ManagerBuilder, OnLag};
 pub(crate) use hooks::{connected, disconnected};
-pub(crate) use shards::{Calls, ShardKey};
-pub(crate) use shared::Shared;
-pub(crate) use state::{Closing, Ended, State};
+pub(crate) use inner::ManagerInner;
+pub(crate) use shards::{PendingWakeups, ShardKey};
+pub(crate) use state::{Closing, EndedConnection, State};
 pub(crate) use timers::Timers;
 
 /// Tracks connections and hands events to them.
@@ -55,7 +55,7 @@ pub(crate) use timers::Timers;
 /// ```
 #[derive(Clone)]
 pub struct Manager {
-    shared: Arc<Shared>,
+    shared: Arc<ManagerInner>,
 }
 
 impl Manager {
@@ -218,11 +218,11 @@ impl Manager {
                 .log
                 .oldest_at(Class::History)
                 .map(|at| Duration::from_millis(self.shared.now().saturating_sub(at))),
-            connected: state.counts.connected,
-            published: state.counts.published,
+            connected: state.counters.connected,
+            published: state.counters.published,
             delivered: self.shared.delivered(),
             delivered_bytes: self.shared.delivered_bytes(),
-            gaps: state.counts.gaps,
+            gaps: state.counters.gaps,
         }
     }
 
@@ -234,7 +234,7 @@ impl Manager {
         state.log.position(applied).filter(|_| applied > 0)
     }
 
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
+    pub(crate) fn shared(&self) -> &Arc<ManagerInner> {
         &self.shared
     }
 
@@ -270,14 +270,14 @@ impl fmt::Debug for Manager {
 /// A handle on a connection that someone else owns. It keeps nothing alive.
 #[derive(Clone)]
 pub struct ConnectionRef {
-    shared: Weak<Shared>,
+    shared: Weak<ManagerInner>,
     id: ConnectionId,
     state: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl ConnectionRef {
     pub(crate) fn new(
-        shared: Weak<Shared>,
+        shared: Weak<ManagerInner>,
         id: ConnectionId,
         state: Option<Arc<dyn Any + Send + Sync>>,
     ) -> Self {

@@ -1,14 +1,15 @@
-//! What a manager itself says in a stream: where it begins, where it is complete, what is missing.
+//! Control events: what the manager itself sends in a stream.
 //!
-//! These events are part of the stream and no records. `prism.open` comes first, so that a reader
-//! cut off before its first event knows where it was; `prism.mark` moves the id of a reader whose
-//! topics are quiet; `prism.gap` says that something is missing, and after which place nothing is.
+//! They are part of the stream, but no records of the log. `prism.open` comes first and carries a
+//! position, so that a reader that is cut off before its first event can resume. `prism.mark` moves
+//! the last event id of a reader whose topics are quiet. `prism.gap` reports that events are missing,
+//! and the position after which the stream is complete.
 
 use std::fmt::Write;
 
 use crate::limits;
 use crate::log::{Gap, Log};
-use crate::manager::Settings;
+use crate::manager::ManagerSettings;
 use crate::subscription::Start;
 use crate::wire::{ConnectionId, Event, EventName, Position, block, retry_line};
 
@@ -16,26 +17,27 @@ const OPEN: EventName = EventName::from_static("prism.open");
 const MARK: EventName = EventName::from_static("prism.mark");
 const GAP: EventName = EventName::from_static("prism.gap");
 
-/// The first bytes of a stream. There are always some, so that the response is seen to begin.
-/// `talks` says whether they are an event.
+/// The first bytes of a stream: `prism.open`, and `prism.gap` if there is a gap; without `controls`
+/// a `retry:` line. They are never empty, so that clients see at once that the response has begun.
 pub(super) fn opening(
-    settings: &Settings,
+    settings: &ManagerSettings,
     log: &Log,
     id: ConnectionId,
-    told: u64,
+    last_sent: u64,
     gap: Option<Gap>,
     start: &Start,
-    talks: bool,
+    controls: bool,
 ) -> Vec<u8> {
     let mut bytes = Vec::new();
     let retry_ms = settings.retry_ms(id.jitter());
-    if !talks {
+    if !controls {
         retry_line(retry_ms, &mut bytes);
         return bytes;
     }
-    let position = log.position(told);
+    let position = log.position(last_sent);
     let data = format!(r#"{{"connection":"{id}"}}"#);
-    // Cut off between the two, a reader must not be past a gap that it was not told of.
+    // A reader that is cut off between the two events must resume before the gap, which was not
+    // reported to it. So the id stands in `prism.gap` alone.
     let open_at = if gap.is_some() { None } else { position };
     block(&Event::control(OPEN, Some(retry_ms), data), open_at, &mut bytes);
     if let Some(reason) = gap {
@@ -50,9 +52,9 @@ pub(super) fn opening(
     bytes
 }
 
-/// A gap in a stream that already runs. Without history there are no ids to tell it with.
+/// A `prism.gap` event in an open stream. Without history it carries no ids.
 pub(super) fn gap(
-    settings: &Settings,
+    settings: &ManagerSettings,
     reason: Gap,
     after: Option<Position>,
     resumed_at: Option<Position>,
@@ -64,14 +66,14 @@ pub(super) fn gap(
     bytes
 }
 
-/// Says that nothing is missing up to `position`, and perhaps when to come back.
+/// A `prism.mark` event: nothing is missing up to `position`. Optionally with the time to reconnect.
 pub(super) fn mark(position: Option<Position>, retry_ms: Option<u32>) -> Vec<u8> {
     let mut bytes = Vec::new();
     block(&Event::control(MARK, retry_ms, String::new()), position, &mut bytes);
     bytes
 }
 
-/// Says when to come back, in a stream that has no marks.
+/// A `retry:` line, for streams without control events.
 pub(super) fn retry(retry_ms: u32) -> Vec<u8> {
     let mut bytes = Vec::new();
     retry_line(retry_ms, &mut bytes);
@@ -88,7 +90,8 @@ fn gap_event(reason: Gap, after: Option<&str>, resumed_at: Option<Position>) -> 
     Event::control(GAP, None, data)
 }
 
-/// A JSON string (RFC 8259, section 7), or `null`. What a reader sends as its last id is any text.
+/// Appends a JSON string (RFC 8259, section 7), or `null`. The text may be anything, because
+/// `Last-Event-ID` is the client's.
 fn json_string(text: Option<&str>, out: &mut String) {
     let Some(text) = text else {
         out.push_str("null");
@@ -113,7 +116,7 @@ mod tests {
     use crate::wire::Epoch;
 
     #[test]
-    fn a_hostile_id_is_told_back_as_valid_json() {
+    fn a_hostile_last_event_id_is_returned_as_valid_json() {
         let position = Some(Position { epoch: Epoch::new(0x5f), seq: 3 });
         let event = gap_event(Gap::Unknown, Some("a\"\\\n\u{2028}é"), position);
         let after = "\"a\\\"\\\\\\u000a\u{2028}é\"";

@@ -1,37 +1,37 @@
-//! How a server learns that a response body begins with a connection's own first bytes.
+//! Capturing the first frame of a connection, so that a server can take its stream over.
 //!
-//! A server that wants to write to the socket itself must know that nothing between it and the
-//! connection changes the stream. It polls the body's first frame within [`capture`]; the connection
-//! that is polled says there which buffer it handed out, and where it stands. If the frame that
-//! arrives is that very buffer, nothing touched it.
+//! A server that wants to write a stream to the socket itself must know that no layer between it and
+//! the connection changes the bytes. It polls the body's first frame inside [`capture`]: a
+//! connection that is polled there for the first time reports its first frame and its read state. If
+//! the frame that the body returns is the reported buffer itself, no layer changed it.
 
 use std::cell::RefCell;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::reading::Reading;
-use crate::manager::{ConnectionRef, Manager, Shared};
+use crate::manager::{ConnectionRef, Manager, ManagerInner};
+use crate::subscription::Subscription;
 use crate::wire::ConnectionId;
 
-/// Says in a response's extensions that its body is this connection and nothing else.
+/// A response's extension: the connection that its body was made from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ResponseTag(pub(crate) ConnectionId);
 
-/// A connection at its beginning, as its owner told it.
+/// The first frame of a connection, and its read state after it.
 #[derive(Debug)]
 pub(crate) struct FirstFrame {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<ManagerInner>,
     pub(crate) slot: u32,
-    /// Tells it from a later connection in the same slot.
+    /// Distinguishes the connection from a later one in the same slot.
     pub(crate) id: ConnectionId,
-    pub(crate) reading: Reading,
-    /// The first bytes of the stream.
+    pub(crate) subscription: Subscription,
+    /// The frame's bytes.
     pub(crate) opening: Bytes,
 }
 
 impl FirstFrame {
-    /// A handle on the connection; `None` if it ended already.
+    /// A handle on the connection. `None` if it is closed already.
     pub(crate) fn handle(&self) -> Option<ConnectionRef> {
         Manager::from_shared(Arc::clone(&self.shared)).connection(self.id)
     }
@@ -47,9 +47,9 @@ thread_local! {
     static CAPTURE: RefCell<CaptureState> = const { RefCell::new(CaptureState::Off) };
 }
 
-/// Does `poll`, and answers too what a connection offered meanwhile.
+/// Runs `poll`. Returns its result, and the first frame that a connection reported meanwhile.
 pub(crate) fn capture<R>(poll: impl FnOnce() -> R) -> (R, Option<FirstFrame>) {
-    /// Takes the question back even if the body panics.
+    /// Ends the capture even if `poll` panics.
     struct DisarmOnDrop;
     impl Drop for DisarmOnDrop {
         fn drop(&mut self) {
@@ -59,24 +59,24 @@ pub(crate) fn capture<R>(poll: impl FnOnce() -> R) -> (R, Option<FirstFrame>) {
     drop(CAPTURE.replace(CaptureState::Armed));
     let disarm = DisarmOnDrop;
     let polled = poll();
-    let made = CAPTURE.replace(CaptureState::Off);
+    let state = CAPTURE.replace(CaptureState::Off);
     drop(disarm);
-    match made {
-        CaptureState::Captured(offered) => (polled, Some(offered)),
+    match state {
+        CaptureState::Captured(first_frame) => (polled, Some(first_frame)),
         CaptureState::Off | CaptureState::Armed => (polled, None),
     }
 }
 
-/// Offers the connection to whoever asks; the first one counts.
-pub(super) fn report(offered: impl FnOnce() -> FirstFrame) {
-    CAPTURE.with_borrow_mut(|wanted| {
-        if matches!(wanted, CaptureState::Armed) {
-            *wanted = CaptureState::Captured(offered());
+/// Reports a connection's first frame. Within one [`capture`] the first report counts.
+pub(super) fn report(first_frame: impl FnOnce() -> FirstFrame) {
+    CAPTURE.with_borrow_mut(|state| {
+        if matches!(state, CaptureState::Armed) {
+            *state = CaptureState::Captured(first_frame());
         }
     });
 }
 
-/// Whether `bytes` are this very buffer, and not a copy of it.
+/// Whether `bytes` is this very buffer, and not a copy of it.
 pub(crate) fn is_same_buffer(bytes: &Bytes, other: &Bytes) -> bool {
     std::ptr::eq(bytes.as_ptr(), other.as_ptr()) && bytes.len() == other.len()
 }

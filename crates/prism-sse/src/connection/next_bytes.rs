@@ -1,268 +1,283 @@
-//! What a connection is given next, whoever writes it: a response body, or a delivery shard.
+//! What a connection sends next, for a response body and for a delivery shard alike.
 //!
-//! One step looks at an end that was decided, at lag, and at the log, and answers with bytes or
-//! with what to do. It is taken under the manager's lock and writes nothing.
+//! [`Subscription::next_bytes`] looks, in this order, at a decided close, at lag and at the log, and
+//! returns bytes or what the caller has to do. It runs under the manager's lock and writes nothing.
 
 use bytes::Bytes;
 
 use super::control;
 use crate::limits;
 use crate::log::{Gap, Log, TopicKey};
-use crate::manager::{AudienceKey, CloseReason, Closing, Ended, OnLag, Settings, State};
-use crate::subscription::{Read, Reader, Subscription};
+use crate::manager::{
+    AudienceKey, CloseReason, Closing, EndedConnection, ManagerSettings, OnLag, State,
+};
+use crate::subscription::{NextRecord, ReadScope, Subscription};
 use crate::wire::Framed;
 
-/// How bytes are wanted.
+/// The framing in which the caller needs events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
-    /// As they stand in the stream.
+pub(crate) enum Framing {
+    /// None: the event's block, for a response body.
     Block,
-    /// As chunks of HTTP/1.1 around them.
+    /// An HTTP/1.1 chunk around each block, for a socket.
     Chunk,
 }
 
-/// A subscription on its way to its end.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Reading {
-    pub(crate) subscription: Subscription,
-}
-
-/// What one look at the log gives.
+/// The result of [`Subscription::next_bytes`].
 #[derive(Debug)]
-pub(crate) enum Step {
-    Events(Batch),
-    /// Something that the manager itself says, as a block.
+pub(crate) enum NextBytes {
+    Events(EventBatch),
+    /// A control event or a `retry:` line, without framing.
     Control(Vec<u8>),
+    /// The stream is over.
     End,
-    /// Nothing yet; another look is due.
+    /// The read budget is spent; call again.
     Again,
-    /// Nothing more for now.
+    /// Nothing to send for now.
     Wait,
 }
 
-/// Consecutive events, in one piece.
+/// Consecutive events in one buffer.
 #[derive(Clone, Debug)]
-pub(crate) struct Batch {
+pub(crate) struct EventBatch {
     pub(crate) bytes: Bytes,
     pub(crate) events: u32,
-    /// Bytes of the events as they stand in the stream, without chunks around them.
+    /// Bytes of the events' blocks, without chunk framing.
     pub(crate) event_bytes: u64,
-    /// Where each event begins; for chunks alone.
-    pub(crate) begins: Vec<Begin>,
+    /// The start of each event in `bytes`; empty for [`Framing::Block`].
+    pub(crate) offsets: Vec<EventOffset>,
 }
 
-/// Where an event begins in a batch.
+/// The start of one event in an [`EventBatch`].
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Begin {
+pub(crate) struct EventOffset {
     at: u32,
     /// The batch's event bytes before it.
     event_bytes: u32,
-    /// Its index in the log.
+    /// The event's index in the log.
     index: u64,
 }
 
-/// What gathering found.
-pub(crate) enum Gathered {
-    Events(Batch),
-    Budget,
+/// The result of [`next_batch`].
+pub(crate) enum NextBatch {
+    Events(EventBatch),
+    AtEnd,
+    /// Nothing for this reader among as many records as one call may look at.
+    BudgetSpent,
     Gap(Gap),
-    Nothing,
 }
 
-impl Reading {
-    /// A reading that begins there. If the connection is over already, there is nothing to say.
-    pub(crate) fn new(mut subscription: Subscription, over: bool) -> Self {
-        if over {
-            subscription.tell_end();
-        }
-        Self { subscription }
-    }
-
-    /// What comes next for the connection in `slot`.
-    pub(crate) fn step(
+impl Subscription {
+    /// The next bytes for the connection in `slot`. If the connection is closed on the way,
+    /// `ended` receives what the disconnect hook needs.
+    pub(crate) fn next_bytes(
         &mut self,
         state: &mut State,
-        settings: &Settings,
+        settings: &ManagerSettings,
         slot: u32,
         now: u64,
-        form: Form,
-        ended: &mut Option<Ended>,
-    ) -> Step {
+        framing: Framing,
+        ended: &mut Option<EndedConnection>,
+    ) -> NextBytes {
         let closing = state.entry(slot).closing();
         let until = match closing {
             Some(closing) if closing.reason.is_planned() => closing.end,
-            Some(_) => return Step::End,
-            None if self.lags(state, settings, slot, now) => {
-                return self.tell_gap(state, settings, slot, Gap::Lag, ended);
+            Some(_) => return NextBytes::End,
+            None if self.is_lagging(state, settings, slot, now) => {
+                return self.handle_gap(state, settings, slot, Gap::Lag, ended);
             }
             None => state.log.end(),
         };
-        match gather(&mut self.subscription, &state.log, reader(state, slot), until, form) {
-            Gathered::Events(batch) => Step::Events(batch),
-            Gathered::Budget => Step::Again,
-            Gathered::Gap(gap) => self.tell_gap(state, settings, slot, gap, ended),
-            Gathered::Nothing => match closing {
-                Some(closing) => self.say_goodbye(state, settings, slot, closing),
-                None => self.leave_holes(state, settings, slot),
+        match next_batch(self, &state.log, read_scope(state, slot), until, framing) {
+            NextBatch::Events(batch) => NextBytes::Events(batch),
+            NextBatch::BudgetSpent => NextBytes::Again,
+            NextBatch::Gap(gap) => self.handle_gap(state, settings, slot, gap, ended),
+            NextBatch::AtEnd => match closing {
+                Some(closing) => self.closing_bytes(state, settings, slot, closing),
+                None => self.mark_after_known_gap(state, settings, slot),
             },
         }
     }
 
-    /// Whether what comes next is what all of its audience read from there.
-    pub(crate) fn is_common(
+    /// Whether the next bytes are the same for every connection of this audience that reads from
+    /// here, so that they can be cached.
+    pub(crate) fn is_shareable(
         &mut self,
         state: &State,
-        settings: &Settings,
+        settings: &ManagerSettings,
         slot: u32,
         now: u64,
     ) -> bool {
         let entry = state.entry(slot);
         entry.closing().is_none()
             && entry.direct().is_none()
-            && !self.subscription.is_newest_only()
-            && !self.subscription.reads_around(&state.log, reader(state, slot).walk)
-            && !state.log.was_replaced(self.subscription.next())
-            && !self.lags(state, settings, slot, now)
+            && !self.is_newest_only()
+            && !self.is_in_known_gap(&state.log, read_scope(state, slot).walk)
+            && !state.log.was_replaced(self.next())
+            && !self.is_lagging(state, settings, slot, now)
     }
 
-    fn lags(&mut self, state: &State, settings: &Settings, slot: u32, now: u64) -> bool {
-        let (bytes, age) = (settings.lag_bytes, settings.lag_age_ms());
-        self.subscription.lags(&state.log, reader(state, slot), now, bytes, age)
-    }
-
-    fn tell_gap(
-        &mut self,
-        state: &mut State,
-        settings: &Settings,
-        slot: u32,
-        gap: Gap,
-        ended: &mut Option<Ended>,
-    ) -> Step {
-        let log = &state.log;
-        let told = self.subscription.told();
-        // What cannot be told in the stream is told at the next connect.
-        let disconnects = gap == Gap::Lag && settings.on_lag() == OnLag::Disconnect;
-        let is_told = settings.tells_gaps() && reader(state, slot).audience.wants_control_events();
-        if disconnects || !is_told {
-            *ended = state.close(slot, CloseReason::Lagged);
-            return Step::End;
-        }
-        match (gap, settings.on_lag()) {
-            (Gap::Lag, OnLag::LatestPerTopic) => self.subscription.skip_to_newest(log),
-            (Gap::Lag, _) => self.subscription.skip_to_end(log),
-            _ => self.subscription.skip_to_oldest(log, reader(state, slot).walk),
-        }
-        // A place in an order that was replaced has no name any more.
-        let after = (gap != Gap::Epoch).then(|| log.position(told)).flatten();
-        let resumed_at = log.position(self.subscription.told());
-        state.counts.gaps += 1;
-        Step::Control(control::gap(settings, gap, after, resumed_at))
-    }
-
-    /// Tells a reader who has everything that the holes lie behind it, so that it is not told of
-    /// them again when it comes back.
-    fn leave_holes(&mut self, state: &State, settings: &Settings, slot: u32) -> Step {
-        let applied = state.log.applied();
-        let was_told = self.subscription.told() >= applied;
-        if !self.subscription.leave_holes() || was_told || !talks(state, settings, slot) {
-            return Step::Wait;
-        }
-        self.subscription.tell(applied);
-        Step::Control(control::mark(state.log.position(applied), None))
-    }
-
-    fn say_goodbye(
+    fn is_lagging(
         &mut self,
         state: &State,
-        settings: &Settings,
+        settings: &ManagerSettings,
+        slot: u32,
+        now: u64,
+    ) -> bool {
+        let (bytes, age) = (settings.lag_bytes, settings.lag_age_ms());
+        self.lags(&state.log, read_scope(state, slot), now, bytes, age)
+    }
+
+    /// Reports a gap with `prism.gap` and moves on as the manager's [`OnLag`] says, or closes the
+    /// connection.
+    fn handle_gap(
+        &mut self,
+        state: &mut State,
+        settings: &ManagerSettings,
+        slot: u32,
+        gap: Gap,
+        ended: &mut Option<EndedConnection>,
+    ) -> NextBytes {
+        let log = &state.log;
+        let last_sent = self.last_sent();
+        // A stream without control events cannot report the gap: closing it makes the reader
+        // reconnect, and the response header reports it then.
+        let disconnects = gap == Gap::Lag && settings.on_lag() == OnLag::Disconnect;
+        let can_report =
+            settings.tells_gaps() && read_scope(state, slot).audience.wants_control_events();
+        if disconnects || !can_report {
+            *ended = state.close(slot, CloseReason::Lagged);
+            return NextBytes::End;
+        }
+        match (gap, settings.on_lag()) {
+            (Gap::Lag, OnLag::LatestPerTopic) => self.skip_to_newest(log),
+            (Gap::Lag, _) => self.skip_to_end(log),
+            _ => self.skip_to_oldest(log, read_scope(state, slot).walk),
+        }
+        // A sequence number of a replaced order has no position in the new one.
+        let after = (gap != Gap::Epoch).then(|| log.position(last_sent)).flatten();
+        let resumed_at = log.position(self.last_sent());
+        state.counters.gaps += 1;
+        NextBytes::Control(control::gap(settings, gap, after, resumed_at))
+    }
+
+    /// Sends a mark to a reader that has read past a known gap, so that the gap is not reported
+    /// again when it reconnects.
+    fn mark_after_known_gap(
+        &mut self,
+        state: &State,
+        settings: &ManagerSettings,
+        slot: u32,
+    ) -> NextBytes {
+        let applied = state.log.applied();
+        let is_up_to_date = self.last_sent() >= applied;
+        if !self.clear_known_gap() || is_up_to_date || !has_control_events(state, settings, slot) {
+            return NextBytes::Wait;
+        }
+        self.set_last_sent(applied);
+        NextBytes::Control(control::mark(state.log.position(applied), None))
+    }
+
+    /// The last bytes before a planned close: a mark, and at a shutdown the time to reconnect.
+    fn closing_bytes(
+        &mut self,
+        state: &State,
+        settings: &ManagerSettings,
         slot: u32,
         closing: Closing,
-    ) -> Step {
-        if !self.subscription.tell_end() {
-            return Step::End;
+    ) -> NextBytes {
+        if !self.set_end_sent() {
+            return NextBytes::End;
         }
         let jitter = state.entry(slot).id().jitter();
         let retry = (closing.reason == CloseReason::Shutdown).then(|| settings.retry_ms(jitter));
-        // A place of an order that was replaced meanwhile must not be told as one of the new order.
-        if state.log.was_replaced(closing.end) || !talks(state, settings, slot) {
-            return retry.map_or(Step::End, |retry| Step::Control(control::retry(retry)));
+        // If the order was replaced after the close was decided, the mark's sequence number would
+        // be read as a position of the new order.
+        if state.log.was_replaced(closing.end) || !has_control_events(state, settings, slot) {
+            return retry.map_or(NextBytes::End, |retry| NextBytes::Control(control::retry(retry)));
         }
-        let applied = closing.applied.max(self.subscription.told());
-        self.subscription.tell(applied);
-        Step::Control(control::mark(state.log.position(applied), retry))
+        let applied = closing.applied.max(self.last_sent());
+        self.set_last_sent(applied);
+        NextBytes::Control(control::mark(state.log.position(applied), retry))
+    }
+
+    /// A mark, without framing, that everything up to `applied` was sent.
+    pub(crate) fn mark(&mut self, log: &Log, applied: u64) -> Vec<u8> {
+        self.set_last_sent(applied);
+        control::mark(log.position(applied), None)
     }
 }
 
-/// Takes what is due before `until`: one event as it stands in the log, or several small ones
-/// joined.
-pub(crate) fn gather(
+/// Reads the events before index `until`: one event in the record's own buffer, or several small
+/// ones joined.
+pub(crate) fn next_batch(
     subscription: &mut Subscription,
     log: &Log,
-    reader: Reader<'_>,
+    scope: ReadScope<'_>,
     until: u64,
-    form: Form,
-) -> Gathered {
+    framing: Framing,
+) -> NextBatch {
     let mut budget = limits::READ_BUDGET;
-    let first = match subscription.read(log, reader, until, &mut budget) {
-        Read::Record(record) => record,
-        Read::AtEnd => return Gathered::Nothing,
-        Read::Budget => return Gathered::Budget,
-        Read::Gap(gap) => return Gathered::Gap(gap),
+    let first = match subscription.next_record(log, scope, until, &mut budget) {
+        NextRecord::Record(record) => record,
+        NextRecord::AtEnd => return NextBatch::AtEnd,
+        NextRecord::BudgetSpent => return NextBatch::BudgetSpent,
+        NextRecord::Gap(gap) => return NextBatch::Gap(gap),
     };
     let mut events = 1;
     let mut event_bytes = first.framed.as_block().len();
     let mut joined = Vec::new();
-    let mut begins = Vec::new();
-    if form == Form::Chunk {
-        begins.push(Begin { at: 0, event_bytes: 0, index: first.index });
+    let mut offsets = Vec::new();
+    if framing == Framing::Chunk {
+        offsets.push(EventOffset { at: 0, event_bytes: 0, index: first.index });
     }
     loop {
         let before = *subscription;
-        let read = subscription.read(log, reader, until, &mut budget);
-        let Read::Record(record) = read else { break };
-        let so_far = if events == 1 { form.of(&first.framed).len() } else { joined.len() };
-        let bytes = form.of(&record.framed);
+        let next = subscription.next_record(log, scope, until, &mut budget);
+        let NextRecord::Record(record) = next else { break };
+        let so_far = if events == 1 { framing.of(&first.framed).len() } else { joined.len() };
+        let bytes = framing.of(&record.framed);
         if so_far + bytes.len() > limits::FRAME_BYTES {
             *subscription = before;
             break;
         }
         if events == 1 {
-            joined.extend_from_slice(form.of(&first.framed));
+            joined.extend_from_slice(framing.of(&first.framed));
         }
-        if form == Form::Chunk {
+        if framing == Framing::Chunk {
             let (at, event_bytes) = (so_far as u32, event_bytes as u32);
-            begins.push(Begin { at, event_bytes, index: record.index });
+            offsets.push(EventOffset { at, event_bytes, index: record.index });
         }
         joined.extend_from_slice(bytes);
         events += 1;
         event_bytes += record.framed.as_block().len();
     }
-    let bytes = if events == 1 { form.shared(&first.framed) } else { joined.into() };
-    Gathered::Events(Batch { bytes, events, event_bytes: event_bytes as u64, begins })
+    let bytes = if events == 1 { framing.shared(&first.framed) } else { joined.into() };
+    NextBatch::Events(EventBatch { bytes, events, event_bytes: event_bytes as u64, offsets })
 }
 
-/// Whether the connection in this slot is told where it is.
-pub(super) fn talks(state: &State, settings: &Settings, slot: u32) -> bool {
-    settings.has_control_events() && reader(state, slot).audience.wants_control_events()
+/// Whether the connection in this slot is sent control events with positions.
+pub(super) fn has_control_events(state: &State, settings: &ManagerSettings, slot: u32) -> bool {
+    settings.has_control_events() && read_scope(state, slot).audience.wants_control_events()
 }
 
-/// Who reads in this slot.
-pub(crate) fn reader(state: &State, slot: u32) -> Reader<'_> {
+/// What the connection in this slot reads.
+pub(crate) fn read_scope(state: &State, slot: u32) -> ReadScope<'_> {
     let entry = state.entry(slot);
-    reader_of(state, entry.audience(), entry.direct())
+    audience_scope(state, entry.audience(), entry.direct())
 }
 
-/// Who reads of this audience, and what is sent to a reader whose nameless topic is `direct`.
-pub(crate) fn reader_of(
+/// What a connection of this audience reads whose topic for events sent to it alone is `direct`.
+pub(crate) fn audience_scope(
     state: &State,
     audience: AudienceKey,
     direct: Option<TopicKey>,
-) -> Reader<'_> {
-    let shared = &state.audiences[audience];
-    Reader { audience: &shared.audience, walk: shared.walk(direct) }
+) -> ReadScope<'_> {
+    let entry = &state.audiences[audience];
+    ReadScope { audience: &entry.audience, walk: entry.walk(direct) }
 }
 
-impl Form {
+impl Framing {
     fn of(self, framed: &Framed) -> &[u8] {
         match self {
             Self::Block => framed.as_block(),
@@ -278,21 +293,13 @@ impl Form {
     }
 }
 
-impl Subscription {
-    /// Says, as a block, that nothing is missing up to `applied`.
-    pub(crate) fn mark(&mut self, log: &Log, applied: u64) -> Vec<u8> {
-        self.tell(applied);
-        control::mark(log.position(applied), None)
-    }
-}
-
-impl Batch {
-    /// Where its part from the log's index `from` on begins, and how many events and bytes of
-    /// events that is. `None` if there is no such part.
+impl EventBatch {
+    /// The part of the batch from the log's index `from` on: its byte offset, its number of events
+    /// and its event bytes. `None` if there is no such part.
     pub(crate) fn part_from(&self, from: u64) -> Option<(usize, u64, u64)> {
-        let place = self.begins.partition_point(|begin| begin.index < from);
-        let begin = self.begins.get(place)?;
-        let events = (self.begins.len() - place) as u64;
-        Some((begin.at as usize, events, self.event_bytes - u64::from(begin.event_bytes)))
+        let first = self.offsets.partition_point(|event| event.index < from);
+        let event = self.offsets.get(first)?;
+        let events = (self.offsets.len() - first) as u64;
+        Some((event.at as usize, events, self.event_bytes - u64::from(event.event_bytes)))
     }
 }

@@ -4,15 +4,15 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use std::task::Waker;
 
-use super::{Ack, AckError, Answer, Completion, Durability, Publication};
+use super::{Ack, AckError, AckSender, Completion, Durability, Publication};
 use crate::wire::Epoch;
 
 /// What a follower needs of the manager; the manager is a layer above.
 pub(crate) trait Apply: fmt::Debug + Send + Sync {
     fn begin_epoch(&self, epoch: Epoch, after: u64) -> Wakes;
     fn apply(&self, seq: u64, publication: Publication) -> Wakes;
-    fn apply_ephemeral(&self, publication: Publication, answer: Answer) -> Wakes;
-    fn acknowledge(&self, seq: u64, durability: Durability, answer: Answer) -> Wakes;
+    fn apply_ephemeral(&self, publication: Publication, sender: AckSender) -> Wakes;
+    fn acknowledge(&self, seq: u64, durability: Durability, sender: AckSender) -> Wakes;
     /// Lets the readers run that have become due.
     fn wake_readers(self: Arc<Self>);
 }
@@ -72,14 +72,14 @@ pub struct Wakes {
     bodies: bool,
     /// Shards that have something to do.
     shards: Vec<Waker>,
-    answers: Vec<(Answer, Result<Ack, AckError>)>,
+    acks: Vec<(AckSender, Result<Ack, AckError>)>,
 }
 
 impl Wakes {
     /// Wakes whoever is due. Call it with no lock held.
     pub fn wake(self) {
-        for (answer, result) in self.answers {
-            answer.send(result);
+        for (sender, result) in self.acks {
+            sender.send(result);
         }
         self.shards.into_iter().for_each(Waker::wake);
         if let Some(apply) = self.readers_of {
@@ -89,15 +89,15 @@ impl Wakes {
 
     /// Both at once, so that a batch wakes its readers a single time.
     pub fn and(mut self, other: Self) -> Self {
-        self.answers.extend(other.answers);
+        self.acks.extend(other.acks);
         self.shards.extend(other.shards);
         self.bodies |= other.bodies;
         self.readers_of = other.readers_of.or(self.readers_of);
         self
     }
 
-    pub(crate) fn answer(answer: Answer, result: Result<Ack, AckError>) -> Self {
-        Self { answers: vec![(answer, result)], ..Self::default() }
+    pub(crate) fn ack(sender: AckSender, result: Result<Ack, AckError>) -> Self {
+        Self { acks: vec![(sender, result)], ..Self::default() }
     }
 
     /// Says whether readers that are polled have something to do, and which shards do.
@@ -106,7 +106,7 @@ impl Wakes {
         self.shards.append(shards);
     }
 
-    pub(crate) fn push(&mut self, answer: Answer, result: Result<Ack, AckError>) {
-        self.answers.push((answer, result));
+    pub(crate) fn push(&mut self, sender: AckSender, result: Result<Ack, AckError>) {
+        self.acks.push((sender, result));
     }
 }

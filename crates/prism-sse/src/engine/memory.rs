@@ -10,11 +10,11 @@ use crate::wire::Epoch;
 /// Numbers publications and applies them at once. Each start is a new epoch.
 #[derive(Debug, Default)]
 pub struct Memory {
-    order: Mutex<Order>,
+    state: Mutex<MemoryState>,
 }
 
 #[derive(Debug, Default)]
-struct Order {
+struct MemoryState {
     follower: Option<Follower>,
     seq: u64,
 }
@@ -32,9 +32,9 @@ impl Memory {
 impl Engine for Memory {
     fn follow(&self, follower: Follower) {
         let began = {
-            let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
-            let began = follower.begin_epoch(Epoch::new(random::bits() & EPOCH_BITS), order.seq);
-            order.follower = Some(follower);
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let began = follower.begin_epoch(Epoch::new(random::bits() & EPOCH_BITS), state.seq);
+            state.follower = Some(follower);
             began
         };
         began.wake();
@@ -43,19 +43,19 @@ impl Engine for Memory {
     fn append(&self, publication: Publication, completion: Completion) -> Result<(), EngineError> {
         if publication.is_ephemeral() {
             let applied = {
-                let order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
-                let follower = order.follower.as_ref().ok_or(EngineError::Unavailable)?;
+                let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+                let follower = state.follower.as_ref().ok_or(EngineError::Unavailable)?;
                 follower.apply_ephemeral(publication, completion)
             };
             applied.wake();
             return Ok(());
         }
         let (seq, applied) = {
-            let mut order = self.order.lock().unwrap_or_else(PoisonError::into_inner);
-            let seq = order.seq + 1;
-            let follower = order.follower.as_ref().ok_or(EngineError::Unavailable)?;
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            let seq = state.seq + 1;
+            let follower = state.follower.as_ref().ok_or(EngineError::Unavailable)?;
             let applied = follower.apply(seq, publication);
-            order.seq = seq;
+            state.seq = seq;
             (seq, applied)
         };
         applied.wake();

@@ -47,107 +47,107 @@ impl fmt::Display for AckError {
 
 impl std::error::Error for AckError {}
 
-/// Where what became of a publication is told.
+/// Where what became of a publication is state.
 #[derive(Debug)]
-pub(crate) enum Answer {
+pub(crate) enum AckSender {
     /// To the one receipt there is.
     One(oneshot::Sender<Result<Ack, AckError>>),
     /// To whoever handed it over under the same key.
-    Several(Teller),
+    Several(OutcomeSender),
 }
 
-impl Answer {
+impl AckSender {
     pub(super) fn send(self, result: Result<Ack, AckError>) {
         match self {
             // A publisher that dropped its receipt does not want to know.
             Self::One(sender) => drop(sender.send(result)),
-            Self::Several(teller) => teller.0.tell(result),
+            Self::Several(sender) => sender.0.resolve(result),
         }
     }
 }
 
 /// What became of a publication that several receipts tell of.
 #[derive(Debug)]
-pub(crate) struct Outcome(Mutex<Told>);
+pub(crate) struct Outcome(Mutex<OutcomeState>);
 
 #[derive(Debug, Default)]
-struct Told {
+struct OutcomeState {
     result: Option<Result<Ack, AckError>>,
     waiting: Slab<Waker>,
 }
 
 impl Outcome {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self(Mutex::new(Told::default())))
+        Arc::new(Self(Mutex::new(OutcomeState::default())))
     }
 
-    /// Tells it, if it was not told before.
-    pub(crate) fn tell(&self, result: Result<Ack, AckError>) {
+    /// Tells it, if it was not state before.
+    pub(crate) fn resolve(&self, result: Result<Ack, AckError>) {
         let waiting = {
-            let mut told = self.lock();
-            told.result.get_or_insert(result);
-            std::mem::take(&mut told.waiting)
+            let mut state = self.lock();
+            state.result.get_or_insert(result);
+            std::mem::take(&mut state.waiting)
         };
         waiting.into_iter().for_each(|(_, waker)| waker.wake());
     }
 
-    /// What was told.
-    pub(crate) fn told(&self) -> Option<Result<Ack, AckError>> {
+    /// What was state.
+    pub(crate) fn result(&self) -> Option<Result<Ack, AckError>> {
         self.lock().result
     }
 
-    fn lock(&self) -> MutexGuard<'_, Told> {
+    fn lock(&self) -> MutexGuard<'_, OutcomeState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The engine's end of an [`Outcome`]. Dropping it says that the outcome is unknown.
 #[derive(Debug)]
-pub(crate) struct Teller(Arc<Outcome>);
+pub(crate) struct OutcomeSender(Arc<Outcome>);
 
-impl Drop for Teller {
+impl Drop for OutcomeSender {
     fn drop(&mut self) {
-        self.0.tell(Err(AckError::Unknown));
+        self.0.resolve(Err(AckError::Unknown));
     }
 }
 
 /// A receipt's end of an [`Outcome`].
 #[derive(Debug)]
-struct Listener {
+struct OutcomeReceiver {
     outcome: Arc<Outcome>,
     /// Its place among those who wait.
     place: Option<usize>,
 }
 
-impl Listener {
+impl OutcomeReceiver {
     fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<Ack, AckError>> {
-        let mut told = self.outcome.lock();
-        if let Some(result) = told.result {
+        let mut state = self.outcome.lock();
+        if let Some(result) = state.result {
             // Whoever waited was taken out.
             self.place = None;
             return Poll::Ready(result);
         }
         let waker = cx.waker().clone();
         let replaced = match self.place {
-            Some(place) => Some(std::mem::replace(&mut told.waiting[place], waker)),
+            Some(place) => Some(std::mem::replace(&mut state.waiting[place], waker)),
             None => {
-                self.place = Some(told.waiting.insert(waker));
+                self.place = Some(state.waiting.insert(waker));
                 None
             }
         };
         // Dropping a waker may run foreign code.
-        drop(told);
+        drop(state);
         drop(replaced);
         Poll::Pending
     }
 }
 
-impl Drop for Listener {
+impl Drop for OutcomeReceiver {
     fn drop(&mut self) {
         let Some(place) = self.place else { return };
-        let mut told = self.outcome.lock();
-        let left = told.waiting.try_remove(place);
-        drop(told);
+        let mut state = self.outcome.lock();
+        let left = state.waiting.try_remove(place);
+        drop(state);
         drop(left);
     }
 }
@@ -166,20 +166,20 @@ impl Drop for Listener {
 /// ```
 #[derive(Debug)]
 pub struct Receipt {
-    source: Source,
+    source: ReceiptSource,
     answered: Option<Result<Ack, AckError>>,
 }
 
 #[derive(Debug)]
-enum Source {
+enum ReceiptSource {
     One(oneshot::Receiver<Result<Ack, AckError>>),
-    Several(Listener),
+    Several(OutcomeReceiver),
 }
 
 impl Receipt {
     /// One more receipt of a publication that was handed over before.
-    pub(crate) fn joining(outcome: Arc<Outcome>) -> Self {
-        let source = Source::Several(Listener { outcome, place: None });
+    pub(crate) fn of_outcome(outcome: Arc<Outcome>) -> Self {
+        let source = ReceiptSource::Several(OutcomeReceiver { outcome, place: None });
         Self { source, answered: None }
     }
 
@@ -187,8 +187,8 @@ impl Receipt {
     pub fn try_ack(&mut self) -> Option<Result<Ack, AckError>> {
         if self.answered.is_none() {
             self.answered = match &mut self.source {
-                Source::Several(listener) => listener.outcome.told(),
-                Source::One(receiver) => match receiver.try_recv() {
+                ReceiptSource::Several(receiver) => receiver.outcome.result(),
+                ReceiptSource::One(receiver) => match receiver.try_recv() {
                     Ok(answer) => Some(answer),
                     Err(oneshot::error::TryRecvError::Closed) => Some(Err(AckError::Unknown)),
                     Err(oneshot::error::TryRecvError::Empty) => None,
@@ -207,8 +207,8 @@ impl Future for Receipt {
             return Poll::Ready(answer);
         }
         let polled = match &mut self.source {
-            Source::Several(listener) => listener.poll(cx),
-            Source::One(receiver) => {
+            ReceiptSource::Several(receiver) => receiver.poll(cx),
+            ReceiptSource::One(receiver) => {
                 let sent = Pin::new(receiver).poll(cx);
                 sent.map(|sent| sent.unwrap_or(Err(AckError::Unknown)))
             }
@@ -224,7 +224,7 @@ impl Future for Receipt {
 #[derive(Debug)]
 pub struct Completion {
     apply: Weak<dyn Apply>,
-    answer: Answer,
+    answer: AckSender,
 }
 
 impl Completion {
@@ -240,10 +240,10 @@ impl Completion {
 
     /// Says that the publication is not in the order and will not be. Call it with no lock held.
     pub fn fail(self) {
-        Wakes::answer(self.answer, Err(AckError::Failed)).wake();
+        Wakes::ack(self.answer, Err(AckError::Failed)).wake();
     }
 
-    pub(super) fn into_answer(self) -> Answer {
+    pub(super) fn into_answer(self) -> AckSender {
         self.answer
     }
 }
@@ -251,15 +251,15 @@ impl Completion {
 /// Both ends of the answer to one publication.
 pub(crate) fn receipt(apply: Weak<dyn Apply>) -> (Completion, Receipt) {
     let (sender, receiver) = oneshot::channel();
-    let receipt = Receipt { source: Source::One(receiver), answered: None };
-    (Completion { apply, answer: Answer::One(sender) }, receipt)
+    let receipt = Receipt { source: ReceiptSource::One(receiver), answered: None };
+    (Completion { apply, answer: AckSender::One(sender) }, receipt)
 }
 
 /// Both ends of the answer to a publication that may be handed over again.
-pub(crate) fn joint_receipt(
+pub(crate) fn shared_receipt(
     apply: Weak<dyn Apply>,
     outcome: Arc<Outcome>,
 ) -> (Completion, Receipt) {
-    let answer = Answer::Several(Teller(Arc::clone(&outcome)));
-    (Completion { apply, answer }, Receipt::joining(outcome))
+    let answer = AckSender::Several(OutcomeSender(Arc::clone(&outcome)));
+    (Completion { apply, answer }, Receipt::of_outcome(outcome))
 }

@@ -75,10 +75,10 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let reads = request.method() == Method::GET || request.method() == Method::HEAD;
         if reads && request.uri().path() == &*self.layer.path {
-            let response = answer(&self.layer.manager, &request);
-            ResponseFuture { answer: Answer::Sse { response: Some(response) } }
+            let response = response(&self.layer.manager, &request);
+            ResponseFuture { response: LayerResponse::Sse { response: Some(response) } }
         } else {
-            ResponseFuture { answer: Answer::Inner { future: self.inner.call(request) } }
+            ResponseFuture { response: LayerResponse::Inner { future: self.inner.call(request) } }
         }
     }
 }
@@ -115,13 +115,13 @@ impl<B> Service<Request<B>> for SseService {
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         ready(Ok(match *request.method() {
-            Method::GET | Method::HEAD => answer(&self.manager, &request),
+            Method::GET | Method::HEAD => response(&self.manager, &request),
             _ => method_not_allowed(),
         }))
     }
 }
 
-fn answer<B>(manager: &Manager, request: &Request<B>) -> Response<SseBody> {
+fn response<B>(manager: &Manager, request: &Request<B>) -> Response<SseBody> {
     match SseRequest::new(request.method(), request.headers()) {
         Ok(request) => manager.respond(request),
         Err(not_acceptable) => not_acceptable.into_response(),
@@ -129,18 +129,18 @@ fn answer<B>(manager: &Manager, request: &Request<B>) -> Response<SseBody> {
 }
 
 pin_project! {
-    /// The answer of an [`SseLayered`] service.
+    /// The response of an [`SseLayered`] service.
     #[derive(Debug)]
     pub struct ResponseFuture<F> {
         #[pin]
-        answer: Answer<F>,
+        response: LayerResponse<F>,
     }
 }
 
 pin_project! {
-    #[project = AnswerProjection]
+    #[project = LayerResponseProjection]
     #[derive(Debug)]
-    enum Answer<F> {
+    enum LayerResponse<F> {
         Sse { response: Option<Response<SseBody>> },
         Inner { #[pin] future: F },
     }
@@ -153,13 +153,15 @@ where
     type Output = Result<Response<LayerBody<R>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let response = match self.project().answer.project() {
-            AnswerProjection::Sse { response } => {
+        let response = match self.project().response.project() {
+            LayerResponseProjection::Sse { response } => {
                 let response = response.take().expect("a future is not polled after it ended");
-                response.map(|body| LayerBody { kind: Kind::Sse { body } })
+                response.map(|body| LayerBody { kind: LayerBodyKind::Sse { body } })
             }
-            AnswerProjection::Inner { future } => match ready!(future.poll(cx)) {
-                Ok(response) => response.map(|body| LayerBody { kind: Kind::Inner { body } }),
+            LayerResponseProjection::Inner { future } => match ready!(future.poll(cx)) {
+                Ok(response) => {
+                    response.map(|body| LayerBody { kind: LayerBodyKind::Inner { body } })
+                }
                 Err(error) => return Poll::Ready(Err(error)),
             },
         };
@@ -172,14 +174,14 @@ pin_project! {
     #[derive(Debug)]
     pub struct LayerBody<R> {
         #[pin]
-        kind: Kind<R>,
+        kind: LayerBodyKind<R>,
     }
 }
 
 pin_project! {
-    #[project = KindProjection]
+    #[project = LayerBodyKindProjection]
     #[derive(Debug)]
-    enum Kind<R> {
+    enum LayerBodyKind<R> {
         Sse { #[pin] body: SseBody },
         Inner { #[pin] body: R },
     }
@@ -194,25 +196,25 @@ impl<R: Body<Data = Bytes>> Body for LayerBody<R> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, R::Error>>> {
         match self.project().kind.project() {
-            KindProjection::Sse { body } => {
+            LayerBodyKindProjection::Sse { body } => {
                 let frame = ready!(body.poll_frame(cx));
                 Poll::Ready(frame.map(|frame| frame.map_err(|never| match never {})))
             }
-            KindProjection::Inner { body } => body.poll_frame(cx),
+            LayerBodyKindProjection::Inner { body } => body.poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
-            Kind::Sse { body } => body.is_end_stream(),
-            Kind::Inner { body } => body.is_end_stream(),
+            LayerBodyKind::Sse { body } => body.is_end_stream(),
+            LayerBodyKind::Inner { body } => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
-            Kind::Sse { body } => body.size_hint(),
-            Kind::Inner { body } => body.size_hint(),
+            LayerBodyKind::Sse { body } => body.size_hint(),
+            LayerBodyKind::Inner { body } => body.size_hint(),
         }
     }
 }

@@ -43,7 +43,7 @@ impl Manager {
     /// [`SubscribeError`] if there is no room.
     pub fn try_respond(&self, request: SseRequest) -> Result<Response<SseBody>, SubscribeError> {
         if request.is_head() {
-            return Ok(stream(SseBody(Kind::Head)));
+            return Ok(stream(SseBody(SseBodyKind::Head)));
         }
         self.connect(request.into_connect_options()).map(Connection::into_response)
     }
@@ -57,7 +57,7 @@ impl Manager {
         let mut response = if soft {
             let mut line = Vec::new();
             retry_line(retry_ms, &mut line);
-            stream(SseBody(Kind::Text(Some(line.into()))))
+            stream(SseBody(SseBodyKind::Text(Some(line.into()))))
         } else {
             let mut response = text(StatusCode::SERVICE_UNAVAILABLE, error.to_string());
             let seconds = retry_ms.div_ceil(1000);
@@ -74,7 +74,7 @@ impl Connection {
     pub fn into_response(self) -> Response<SseBody> {
         let gap = self.gap();
         let tag = ResponseTag(self.id());
-        let mut response = stream(SseBody(Kind::Stream(self)));
+        let mut response = stream(SseBody(SseBodyKind::Stream(self)));
         response.extensions_mut().insert(tag);
         if let Some(gap) = gap {
             response.headers_mut().insert(PRISM_GAP, HeaderValue::from_static(gap.as_str()));
@@ -109,7 +109,7 @@ fn stream(body: SseBody) -> Response<SseBody> {
 
 fn text(status: StatusCode, mut sentence: String) -> Response<SseBody> {
     sentence.push('\n');
-    let mut response = Response::new(SseBody(Kind::Text(Some(sentence.into()))));
+    let mut response = Response::new(SseBody(SseBodyKind::Text(Some(sentence.into()))));
     *response.status_mut() = status;
     let plain = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, plain);
@@ -118,10 +118,10 @@ fn text(status: StatusCode, mut sentence: String) -> Response<SseBody> {
 
 /// The body of an answer: a connection, or a few words.
 #[derive(Debug)]
-pub struct SseBody(Kind);
+pub struct SseBody(SseBodyKind);
 
 #[derive(Debug)]
-enum Kind {
+enum SseBodyKind {
     /// As long as a stream, and empty: the headers are those of the stream.
     Head,
     Stream(Connection),
@@ -137,20 +137,22 @@ impl Body for SseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match &mut self.0 {
-            Kind::Head => Poll::Ready(None),
-            Kind::Stream(connection) => Pin::new(connection).poll_frame(cx),
-            Kind::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            SseBodyKind::Head => Poll::Ready(None),
+            SseBodyKind::Stream(connection) => Pin::new(connection).poll_frame(cx),
+            SseBodyKind::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self.0, Kind::Text(None))
+        matches!(self.0, SseBodyKind::Text(None))
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Kind::Head | Kind::Stream(_) => SizeHint::default(),
-            Kind::Text(text) => SizeHint::with_exact(text.as_ref().map_or(0, Bytes::len) as u64),
+            SseBodyKind::Head | SseBodyKind::Stream(_) => SizeHint::default(),
+            SseBodyKind::Text(text) => {
+                SizeHint::with_exact(text.as_ref().map_or(0, Bytes::len) as u64)
+            }
         }
     }
 }

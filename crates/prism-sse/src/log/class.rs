@@ -1,13 +1,13 @@
-//! Retention classes: records that share a bound of what is kept.
+//! Retention classes: each has a ring and bounds of its own.
 
 use std::ops::{Index, IndexMut};
 
-/// What a record is kept with. It pushes out records of its own class alone.
+/// A retention class. A record evicts only older records of its own class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Class {
-    /// What happened.
+    /// Ordinary events.
     History,
-    /// What is about the present moment.
+    /// [Transient](crate::Publication::transient) events.
     Transient,
 }
 
@@ -15,7 +15,7 @@ impl Class {
     pub(crate) const ALL: [Self; 2] = [Self::History, Self::Transient];
 }
 
-/// One of something for each class.
+/// A value for each class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PerClass<T>([T; 2]);
 

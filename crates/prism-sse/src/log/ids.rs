@@ -1,8 +1,9 @@
-//! The ids that publishers chose, and the sequence number from which each of them resumes.
+//! The ids that publishers chose, and the sequence number after which each of them resumes.
 //!
-//! An id that was published several times resumes after its first record, so that a reader gets
-//! some events again and loses none. Once that first record was evicted, the id is expired, even
-//! while later records with it are kept; its place is remembered for a while.
+//! An id that was published several times resumes after its first record, so that a reader may get
+//! events twice but loses none. Once the first record was evicted the id is expired, even while later
+//! records with the same id are retained. The sequence numbers of expired ids are kept in a table of
+//! fixed size.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -12,80 +13,82 @@ use crate::wire::EventId;
 
 #[derive(Debug)]
 pub(super) struct PublisherIds {
-    kept: HashMap<EventId, Uses>,
-    /// Ids none of whose records is kept, each at the place its hash names. An id used again after
-    /// so many others that it was overwritten counts as new.
-    evicted: Box<[Evicted]>,
+    retained: HashMap<EventId, RetainedId>,
+    /// Ids without a retained record, by hash modulo the table's size. An id whose entry was
+    /// overwritten counts as new when it is used again.
+    evicted: Box<[EvictedId]>,
     hasher: RandomState,
 }
 
 #[derive(Debug)]
-struct Uses {
-    /// Of the first record ever seen with the id; 0 if that is not known any more.
-    first: u64,
-    kept: usize,
+struct RetainedId {
+    /// Sequence number of the first record ever published with the id; 0 if it was forgotten.
+    first_seq: u64,
+    /// Retained records with the id.
+    records: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Evicted {
-    /// Of the id; 0 where there is none.
+struct EvictedId {
+    /// Hash of the id; 0 in an empty entry.
     hash: u64,
-    /// As in [`Uses`]. An expired id resumes from there, so that nothing comes twice which was kept
-    /// longer than its event.
-    first: u64,
+    /// As in [`RetainedId`]. An expired id still resumes after it, so that records of the other
+    /// class, which may be retained longer, are not sent twice.
+    first_seq: u64,
 }
 
 impl PublisherIds {
     pub(super) fn new() -> Self {
-        Self { kept: HashMap::new(), evicted: Box::default(), hasher: RandomState::new() }
+        Self { retained: HashMap::new(), evicted: Box::default(), hasher: RandomState::new() }
     }
 
     pub(super) fn insert(&mut self, id: &EventId, seq: u64) {
-        if let Some(uses) = self.kept.get_mut(id) {
-            uses.kept += 1;
+        if let Some(entry) = self.retained.get_mut(id) {
+            entry.records += 1;
             return;
         }
-        let first = self.evicted(id.as_str()).unwrap_or(seq);
-        self.kept.insert(id.clone(), Uses { first, kept: 1 });
+        let first_seq = self.evicted(id.as_str()).unwrap_or(seq);
+        self.retained.insert(id.clone(), RetainedId { first_seq, records: 1 });
     }
 
-    /// Says that a record with the id was evicted. The place of a private one is not remembered,
-    /// because nobody knows any more who might read it.
+    /// A record with the id was evicted. The sequence number of a private one is forgotten, because
+    /// its topics are not kept and grants cannot be checked any more.
     pub(super) fn evict(&mut self, id: &EventId, seq: u64, private: bool) {
-        let Some(uses) = self.kept.get_mut(id) else { return };
-        uses.kept -= 1;
-        if private && uses.first == seq {
-            uses.first = 0;
+        let Some(entry) = self.retained.get_mut(id) else { return };
+        entry.records -= 1;
+        if private && entry.first_seq == seq {
+            entry.first_seq = 0;
         }
-        if uses.kept > 0 {
+        if entry.records > 0 {
             return;
         }
-        let first = uses.first;
-        self.kept.remove(id);
+        let first_seq = entry.first_seq;
+        self.retained.remove(id);
         if self.evicted.is_empty() {
-            self.evicted = vec![Evicted::default(); limits::EVICTED_IDS].into();
+            self.evicted = vec![EvictedId::default(); limits::EVICTED_IDS].into();
         }
         let hash = self.hash(id.as_str());
-        self.evicted[place(hash)] = Evicted { hash, first };
+        self.evicted[bucket(hash)] = EvictedId { hash, first_seq };
     }
 
-    /// Says that the order is gone in which evicted records had their places.
-    pub(super) fn forget_places(&mut self) {
-        self.evicted.iter_mut().for_each(|evicted| evicted.first = 0);
+    /// Forgets the sequence numbers of evicted ids, because the order that they belong to was
+    /// replaced.
+    pub(super) fn forget_sequence_numbers(&mut self) {
+        self.evicted.iter_mut().for_each(|evicted| evicted.first_seq = 0);
     }
 
-    /// The sequence number of the id's first record; 0 if that was evicted, and is not known.
-    pub(super) fn first(&self, id: &str) -> Option<u64> {
-        match self.kept.get(id) {
-            Some(uses) => Some(uses.first),
+    /// The sequence number of the id's first record; 0 if it was forgotten. `None` for an unknown id.
+    pub(super) fn first_seq(&self, id: &str) -> Option<u64> {
+        match self.retained.get(id) {
+            Some(entry) => Some(entry.first_seq),
             None => self.evicted(id),
         }
     }
 
     fn evicted(&self, id: &str) -> Option<u64> {
         let hash = self.hash(id);
-        let evicted = self.evicted.get(place(hash)).filter(|evicted| evicted.hash == hash)?;
-        Some(evicted.first)
+        let evicted = self.evicted.get(bucket(hash)).filter(|evicted| evicted.hash == hash)?;
+        Some(evicted.first_seq)
     }
 
     fn hash(&self, id: &str) -> u64 {
@@ -93,6 +96,6 @@ impl PublisherIds {
     }
 }
 
-fn place(hash: u64) -> usize {
+fn bucket(hash: u64) -> usize {
     (hash % limits::EVICTED_IDS as u64) as usize
 }

@@ -1,56 +1,56 @@
-//! Patterns in use: for each distinct one the newest records that it chooses, and who reads it.
+//! Patterns in use: for each distinct one an index of the newest records that it matches, and the
+//! audiences that select it.
 //!
-//! A pattern is indexed from the moment it comes into use, and its index keeps a bounded number of
-//! records. A reader that is further behind walks the ring, and looks at each record's topics.
+//! A pattern is indexed from the moment it comes into use, and its index has a bounded number of
+//! records. A reader that is further behind walks the rings and matches the topics of each record.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::{Index, IndexMut};
 
 use slab::Slab;
 
-use super::Record;
+use super::audience_list::AudienceList;
 use super::class::{Class, PerClass};
-use super::topics::Floor;
+use super::floors::Floor;
+use super::keys::PatternKey;
+use super::record::Record;
 use crate::limits;
 use crate::selector::{PatternIndex, Selector, Topic};
-
-/// A pattern's place in the table. Good for as long as the pattern has a reader.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct PatternKey(u32);
 
 #[derive(Debug)]
 pub(crate) struct Pattern {
     selector: Selector,
-    /// Classes apart, because each has a ring that begins elsewhere.
-    recents: PerClass<Recents>,
-    /// Audiences that select it, sorted. The table keeps the list for the manager.
-    pub(crate) audiences: Vec<u32>,
+    /// Per class, because the rings of the classes begin at different indexes.
+    records: PerClass<PatternClassRecords>,
+    /// Audiences that select the pattern. The manager maintains the list.
+    pub(crate) audiences: AudienceList,
 }
 
-/// The newest records of a pattern and a class: public and private ones apart, which not every
-/// reader would read.
+/// The newest records of one class that a pattern matches; public and private ones apart, because not
+/// every reader reads private ones.
 #[derive(Debug)]
-struct Recents {
-    public: Recent,
-    private: Recent,
+struct PatternClassRecords {
+    public: PatternRecords,
+    private: PatternRecords,
 }
 
-/// Some of the newest records of a pattern.
+/// An index of the newest records that a pattern matches, of one class and one visibility.
 #[derive(Debug)]
-pub(super) struct Recent {
-    /// Index and sequence number of each, rising. The ring may not have the oldest any more.
+pub(super) struct PatternRecords {
+    /// Index and sequence number of each record, rising. The ring may have evicted the oldest.
     at: VecDeque<(u64, u64)>,
-    /// The index from which on, and the sequence number after which, all are there.
+    /// The index from which on, and the sequence number after which, the list is complete.
     since: Floor,
 }
 
-impl Recents {
+impl PatternClassRecords {
     fn new(since: Floor) -> PerClass<Self> {
-        PerClass::of(|_| Self { public: Recent::new(since), private: Recent::new(since) })
+        let records = || PatternRecords::new(since);
+        PerClass::of(|_| Self { public: records(), private: records() })
     }
 }
 
-impl Recent {
+impl PatternRecords {
     fn new(since: Floor) -> Self {
         Self { at: VecDeque::new(), since }
     }
@@ -65,7 +65,7 @@ impl Recent {
     }
 
     fn first_from(&self, from: u64) -> Option<u64> {
-        // Most readers are at the end, so that one look at the newest record is enough.
+        // Most readers are at the end: comparing with the newest record is enough for them.
         if self.at.back()?.0 < from {
             return None;
         }
@@ -73,8 +73,8 @@ impl Recent {
         self.at.get(before).map(|&(index, _)| index)
     }
 
-    /// Whether a reader at `from` lost one of them, of a ring that begins at `first`; `floor` is
-    /// the ring's own.
+    /// Whether one of these records at or after `from` was evicted. The ring begins at index `first`
+    /// and has the floor `floor`.
     pub(super) fn missed(&self, from: u64, first: u64, floor: Floor) -> bool {
         if from < self.since.index {
             return floor.index > from;
@@ -82,8 +82,8 @@ impl Recent {
         self.first_from(from).is_some_and(|index| index < first)
     }
 
-    /// Whether all of them after `seq` are there, of a ring that begins at `first`; `floor` is the
-    /// ring's own.
+    /// Whether all of these records after `seq` are retained. The ring begins at index `first` and has
+    /// the floor `floor`.
     pub(super) fn is_complete(&self, seq: u64, first: u64, floor: Floor) -> bool {
         if seq < self.since.seq {
             return floor.seq <= seq;
@@ -94,30 +94,30 @@ impl Recent {
 }
 
 impl Pattern {
-    /// The records of a class that a reader may have to do with, who reads private ones or does
-    /// not.
-    pub(super) fn recents(
+    /// The indexes of a class for a reader that reads private records or does not, each with whether
+    /// it is that of the private ones.
+    pub(super) fn records(
         &self,
         class: Class,
         private: bool,
-    ) -> impl Iterator<Item = (&Recent, bool)> {
-        let recents = &self.recents[class];
-        let private = private.then_some((&recents.private, true));
-        [(&recents.public, false)].into_iter().chain(private)
+    ) -> impl Iterator<Item = (&PatternRecords, bool)> {
+        let records = &self.records[class];
+        let private = private.then_some((&records.private, true));
+        [(&records.public, false)].into_iter().chain(private)
     }
 
-    /// The first of those records at or after `from`.
+    /// The first record of a class at or after `from`.
     pub(super) fn first_from(&self, class: Class, from: u64, private: bool) -> Option<u64> {
-        self.recents(class, private).filter_map(|(recent, _)| recent.first_from(from)).min()
+        self.records(class, private).filter_map(|(records, _)| records.first_from(from)).min()
     }
 
-    /// The index from which on all such records of any class are known.
+    /// The index from which on the indexes of all classes are complete.
     pub(super) fn since(&self, private: bool) -> u64 {
-        let recents = Class::ALL.into_iter().flat_map(|class| self.recents(class, private));
-        recents.map(|(recent, _)| recent.since.index).max().unwrap_or(0)
+        let indexes = Class::ALL.into_iter().flat_map(|class| self.records(class, private));
+        indexes.map(|(records, _)| records.since.index).max().unwrap_or(0)
     }
 
-    pub(super) fn chooses(&self, topic: &Topic) -> bool {
+    pub(super) fn matches(&self, topic: &Topic) -> bool {
         self.selector.matches(topic)
     }
 }
@@ -127,7 +127,8 @@ pub(crate) struct Patterns {
     slots: Slab<Pattern>,
     by_selector: HashMap<Selector, PatternKey>,
     index: PatternIndex<PatternKey>,
-    /// Counts patterns that came and went, so that one can tell an old answer.
+    /// Incremented with each pattern that is added or removed, so that cached results of matching can
+    /// be recognised as outdated.
     generation: u64,
 }
 
@@ -149,65 +150,58 @@ impl Patterns {
         self.generation
     }
 
-    /// Appends the patterns that choose a topic.
+    /// Appends the patterns that match a topic to `found`.
     pub(super) fn find(&self, topic: &Topic, found: &mut Vec<PatternKey>) {
         self.index.find(topic, found);
     }
 
-    /// Whether a pattern may come into use, or is in use, where there are at most `max`.
+    /// Whether a pattern is in use, or fewer than `max` are.
     pub(super) fn has_room(&self, selector: &Selector, max: usize) -> bool {
         self.slots.len() < max || self.by_selector.contains_key(selector)
     }
 
-    /// The key of a pattern. One that has none is indexed from `since` on.
+    /// The key of a pattern. A new pattern is indexed from `since` on.
     pub(super) fn intern(&mut self, selector: &Selector, since: Floor) -> PatternKey {
         if let Some(&key) = self.by_selector.get(selector) {
             return key;
         }
         let slot = self.slots.insert(Pattern {
             selector: selector.clone(),
-            recents: Recents::new(since),
-            audiences: Vec::new(),
+            records: PatternClassRecords::new(since),
+            audiences: AudienceList::default(),
         });
-        let key = PatternKey(u32::try_from(slot).expect("more patterns than memory can hold"));
+        let key = PatternKey::of_slot(slot);
         self.by_selector.insert(selector.clone(), key);
         self.index.insert(selector, key);
         self.generation += 1;
         key
     }
 
-    pub(crate) fn add_audience(&mut self, key: PatternKey, audience: u32) {
+    /// Removes an audience from a pattern's list; see [`AudienceList::remove`]. The pattern is dropped
+    /// with its last audience.
+    pub(crate) fn remove_audience(&mut self, key: PatternKey, position: u32) -> Option<u32> {
         let audiences = &mut self[key].audiences;
-        if let Err(place) = audiences.binary_search(&audience) {
-            audiences.insert(place, audience);
-        }
-    }
-
-    /// The pattern is dropped with its last audience.
-    pub(crate) fn remove_audience(&mut self, key: PatternKey, audience: u32) {
-        let audiences = &mut self[key].audiences;
-        if let Ok(place) = audiences.binary_search(&audience) {
-            audiences.remove(place);
-        }
+        let moved = audiences.remove(position);
         if audiences.is_empty() {
-            let pattern = self.slots.remove(key.0 as usize);
+            let pattern = self.slots.remove(key.slot());
             self.by_selector.remove(&pattern.selector);
             self.index.remove(&pattern.selector, key);
             self.generation += 1;
         }
+        moved
     }
 
-    /// Says that a pattern chooses a record.
+    /// Adds a record to the index of a pattern that matches it.
     pub(super) fn push(&mut self, key: PatternKey, record: &Record) {
-        let recents = &mut self[key].recents[record.class];
-        let recent = if record.private { &mut recents.private } else { &mut recents.public };
-        recent.push(record.index, record.seq);
+        let records = &mut self[key].records[record.class];
+        let records = if record.private { &mut records.private } else { &mut records.public };
+        records.push(record.index, record.seq);
     }
 
-    /// The log begins at `since`: nothing is known of what was before it.
-    pub(super) fn begin(&mut self, since: Floor) {
+    /// Empties the index of every pattern, because the order begins anew at `since`.
+    pub(super) fn reset(&mut self, since: Floor) {
         for (_, pattern) in &mut self.slots {
-            pattern.recents = Recents::new(since);
+            pattern.records = PatternClassRecords::new(since);
         }
     }
 }
@@ -216,12 +210,12 @@ impl Index<PatternKey> for Patterns {
     type Output = Pattern;
 
     fn index(&self, key: PatternKey) -> &Pattern {
-        &self.slots[key.0 as usize]
+        &self.slots[key.slot()]
     }
 }
 
 impl IndexMut<PatternKey> for Patterns {
     fn index_mut(&mut self, key: PatternKey) -> &mut Pattern {
-        &mut self.slots[key.0 as usize]
+        &mut self.slots[key.slot()]
     }
 }

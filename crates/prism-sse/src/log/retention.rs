@@ -1,10 +1,10 @@
-//! How much of the past is kept.
+//! Retention: how many records, bytes and hours the log keeps.
 
 use std::time::Duration;
 
 use crate::limits;
 
-/// How much of the past is kept: what exceeds any of the three bounds is evicted, oldest first.
+/// How much the log keeps: records beyond any of the three bounds are evicted, oldest first.
 ///
 /// ```
 /// use prism_sse::Retention;
@@ -20,14 +20,14 @@ pub struct Retention {
 }
 
 impl Retention {
-    /// Keeps at most this many records; 10,000 unless said. `usize::MAX` leaves it to the bytes.
+    /// Keeps at most this many records; 10,000 by default. With `usize::MAX` only the bytes count.
     #[must_use]
     pub fn count(mut self, records: usize) -> Self {
         self.count = records;
         self
     }
 
-    /// Keeps at most this many bytes, the bookkeeping of each record included; 64 MiB unless said.
+    /// Keeps at most this many bytes, the bookkeeping of each record included; 64 MiB by default.
     /// The newest record is kept whatever its size.
     #[must_use]
     pub fn bytes(mut self, bytes: usize) -> Self {
@@ -35,7 +35,7 @@ impl Retention {
         self
     }
 
-    /// Keeps records for this long; 24 hours unless said.
+    /// Keeps records for this long; 24 hours by default.
     #[must_use]
     pub fn age(mut self, age: Duration) -> Self {
         self.age = age;
@@ -46,24 +46,24 @@ impl Retention {
         self.age
     }
 
-    /// The bound that is zero, if one is.
+    /// The name of a bound that is zero, if there is one.
     pub(crate) fn zero(&self) -> Option<&'static str> {
         [("count", self.count == 0), ("bytes", self.bytes == 0), ("age", self.age.as_millis() == 0)]
             .into_iter()
             .find_map(|(name, zero)| zero.then_some(name))
     }
 
-    /// What is kept of transient events, if nothing else was said.
+    /// The default for transient events.
     pub(crate) fn transient() -> Self {
         Self { count: usize::MAX, bytes: limits::TRANSIENT_BYTES, age: limits::TRANSIENT_AGE }
     }
 
-    /// What is kept of events to single connections.
+    /// The retention of events that were sent to one connection.
     pub(super) fn sent() -> Self {
         Self { count: limits::SENT_RECORDS, bytes: limits::SENT_BYTES, age: limits::LIVE_AGE }
     }
 
-    /// What a manager without history keeps for readers that are a little behind.
+    /// The retention of a manager without history, for readers that are slightly behind.
     pub(crate) fn live() -> Self {
         Self { count: limits::LIVE_RECORDS, bytes: limits::LIVE_BYTES, age: limits::LIVE_AGE }
     }

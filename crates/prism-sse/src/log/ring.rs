@@ -1,8 +1,9 @@
-//! Records of one retention, in the order of their indexes.
+//! A ring: the records of one retention, ordered by index.
 
 use std::collections::VecDeque;
 
-use super::{Record, Retention};
+use super::record::Record;
+use super::retention::Retention;
 use crate::limits;
 
 #[derive(Debug)]
@@ -22,24 +23,24 @@ impl Ring {
         self.records.push_back(record);
     }
 
-    /// Takes the oldest record.
+    /// Removes the oldest record.
     pub(super) fn pop(&mut self) -> Option<Record> {
         let record = self.records.pop_front()?;
         self.bytes -= size(&record);
         Some(record)
     }
 
-    /// Takes the oldest record if the retention does not cover it at `now`. `beside` are bytes held
-    /// for the sake of the records. The newest record is kept whatever its size.
-    pub(super) fn pop_exceeding(&mut self, now: u64, beside: usize) -> Option<Record> {
+    /// Removes the oldest record if the retention does not cover it at `now`. `index_bytes` is what
+    /// indexes hold for the ring's records. The newest record is kept whatever its size.
+    pub(super) fn pop_exceeding(&mut self, now: u64, index_bytes: usize) -> Option<Record> {
         let oldest = self.records.front()?;
         let too_many = self.records.len() > self.retention.count;
-        let too_large = self.bytes + beside > self.retention.bytes && self.records.len() > 1;
+        let too_large = self.bytes + index_bytes > self.retention.bytes && self.records.len() > 1;
         let too_old = oldest.at.saturating_add(self.age()) <= now;
         if too_many || too_large || too_old { self.pop() } else { None }
     }
 
-    /// When the oldest record will be too old.
+    /// When the oldest record will exceed the age of the retention.
     pub(super) fn expires(&self) -> Option<u64> {
         Some(self.records.front()?.at.saturating_add(self.age()))
     }
@@ -59,25 +60,25 @@ impl Ring {
             return None;
         }
         let dense = last - first == self.records.len() as u64 - 1;
-        let place = if dense {
+        let position = if dense {
             from.saturating_sub(first) as usize
         } else {
             self.records.partition_point(|record| record.index < from)
         };
-        self.records.get(place)
+        self.records.get(position)
     }
 
     /// The first record with a sequence number from `seq` on.
     pub(super) fn first_from_seq(&self, seq: u64) -> Option<&Record> {
         let behind = self.records.back()?.seq.checked_sub(seq)?;
-        // Where the order has no holes, the number says the place.
-        let place = (self.records.len() as u64 - 1).checked_sub(behind);
-        let likely = place.and_then(|place| self.records.get(place as usize));
+        // Where the order has no holes, the position follows from the sequence number.
+        let guess = (self.records.len() as u64 - 1).checked_sub(behind);
+        let likely = guess.and_then(|guess| self.records.get(guess as usize));
         if let Some(record) = likely.filter(|record| record.seq == seq) {
             return Some(record);
         }
-        let place = self.records.partition_point(|record| record.seq < seq);
-        self.records.get(place)
+        let position = self.records.partition_point(|record| record.seq < seq);
+        self.records.get(position)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -115,7 +116,7 @@ mod tests {
                 class: Class::History,
                 private: false,
                 ephemeral: false,
-                tells_place: true,
+                sends_position: true,
                 id: None,
                 framed: Framed::encode(&Event::new("x"), None),
                 receivers: 0,
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_found_whether_the_order_has_holes_or_not() {
+    fn a_sequence_number_is_found_with_and_without_holes_in_the_order() {
         for numbers in [&[][..], &[5], &[5, 6, 7, 8], &[2, 3, 9, 10, 14], &[1, 100, 101]] {
             let ring = ring(numbers);
             for seq in 0..=110 {

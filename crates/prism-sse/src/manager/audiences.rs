@@ -1,4 +1,4 @@
-//! Audiences in use: each distinct one once, with the connections that share it.
+//! Audiences in use: each distinct one once, with its connections.
 
 use std::collections::{BTreeSet, HashMap};
 use std::num::NonZeroU64;
@@ -12,101 +12,106 @@ use crate::audience::Audience;
 use crate::log::{EVERYONE, Log, PatternKey, Record, TopicKey, Walk};
 use crate::selector::Selector;
 
-/// An audience's place in the table, good for as long as it has a member.
+/// An audience's key in the table, valid while the audience has a member.
 pub(crate) type AudienceKey = u32;
 
 #[derive(Debug, Default)]
 pub(crate) struct Audiences {
-    slots: Slab<Shared>,
+    slots: Slab<AudienceEntry>,
     by_value: HashMap<Arc<Audience>, AudienceKey>,
-    /// Those that choose every topic.
+    /// Audiences that select every topic.
     any: BTreeSet<AudienceKey>,
 }
 
-/// One audience and all who share it.
+/// One audience and its members.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct AudienceEntry {
     pub(crate) audience: Arc<Audience>,
-    /// The topics to walk; unused by an audience that chooses every topic, as the patterns.
-    keys: Box<[TopicKey]>,
+    /// The topics that it selects by name. Empty, like the patterns, if it selects every topic.
+    topics: Box<[TopicKey]>,
     patterns: Box<[PatternKey]>,
-    pub(crate) members: Vec<Member>,
-    /// Shards that have members of their own.
-    posts: Vec<Post>,
-    /// Members that are not closing.
+    /// Its position in the audience list of each of its topics, and then of each of its patterns.
+    positions: Box<[u32]>,
+    /// Members that are polled as response bodies.
+    pub(crate) members: Vec<AudienceMember>,
+    /// Shards that drive members.
+    shards: Vec<ShardMembers>,
+    /// Members that are not closing, those of shards included.
     pub(crate) open: usize,
-    /// Members below this place are still to be woken in the pass that is under way.
+    /// Members below this index are still to be woken in the current wake pass.
     due: usize,
-    /// Something came during a pass: another pass follows it, so that everyone gets a turn.
+    /// Something was appended during the pass, so that another one follows.
     again: bool,
-    /// Index of the last record that was matched, so that several topics count once.
+    /// Index of the last record that matched, so that a record counts once whichever of its topics
+    /// are selected.
     matched: u64,
 }
 
-/// One connection, as its audience sees it.
+/// A member that is polled as a response body.
 #[derive(Debug)]
-pub(crate) struct Member {
+pub(crate) struct AudienceMember {
     pub(crate) waker: Option<Waker>,
     /// The connection's slot.
     pub(crate) connection: u32,
-    /// Since when something waits for it, in milliseconds; `None` if nothing does.
+    /// Since when it has something to read, in milliseconds; `None` if it has nothing.
     pub(crate) due_since: Option<NonZeroU64>,
 }
 
-/// The members that one shard looks after.
+/// The members that one shard drives.
 #[derive(Debug)]
-struct Post {
+struct ShardMembers {
     shard: ShardKey,
     members: u32,
-    /// The shard was called for them and has not taken the call yet.
-    called: bool,
+    /// The shard was woken for them and has not taken the wake-up yet.
+    is_woken: bool,
 }
 
-impl Member {
-    /// Says that something waits for it, and takes its waker.
+impl AudienceMember {
+    /// Records that it has something to read, and takes its waker.
     pub(crate) fn take_due(&mut self, now: u64) -> Option<Waker> {
-        self.due_since.get_or_insert(moment(now));
+        self.due_since.get_or_insert(nonzero(now));
         self.waker.take()
     }
 
-    /// Says that it took something of what waits for it.
+    /// Records that it read some of it.
     pub(crate) fn progress(&mut self, now: u64) {
-        self.due_since = self.due_since.map(|_| moment(now));
+        self.due_since = self.due_since.map(|_| nonzero(now));
     }
 }
 
-/// A moment that is never the first of all, so that none takes no room.
-fn moment(now: u64) -> NonZeroU64 {
+/// A nonzero that is never the first of all, so that none takes no room.
+fn nonzero(now: u64) -> NonZeroU64 {
     NonZeroU64::new(now).unwrap_or(NonZeroU64::MIN)
 }
 
-impl Shared {
-    /// What a member walks, whose nameless topic is `direct`.
+impl AudienceEntry {
+    /// The indexes that a member walks whose topic for events sent to it alone is `direct`.
     pub(crate) fn walk(&self, direct: Option<TopicKey>) -> Walk<'_> {
-        let topics = if self.audience.selects_any() { None } else { Some(&*self.keys) };
+        let topics = if self.audience.selects_any() { None } else { Some(&*self.topics) };
         let private = !self.audience.grants().is_empty();
         Walk { topics, patterns: &self.patterns, private, direct }
     }
 
-    /// The shards that are to be called because something came for all members.
-    pub(crate) fn call_shards(&mut self) -> impl Iterator<Item = ShardKey> {
-        let uncalled = self.posts.iter_mut().filter(|post| !post.called);
-        uncalled.map(|post| {
-            post.called = true;
-            post.shard
+    /// The shards to wake because a record was appended for all members. They are woken once until
+    /// they take the wake-up.
+    pub(crate) fn shards_to_wake(&mut self) -> impl Iterator<Item = ShardKey> {
+        let not_woken = self.shards.iter_mut().filter(|members| !members.is_woken);
+        not_woken.map(|members| {
+            members.is_woken = true;
+            members.shard
         })
     }
 
-    /// Says that the shard took the call.
-    pub(crate) fn take_call(&mut self, shard: ShardKey) {
-        if let Some(post) = self.posts.iter_mut().find(|post| post.shard == shard) {
-            post.called = false;
+    /// The shard takes its wake-up for this audience.
+    pub(crate) fn take_wakeup(&mut self, shard: ShardKey) {
+        if let Some(members) = self.shards.iter_mut().find(|members| members.shard == shard) {
+            members.is_woken = false;
         }
     }
 
-    /// Says that something came for all members. `true` if a pass of those without a shard begins
-    /// with it.
-    pub(crate) fn begin_pass(&mut self) -> bool {
+    /// Starts a wake pass over the members that are polled, because a record was appended for all of
+    /// them. `false` if there are none, or a pass is running, which then runs again.
+    pub(crate) fn begin_wake_pass(&mut self) -> bool {
         if self.due > 0 {
             self.again = true;
             return false;
@@ -115,8 +120,8 @@ impl Shared {
         self.is_due()
     }
 
-    /// The next members of the pass, at most `most`.
-    pub(crate) fn take_due(&mut self, most: usize) -> &mut [Member] {
+    /// The next members of the wake pass, at most `most`.
+    pub(crate) fn take_due(&mut self, most: usize) -> &mut [AudienceMember] {
         let (begin, end) = (self.due.saturating_sub(most), self.due);
         self.due = begin;
         if begin == 0 && std::mem::take(&mut self.again) {
@@ -125,9 +130,21 @@ impl Shared {
         &mut self.members[begin..end]
     }
 
-    /// Whether members are still to be woken.
+    /// Whether the wake pass is not finished.
     pub(crate) fn is_due(&self) -> bool {
         self.due > 0
+    }
+
+    fn set_position_of_topic(&mut self, topic: TopicKey, position: u32) {
+        if let Some(index) = self.topics.iter().position(|&other| other == topic) {
+            self.positions[index] = position;
+        }
+    }
+
+    fn set_position_of_pattern(&mut self, pattern: PatternKey, position: u32) {
+        if let Some(index) = self.patterns.iter().position(|&other| other == pattern) {
+            self.positions[self.topics.len() + index] = position;
+        }
     }
 }
 
@@ -137,21 +154,24 @@ impl Audiences {
             return key;
         }
         let key = self.slots.vacant_key() as AudienceKey;
-        let (keys, patterns) = if audience.selects_any() {
+        let mut positions = Vec::new();
+        let (topics, patterns) = if audience.selects_any() {
             self.any.insert(key);
             Default::default()
         } else {
-            (add_to_topics(&audience, key, log), add_to_patterns(&audience, key, log))
+            let topics = add_to_topics(&audience, key, log, &mut positions);
+            (topics, add_to_patterns(&audience, key, log, &mut positions))
         };
         let audience = Arc::new(audience);
         self.by_value.insert(Arc::clone(&audience), key);
         let members = Vec::new();
-        self.slots.insert(Shared {
+        self.slots.insert(AudienceEntry {
             audience,
-            keys,
+            topics,
             patterns,
+            positions: positions.into(),
             members,
-            posts: Vec::new(),
+            shards: Vec::new(),
             open: 0,
             due: 0,
             again: false,
@@ -160,82 +180,83 @@ impl Audiences {
         key
     }
 
-    /// Adds a connection and returns its place among the members.
+    /// Adds a connection. Returns its index among the members.
     pub(crate) fn join(&mut self, key: AudienceKey, connection: u32) -> u32 {
-        let shared = &mut self[key];
-        shared.members.push(Member { waker: None, connection, due_since: None });
-        shared.open += 1;
-        shared.members.len() as u32 - 1
+        let entry = &mut self[key];
+        entry.members.push(AudienceMember { waker: None, connection, due_since: None });
+        entry.open += 1;
+        entry.members.len() as u32 - 1
     }
 
-    /// Removes a member. The last member takes its place; the answer names that connection.
+    /// Removes the member at `index`. The last member moves there; its connection is returned.
     ///
-    /// The audience is dropped with its last member. The waker is handed out, because dropping it
-    /// may run foreign code.
+    /// The audience is dropped with its last member. The waker is returned, because dropping it under
+    /// the lock may run code that is not ours.
     pub(crate) fn leave(
         &mut self,
         key: AudienceKey,
-        place: u32,
+        index: u32,
         log: &mut Log,
     ) -> (Option<u32>, Option<Waker>) {
-        let shared = &mut self[key];
-        // Members are woken from the last place to the first: whoever moves down was woken.
-        let left = shared.members.swap_remove(place as usize);
-        shared.due = shared.due.min(shared.members.len());
-        let moved = shared.members.get(place as usize).map(|member| member.connection);
-        self.remove_unused(key, log);
-        (moved, left.waker)
+        let entry = &mut self[key];
+        // A wake pass goes from the last member to the first, so that a member that moves down was
+        // woken already.
+        let removed = entry.members.swap_remove(index as usize);
+        entry.due = entry.due.min(entry.members.len());
+        let moved = entry.members.get(index as usize).map(|member| member.connection);
+        self.remove_if_unused(key, log);
+        (moved, removed.waker)
     }
 
-    /// Adds a member that the shard looks after.
+    /// Adds a member that a shard drives.
     pub(crate) fn join_shard(&mut self, key: AudienceKey, shard: ShardKey) {
-        let posts = &mut self[key].posts;
-        match posts.iter_mut().find(|post| post.shard == shard) {
-            Some(post) => post.members += 1,
-            None => posts.push(Post { shard, members: 1, called: false }),
+        let shards = &mut self[key].shards;
+        match shards.iter_mut().find(|members| members.shard == shard) {
+            Some(members) => members.members += 1,
+            None => shards.push(ShardMembers { shard, members: 1, is_woken: false }),
         }
     }
 
-    /// Removes a member that the shard looks after. The audience is dropped with its last member.
+    /// Removes a member that a shard drives. The audience is dropped with its last member.
     pub(crate) fn leave_shard(&mut self, key: AudienceKey, shard: ShardKey, log: &mut Log) {
-        let posts = &mut self[key].posts;
-        if let Some(place) = posts.iter().position(|post| post.shard == shard) {
-            posts[place].members -= 1;
-            if posts[place].members == 0 {
-                posts.swap_remove(place);
+        let shards = &mut self[key].shards;
+        if let Some(index) = shards.iter().position(|members| members.shard == shard) {
+            shards[index].members -= 1;
+            if shards[index].members == 0 {
+                shards.swap_remove(index);
             }
         }
-        self.remove_unused(key, log);
+        self.remove_if_unused(key, log);
     }
 
-    /// Calls `found` for each audience that `record`, appended at `index`, is for. The log knows
-    /// the patterns that choose it.
+    /// Calls `found` for each audience that may read `record`, which is appended at `index`. The log
+    /// has matched its patterns before.
     pub(crate) fn matching(
         &mut self,
         index: u64,
         record: &Record,
         log: &Log,
-        mut found: impl FnMut(AudienceKey, &mut Shared),
+        mut found: impl FnMut(AudienceKey, &mut AudienceEntry),
     ) {
-        let named = record.topics.iter().flat_map(|&key| &log.topics()[key].audiences);
+        let named = record.topics.iter().flat_map(|&key| log.topics()[key].audiences.iter());
         for &key in self.any.iter().chain(named).chain(log.audiences_by_pattern()) {
-            let shared = &mut self.slots[key as usize];
-            if std::mem::replace(&mut shared.matched, index) == index {
+            let entry = &mut self.slots[key as usize];
+            if std::mem::replace(&mut entry.matched, index) == index {
                 continue;
             }
-            let audience = &shared.audience;
-            let wanted = *record.topics != [EVERYONE] || audience.wants_broadcasts();
-            if wanted && (!record.private || audience.is_granted(log.names(record))) {
-                found(key, shared);
+            let audience = &entry.audience;
+            let is_selected = *record.topics != [EVERYONE] || audience.wants_broadcasts();
+            if is_selected && (!record.private || audience.is_granted(log.names(record))) {
+                found(key, entry);
             }
         }
     }
 
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (AudienceKey, &mut Shared)> {
-        self.slots.iter_mut().map(|(key, shared)| (key as AudienceKey, shared))
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (AudienceKey, &mut AudienceEntry)> {
+        self.slots.iter_mut().map(|(key, entry)| (key as AudienceKey, entry))
     }
 
-    pub(crate) fn get_mut(&mut self, key: AudienceKey) -> Option<&mut Shared> {
+    pub(crate) fn get_mut(&mut self, key: AudienceKey) -> Option<&mut AudienceEntry> {
         self.slots.get_mut(key as usize)
     }
 
@@ -244,23 +265,33 @@ impl Audiences {
         self.slots.len()
     }
 
-    fn remove_unused(&mut self, key: AudienceKey, log: &mut Log) {
-        if !self[key].members.is_empty() || !self[key].posts.is_empty() {
+    fn remove_if_unused(&mut self, key: AudienceKey, log: &mut Log) {
+        if !self[key].members.is_empty() || !self[key].shards.is_empty() {
             return;
         }
-        let shared = self.slots.remove(key as usize);
-        self.by_value.remove(&shared.audience);
+        let entry = self.slots.remove(key as usize);
+        self.by_value.remove(&entry.audience);
         self.any.remove(&key);
-        for &topic in &shared.keys {
-            log.topics_mut().remove_audience(topic, key);
+        let (of_topics, of_patterns) = entry.positions.split_at(entry.topics.len());
+        for (&topic, &position) in entry.topics.iter().zip(of_topics) {
+            if let Some(moved) = log.topics_mut().remove_audience(topic, position) {
+                self[moved].set_position_of_topic(topic, position);
+            }
         }
-        for &pattern in &shared.patterns {
-            log.patterns_mut().remove_audience(pattern, key);
+        for (&pattern, &position) in entry.patterns.iter().zip(of_patterns) {
+            if let Some(moved) = log.patterns_mut().remove_audience(pattern, position) {
+                self[moved].set_position_of_pattern(pattern, position);
+            }
         }
     }
 }
 
-fn add_to_topics(audience: &Audience, key: AudienceKey, log: &mut Log) -> Box<[TopicKey]> {
+fn add_to_topics(
+    audience: &Audience,
+    key: AudienceKey,
+    log: &mut Log,
+    positions: &mut Vec<u32>,
+) -> Box<[TopicKey]> {
     let topics = log.topics_mut();
     let mut keys: Vec<TopicKey> = audience
         .selectors()
@@ -273,33 +304,36 @@ fn add_to_topics(audience: &Audience, key: AudienceKey, log: &mut Log) -> Box<[T
     if audience.wants_broadcasts() {
         keys.push(EVERYONE);
     }
-    for &topic in &keys {
-        topics.add_audience(topic, key);
-    }
+    positions.extend(keys.iter().map(|&topic| topics[topic].audiences.add(key)));
     keys.into()
 }
 
-fn add_to_patterns(audience: &Audience, key: AudienceKey, log: &mut Log) -> Box<[PatternKey]> {
+fn add_to_patterns(
+    audience: &Audience,
+    key: AudienceKey,
+    log: &mut Log,
+    positions: &mut Vec<u32>,
+) -> Box<[PatternKey]> {
     audience
         .patterns()
         .map(|selector| {
             let pattern = log.intern_pattern(selector);
-            log.patterns_mut().add_audience(pattern, key);
+            positions.push(log.patterns_mut()[pattern].audiences.add(key));
             pattern
         })
         .collect()
 }
 
 impl std::ops::Index<AudienceKey> for Audiences {
-    type Output = Shared;
+    type Output = AudienceEntry;
 
-    fn index(&self, key: AudienceKey) -> &Shared {
+    fn index(&self, key: AudienceKey) -> &AudienceEntry {
         &self.slots[key as usize]
     }
 }
 
 impl std::ops::IndexMut<AudienceKey> for Audiences {
-    fn index_mut(&mut self, key: AudienceKey) -> &mut Shared {
+    fn index_mut(&mut self, key: AudienceKey) -> &mut AudienceEntry {
         &mut self.slots[key as usize]
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::hooks::Hooks;
-use super::shared::Shared;
+use super::inner::ManagerInner;
 use super::{CloseReason, ConnectionRef, Manager};
 use crate::engine::{Engine, Memory};
 use crate::limits;
@@ -29,7 +29,7 @@ pub enum OnLag {
     SkipWithGap,
 }
 
-/// Settings of a [`Manager`]; every one may be left out.
+/// ManagerSettings of a [`Manager`]; every one may be left out.
 ///
 /// ```
 /// use prism_sse::{Manager, Retention};
@@ -43,12 +43,12 @@ pub enum OnLag {
 /// ```
 #[derive(Debug)]
 pub struct ManagerBuilder {
-    settings: Settings,
+    settings: ManagerSettings,
     engine: Option<Box<dyn Engine>>,
 }
 
 #[derive(Debug)]
-pub(crate) struct Settings {
+pub(crate) struct ManagerSettings {
     history: Option<Retention>,
     transient: Option<Retention>,
     control_events: bool,
@@ -67,7 +67,7 @@ pub(crate) struct Settings {
 
 impl ManagerBuilder {
     pub(super) fn new() -> Self {
-        let settings = Settings {
+        let settings = ManagerSettings {
             history: None,
             transient: None,
             control_events: true,
@@ -257,11 +257,11 @@ impl ManagerBuilder {
 
     pub(super) fn into_manager(self) -> Manager {
         let engine = self.engine.unwrap_or_else(|| Box::new(Memory::new()));
-        Manager::from_shared(Shared::new(self.settings, engine))
+        Manager::from_shared(ManagerInner::new(self.settings, engine))
     }
 }
 
-impl Settings {
+impl ManagerSettings {
     pub(crate) fn has_history(&self) -> bool {
         self.history.is_some()
     }
@@ -305,22 +305,22 @@ impl Settings {
         base.saturating_add(part(u64::from(base) / 2, jitter) as u32).min(limits::RETRY_MS_MAX)
     }
 
-    pub(crate) fn heartbeat_at(&self, jitter: u32, spoke: u64) -> Option<u64> {
+    pub(crate) fn heartbeat_at(&self, jitter: u32, last_write_at: u64) -> Option<u64> {
         let every = millis(self.heartbeat?);
-        Some(spoke.saturating_add(every).saturating_add(part(every / 16, jitter)))
+        Some(last_write_at.saturating_add(every).saturating_add(part(every / 16, jitter)))
     }
 
-    pub(crate) fn mark_at(&self, marked: u64) -> Option<u64> {
+    pub(crate) fn mark_at(&self, last_mark_at: u64) -> Option<u64> {
         let age = self.history.as_ref().filter(|_| self.control_events)?.max_age();
         // Nor is a place that was told to grow older than what is transient, if there is such.
         let age = self.transient.as_ref().map_or(age, |transient| age.min(transient.max_age()));
         let every = (age / 4).min(limits::MARK_INTERVAL_MAX).max(limits::TICK);
-        Some(marked.saturating_add(millis(every)))
+        Some(last_mark_at.saturating_add(millis(every)))
     }
 
-    pub(crate) fn ends_at(&self, jitter: u32, born: u64) -> Option<u64> {
+    pub(crate) fn ends_at(&self, jitter: u32, created_at: u64) -> Option<u64> {
         let age = millis(self.max_age?);
-        Some(born.saturating_add(age - part(age / 10, jitter)))
+        Some(created_at.saturating_add(age - part(age / 10, jitter)))
     }
 
     fn check(&self) -> Result<(), InvalidSetting> {

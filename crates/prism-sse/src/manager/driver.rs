@@ -16,9 +16,9 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::builder::Settings;
-use super::shared::Shared;
-use super::state::{Due, Ended, Keeper, State, Turn};
+use super::builder::ManagerSettings;
+use super::inner::ManagerInner;
+use super::state::{DrivenBy, DriverStep, Due, EndedConnection, State};
 use super::{CloseReason, hooks};
 use crate::limits;
 use crate::sync::AtomicBool;
@@ -37,7 +37,7 @@ impl Driver {
     }
 
     /// Starts the task if it does not run and can.
-    pub(crate) fn start(&self, shared: &Arc<Shared>) {
+    pub(crate) fn start(&self, shared: &Arc<ManagerInner>) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         if !self.running.swap(true, Ordering::AcqRel) {
             let shared = Arc::downgrade(shared);
@@ -47,7 +47,7 @@ impl Driver {
     }
 
     /// Lets due readers be woken: by the task, or by the caller where there is none.
-    pub(crate) fn wake(&self, shared: &Shared) {
+    pub(crate) fn wake(&self, shared: &ManagerInner) {
         if self.running.load(Ordering::Acquire) && !self.broken.load(Ordering::Acquire) {
             self.signal.notify_one();
         } else {
@@ -63,7 +63,7 @@ impl Driver {
 
 /// Says that the task runs, for as long as it is not dropped, by whomever.
 struct Running {
-    shared: Weak<Shared>,
+    shared: Weak<ManagerInner>,
     /// It ran at all; a runtime that has ended drops it at once.
     began: bool,
     /// It is our own code that runs, and no wait that is given up.
@@ -79,7 +79,7 @@ impl Drop for Running {
         shared.driver.broken.store(broken, Ordering::Release);
         if self.began {
             // Everyone has a turn, so that a reader in another runtime starts the task there.
-            shared.lock().make_everyone_due();
+            shared.lock().schedule_all();
         }
         shared.wake_all_due();
     }
@@ -89,18 +89,18 @@ async fn drive(mut running: Running, signal: Arc<Notify>) {
     loop {
         let Some(shared) = running.shared.upgrade() else { return };
         (running.began, running.awake) = (true, true);
-        let turn = shared.turn();
+        let turn = shared.driver_step();
         drop(shared);
         match turn {
-            Turn::Again => {
+            DriverStep::Again => {
                 running.awake = false;
                 tokio::task::yield_now().await;
             }
-            Turn::Rest(None) => {
+            DriverStep::Rest(None) => {
                 running.awake = false;
                 signal.notified().await;
             }
-            Turn::Rest(Some(millis)) => {
+            DriverStep::Rest(Some(millis)) => {
                 // Either end of the wait leads to the next turn.
                 let rest = timeout(Duration::from_millis(millis), signal.notified());
                 running.awake = false;
@@ -110,16 +110,16 @@ async fn drive(mut running: Running, signal: Arc<Notify>) {
     }
 }
 
-impl Shared {
+impl ManagerInner {
     /// One bounded piece of the driver's work.
-    fn turn(&self) -> Turn {
+    fn driver_step(&self) -> DriverStep {
         let now = self.now();
         let mut wakers = Vec::new();
         let mut ended = Vec::new();
         let turn = {
             let mut state = self.lock();
-            let turn = state.turn(now, &self.settings, &mut wakers, &mut ended);
-            wakers.append(&mut state.take_called());
+            let turn = state.driver_step(now, &self.settings, &mut wakers, &mut ended);
+            wakers.append(&mut state.take_shards_to_wake());
             turn
         };
         wakers.into_iter().for_each(Waker::wake);
@@ -128,23 +128,23 @@ impl Shared {
     }
 
     fn wake_all_due(&self) {
-        while self.turn() == Turn::Again {}
+        while self.driver_step() == DriverStep::Again {}
     }
 }
 
 impl State {
-    /// Looks at timers and collects wakers, some of each. `Rest` counts from `now`.
-    fn turn(
+    /// Looks at timers and collects wakers, some of each. `Rest` counters from `now`.
+    fn driver_step(
         &mut self,
         now: u64,
-        settings: &Settings,
+        settings: &ManagerSettings,
         wakers: &mut Vec<Waker>,
-        ended: &mut Vec<Ended>,
-    ) -> Turn {
+        ended: &mut Vec<EndedConnection>,
+    ) -> DriverStep {
         self.log.trim(now);
         if let Some((tick, slots)) = self.timers.take_due(now, limits::WAKE_BATCH) {
             for slot in slots {
-                self.look_after(slot, tick, now, settings, ended);
+                self.check_timers(slot, tick, now, settings, ended);
             }
         }
         let mut room = limits::WAKE_BATCH;
@@ -158,20 +158,20 @@ impl State {
         }
         let next = [self.timers.next(), self.log.expires()].into_iter().flatten().min();
         if !self.due.is_empty() || next.is_some_and(|next| next <= now) {
-            return Turn::Again;
+            return DriverStep::Again;
         }
-        Turn::Rest(next.map(|next| next - now))
+        DriverStep::Rest(next.map(|next| next - now))
     }
 
     /// Takes at most `room` wakers of who is due, and returns how many it looked at.
     fn collect(&mut self, due: Due, now: u64, room: usize, wakers: &mut Vec<Waker>) -> usize {
         match due {
             Due::Audience(key) => {
-                let Some(shared) = self.audiences.get_mut(key) else { return 1 };
-                let members = shared.take_due(room);
+                let Some(entry) = self.audiences.get_mut(key) else { return 1 };
+                let members = entry.take_due(room);
                 let looked = members.len();
                 wakers.extend(members.iter_mut().filter_map(|member| member.take_due(now)));
-                if shared.is_due() {
+                if entry.is_due() {
                     self.due.push_back(due);
                 }
                 looked.max(1)
@@ -179,7 +179,7 @@ impl State {
             Due::Connection(slot) => {
                 let Some(entry) = self.connections.get_mut(slot as usize) else { return 1 };
                 // The slot may be another connection's, or a shard's, which is called itself.
-                let is_body = matches!(entry.keeper, Keeper::Body { .. });
+                let is_body = matches!(entry.driven_by, DrivenBy::Body { .. });
                 if !is_body || !std::mem::take(&mut entry.queued) {
                     return 1;
                 }
@@ -191,13 +191,13 @@ impl State {
         }
     }
 
-    fn look_after(
+    fn check_timers(
         &mut self,
         slot: u32,
         tick: u64,
         now: u64,
-        settings: &Settings,
-        ended: &mut Vec<Ended>,
+        settings: &ManagerSettings,
+        ended: &mut Vec<EndedConnection>,
     ) {
         // The slot may be another connection's by now, or have another timer.
         let Some(entry) = self.connections.get_mut(slot as usize) else { return };
@@ -213,31 +213,32 @@ impl State {
             ended.extend(self.close(slot, CloseReason::Stalled));
             return;
         }
-        if settings.ends_at(entry.id.jitter(), entry.born).is_some_and(|end| end <= now) {
+        if settings.ends_at(entry.id.jitter(), entry.created_at).is_some_and(|end| end <= now) {
             ended.extend(self.close(slot, CloseReason::MaxAge));
             return;
         }
-        let heartbeat =
-            settings.heartbeat_at(entry.id.jitter(), entry.spoke).is_some_and(|at| at <= now);
-        let mark = settings.mark_at(entry.marked).is_some_and(|at| at <= now);
+        let heartbeat = settings
+            .heartbeat_at(entry.id.jitter(), entry.last_write_at)
+            .is_some_and(|at| at <= now);
+        let mark = settings.mark_at(entry.last_mark_at).is_some_and(|at| at <= now);
         if mark {
-            entry.marked = now;
+            entry.last_mark_at = now;
         }
         entry.wants_heartbeat |= heartbeat;
         entry.wants_mark |= mark;
         if heartbeat || mark {
-            self.make_due(slot);
+            self.schedule(slot);
         }
         self.set_timer(slot, now, settings);
     }
 
-    pub(super) fn set_timer(&mut self, slot: u32, now: u64, settings: &Settings) {
+    pub(super) fn set_timer(&mut self, slot: u32, now: u64, settings: &ManagerSettings) {
         let entry = &mut self.connections[slot as usize];
-        let heartbeat = if entry.wants_heartbeat { now } else { entry.spoke };
+        let heartbeat = if entry.wants_heartbeat { now } else { entry.last_write_at };
         let next = [
             settings.heartbeat_at(entry.id.jitter(), heartbeat),
-            settings.mark_at(entry.marked),
-            settings.ends_at(entry.id.jitter(), entry.born),
+            settings.mark_at(entry.last_mark_at),
+            settings.ends_at(entry.id.jitter(), entry.created_at),
         ];
         let look = now + limits::LOOK.as_millis() as u64;
         let next = next.into_iter().flatten().fold(look, u64::min).max(now + 1);

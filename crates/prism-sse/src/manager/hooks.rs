@@ -6,8 +6,8 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::shared::Shared;
-use super::state::Ended;
+use super::inner::ManagerInner;
+use super::state::EndedConnection;
 use super::{CloseReason, ConnectionRef};
 
 type Connected = dyn Fn(&ConnectionRef) + Send + Sync;
@@ -38,7 +38,11 @@ pub(crate) fn connected(hooks: &Hooks, connection: &ConnectionRef, last_event_id
 }
 
 /// Tells of connections that ended, each once.
-pub(crate) fn disconnected(hooks: &Hooks, shared: &Shared, ended: impl IntoIterator<Item = Ended>) {
+pub(crate) fn disconnected(
+    hooks: &Hooks,
+    shared: &ManagerInner,
+    ended: impl IntoIterator<Item = EndedConnection>,
+) {
     let Some(hook) = &hooks.disconnected else { return };
     for (id, state, reason) in ended {
         let connection = ConnectionRef::new(shared.handle(), id, state);

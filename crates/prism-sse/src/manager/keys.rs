@@ -16,20 +16,20 @@ type Digest = [u64; 2];
 /// Makes entries of publications. It stands outside the lock, because hashing looks at all of an
 /// event.
 #[derive(Debug, Default)]
-pub(super) struct Digests([RandomState; 2]);
+pub(super) struct DigestHasher([RandomState; 2]);
 
 /// A publication with a key, in short.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Keyed {
+pub(super) struct KeyDigest {
     name: Digest,
     content: Digest,
 }
 
-impl Digests {
+impl DigestHasher {
     /// `None` for a publication without a key.
-    pub(super) fn of(&self, publication: &Publication) -> Option<Keyed> {
+    pub(super) fn of(&self, publication: &Publication) -> Option<KeyDigest> {
         let name = (publication.key()?, publication.published_by());
-        Some(Keyed { name: self.hash(name), content: self.hash(publication.content()) })
+        Some(KeyDigest { name: self.hash(name), content: self.hash(publication.content()) })
     }
 
     fn hash(&self, value: impl Hash) -> Digest {
@@ -39,14 +39,14 @@ impl Digests {
 
 /// What was handed over within the window.
 #[derive(Debug, Default)]
-pub(crate) struct Keys {
-    entries: HashMap<Digest, Entry>,
+pub(crate) struct IdempotencyKeys {
+    entries: HashMap<Digest, KeyEntry>,
     /// When each entry began, in order.
     began: VecDeque<(u64, Digest)>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct KeyEntry {
     content: Digest,
     began: u64,
     /// What the engine said, if this manager handed it over.
@@ -57,44 +57,44 @@ struct Entry {
 
 /// What to do with a publication that has a key.
 #[derive(Debug)]
-pub(super) enum Begun {
+pub(super) enum KeyLookup {
     /// It was handed over before: this is its receipt.
-    Before(Receipt),
+    Known(Receipt),
     /// It is to be handed over, and the outcome told.
-    First(Arc<Outcome>),
+    New(Arc<Outcome>),
 }
 
-impl Keys {
+impl IdempotencyKeys {
     /// Looks a publication up that is about to be handed over. `ack` tells of what was applied here
     /// although the engine did not answer.
     pub(super) fn begin(
         &mut self,
-        keyed: Keyed,
+        digest: KeyDigest,
         now: u64,
         window: u64,
         ack: impl FnOnce(u64) -> Result<Ack, AckError>,
-    ) -> Result<Begun, PublishError> {
+    ) -> Result<KeyLookup, PublishError> {
         self.forget(now, window);
-        if let Some(entry) = self.entries.get_mut(&keyed.name) {
-            if entry.content != keyed.content {
+        if let Some(entry) = self.entries.get_mut(&digest.name) {
+            if entry.content != digest.content {
                 return Err(PublishError::KeyReused);
             }
-            let known = entry.outcome.as_ref().map(|outcome| (outcome.told(), outcome));
+            let known = entry.outcome.as_ref().map(|outcome| (outcome.result(), outcome));
             match (known, entry.applied) {
                 (Some((None | Some(Ok(_)), outcome)), _) => {
-                    return Ok(Begun::Before(Receipt::joining(Arc::clone(outcome))));
+                    return Ok(KeyLookup::Known(Receipt::of_outcome(Arc::clone(outcome))));
                 }
                 (_, Some(seq)) => {
                     let outcome = Outcome::new();
-                    outcome.tell(ack(seq));
+                    outcome.resolve(ack(seq));
                     entry.outcome = Some(Arc::clone(&outcome));
-                    return Ok(Begun::Before(Receipt::joining(outcome)));
+                    return Ok(KeyLookup::Known(Receipt::of_outcome(outcome)));
                 }
                 // It failed, or nobody knows: the engine is asked again.
                 (_, None) => {
                     let outcome = Outcome::new();
                     entry.outcome = Some(Arc::clone(&outcome));
-                    return Ok(Begun::First(outcome));
+                    return Ok(KeyLookup::New(outcome));
                 }
             }
         }
@@ -102,31 +102,31 @@ impl Keys {
             return Err(PublishError::TooManyKeys { max: limits::IDEMPOTENCY_KEYS_MAX });
         }
         let outcome = Outcome::new();
-        self.insert(keyed, now, Some(Arc::clone(&outcome)), None);
-        Ok(Begun::First(outcome))
+        self.insert(digest, now, Some(Arc::clone(&outcome)), None);
+        Ok(KeyLookup::New(outcome))
     }
 
     /// Says that the engine did not take it.
-    pub(super) fn refused(&mut self, keyed: Keyed, outcome: &Arc<Outcome>) {
-        let own = |entry: &Entry| {
+    pub(super) fn refused(&mut self, digest: KeyDigest, outcome: &Arc<Outcome>) {
+        let own = |entry: &KeyEntry| {
             let is_own = entry.outcome.as_ref().is_some_and(|own| Arc::ptr_eq(own, outcome));
             is_own && entry.applied.is_none()
         };
-        if self.entries.get(&keyed.name).is_some_and(own) {
-            self.entries.remove(&keyed.name);
+        if self.entries.get(&digest.name).is_some_and(own) {
+            self.entries.remove(&digest.name);
         }
     }
 
     /// Says that it was applied here at this place, whoever handed it over.
-    pub(super) fn applied(&mut self, keyed: Keyed, seq: u64, now: u64, window: u64) {
+    pub(super) fn applied(&mut self, digest: KeyDigest, seq: u64, now: u64, window: u64) {
         self.forget(now, window);
-        if let Some(entry) = self.entries.get_mut(&keyed.name) {
+        if let Some(entry) = self.entries.get_mut(&digest.name) {
             // What was accepted elsewhere under the same name at the same time cannot be refused.
-            if entry.content == keyed.content {
+            if entry.content == digest.content {
                 entry.applied = Some(seq);
             }
         } else if self.entries.len() < limits::IDEMPOTENCY_KEYS_MAX {
-            self.insert(keyed, now, None, Some(seq));
+            self.insert(digest, now, None, Some(seq));
         }
     }
 
@@ -137,14 +137,14 @@ impl Keys {
 
     fn insert(
         &mut self,
-        keyed: Keyed,
+        digest: KeyDigest,
         now: u64,
         outcome: Option<Arc<Outcome>>,
         applied: Option<u64>,
     ) {
-        let entry = Entry { content: keyed.content, began: now, outcome, applied };
-        self.entries.insert(keyed.name, entry);
-        self.began.push_back((now, keyed.name));
+        let entry = KeyEntry { content: digest.content, began: now, outcome, applied };
+        self.entries.insert(digest.name, entry);
+        self.began.push_back((now, digest.name));
     }
 
     fn forget(&mut self, now: u64, window: u64) {
@@ -168,10 +168,10 @@ mod tests {
 
     #[test]
     fn keys_beyond_the_limit_are_refused_until_others_are_old() {
-        let mut keys = Keys::default();
-        let keyed = |name: usize| Keyed { name: [name as u64, 0], content: [0, 0] };
+        let mut keys = IdempotencyKeys::default();
+        let digest = |name: usize| KeyDigest { name: [name as u64, 0], content: [0, 0] };
         let mut begin =
-            |name, now| keys.begin(keyed(name), now, 1000, |_| Err(AckError::Unknown)).map(drop);
+            |name, now| keys.begin(digest(name), now, 1000, |_| Err(AckError::Unknown)).map(drop);
         let max = limits::IDEMPOTENCY_KEYS_MAX;
         (0..max).for_each(|name| begin(name, 0).unwrap());
         assert_eq!(begin(max, 999), Err(PublishError::TooManyKeys { max }));

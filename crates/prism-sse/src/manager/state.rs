@@ -11,14 +11,14 @@ use std::task::Waker;
 
 use slab::Slab;
 
-use super::audiences::{AudienceKey, Audiences, Member};
-use super::builder::Settings;
-use super::keys::{Begun, Keyed, Keys};
-use super::shards::{Calls, ShardKey, Shards};
+use super::audiences::{AudienceKey, AudienceMember, Audiences};
+use super::builder::ManagerSettings;
+use super::keys::{IdempotencyKeys, KeyDigest, KeyLookup};
+use super::shards::{PendingWakeups, ShardKey, ShardTable};
 use super::timers::Timers;
 use super::{CloseReason, PublishError};
 use crate::audience::Audience;
-use crate::engine::{Ack, AckError, Answer, Durability, Publication, Target, Wakes};
+use crate::engine::{Ack, AckError, AckSender, Durability, Publication, Target, Wakes};
 use crate::log::{Class, EVERYONE, Log, Record, TopicKey};
 use crate::sync::AtomicU64;
 use crate::wire::{ConnectionId, Epoch, Framed};
@@ -27,24 +27,24 @@ use crate::wire::{ConnectionId, Epoch, Framed};
 pub(crate) struct State {
     pub(crate) log: Log,
     pub(crate) audiences: Audiences,
-    pub(super) connections: Slab<Entry>,
+    pub(super) connections: Slab<ConnectionEntry>,
     /// Connections that are not closing.
     open: usize,
     pub(super) due: VecDeque<Due>,
     pub(super) timers: Timers,
-    shards: Shards,
+    shards: ShardTable,
     /// Answers to publications the engine acknowledged before they were applied here.
-    unapplied: BTreeMap<u64, Vec<(Answer, Durability)>>,
+    unapplied: BTreeMap<u64, Vec<(AckSender, Durability)>>,
     closed: bool,
-    /// Counts what may concern a reader, so that one can tell without the lock that nothing did.
+    /// Counters what may concern a reader, so that one can tell without the lock that nothing did.
     changes: Arc<AtomicU64>,
-    pub(crate) counts: Counts,
-    pub(super) keys: Keys,
+    pub(crate) counters: Counters,
+    pub(super) keys: IdempotencyKeys,
 }
 
 /// What happened so far.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Counts {
+pub(crate) struct Counters {
     pub(crate) connected: u64,
     pub(crate) published: u64,
     pub(crate) gaps: u64,
@@ -52,23 +52,23 @@ pub(crate) struct Counts {
 
 /// What the manager knows of a connection; its place in the log is its own.
 #[derive(Debug)]
-pub(crate) struct Entry {
+pub(crate) struct ConnectionEntry {
     pub(super) id: ConnectionId,
     pub(super) audience: AudienceKey,
-    pub(super) keeper: Keeper,
+    pub(super) driven_by: DrivenBy,
     /// The nameless topic of what is sent to it alone, once something was.
     direct: Option<TopicKey>,
     state: Option<Arc<dyn Any + Send + Sync>>,
-    pub(super) born: u64,
+    pub(super) created_at: u64,
     /// When bytes were last handed out.
-    pub(crate) spoke: u64,
+    pub(crate) last_write_at: u64,
     /// When it was last given a chance to be told the applied mark.
-    pub(super) marked: u64,
+    pub(super) last_mark_at: u64,
     /// Its tick's lower half, which tells it from others for longer than timers run.
     pub(super) timer: u32,
     pub(super) queued: bool,
     /// The application was told that it began.
-    greeted: bool,
+    connect_hook_returned: bool,
     pub(crate) wants_heartbeat: bool,
     pub(crate) wants_mark: bool,
     /// Boxed, because most connections are not closing.
@@ -77,7 +77,7 @@ pub(crate) struct Entry {
 
 /// Who looks after a connection.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Keeper {
+pub(super) enum DrivenBy {
     /// Whoever polls it: it has this place among the audience's members.
     Body { member: u32 },
     /// A shard, which knows it by its own key.
@@ -99,18 +99,18 @@ pub(super) enum Due {
 }
 
 /// A connection that ended, to be told to the hook.
-pub(crate) type Ended = (ConnectionId, Option<Arc<dyn Any + Send + Sync>>, CloseReason);
+pub(crate) type EndedConnection = (ConnectionId, Option<Arc<dyn Any + Send + Sync>>, CloseReason);
 
 /// What the driver does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Turn {
+pub(crate) enum DriverStep {
     Again,
     /// Until the next wake, or until this moment.
     Rest(Option<u64>),
 }
 
 impl State {
-    pub(crate) fn new(settings: &Settings) -> Self {
+    pub(crate) fn new(settings: &ManagerSettings) -> Self {
         Self {
             log: Log::new(settings.retention(), settings.has_history()),
             audiences: Audiences::default(),
@@ -118,12 +118,12 @@ impl State {
             open: 0,
             due: VecDeque::new(),
             timers: Timers::default(),
-            shards: Shards::default(),
+            shards: ShardTable::default(),
             unapplied: BTreeMap::new(),
             closed: false,
             changes: Arc::default(),
-            counts: Counts::default(),
-            keys: Keys::default(),
+            counters: Counters::default(),
+            keys: IdempotencyKeys::default(),
         }
     }
 
@@ -155,28 +155,28 @@ impl State {
             class: publication.class(),
             private: publication.is_private(),
             ephemeral: false,
-            tells_place: publication.event().data().is_some(),
+            sends_position: publication.event().data().is_some(),
             id: publication.event().event_id().cloned(),
             framed,
             receivers: 0,
             offset: 0,
         };
-        self.log.choose(&record.topics);
+        self.log.match_patterns(&record.topics);
         let (due, shards) = (&mut self.due, &mut self.shards);
         let mut receivers = 0;
-        self.audiences.matching(self.log.end(), &record, &self.log, |key, shared| {
-            receivers += shared.open;
-            if shared.begin_pass() {
+        self.audiences.matching(self.log.end(), &record, &self.log, |key, entry| {
+            receivers += entry.open;
+            if entry.begin_wake_pass() {
                 due.push_back(Due::Audience(key));
             }
-            shared.call_shards().for_each(|shard| shards.call_for_audience(shard, key));
+            entry.shards_to_wake().for_each(|shard| shards.wake_for_audience(shard, key));
         });
         record.receivers = u32::try_from(receivers).unwrap_or(u32::MAX);
-        self.counts.published += 1;
+        self.counters.published += 1;
         let ages = self.append(record);
         self.changed();
-        self.answer_up_to(seq, &mut wakes);
-        self.hand_out(ages, &mut wakes);
+        self.acknowledge_up_to(seq, &mut wakes);
+        self.add_readers(ages, &mut wakes);
         wakes
     }
 
@@ -186,11 +186,11 @@ impl State {
         now: u64,
         to: ConnectionId,
         framed: Framed,
-        answer: Answer,
+        sender: AckSender,
     ) -> Wakes {
         let seq = self.log.applied();
         let Some(slot) = self.find(to) else {
-            return Wakes::answer(answer, self.ack(seq, Durability::Memory, 0));
+            return Wakes::ack(sender, self.ack(seq, Durability::Memory, 0));
         };
         let entry = &mut self.connections[slot as usize];
         let topic = *entry.direct.get_or_insert_with(|| self.log.topics_mut().unnamed());
@@ -202,19 +202,19 @@ impl State {
             class: Class::History,
             private: false,
             ephemeral: true,
-            tells_place: false,
+            sends_position: false,
             id: None,
             framed,
             receivers: 1,
             offset: 0,
         });
-        self.make_due(slot);
-        let mut wakes = Wakes::answer(answer, self.ack(seq, Durability::Memory, 1));
-        self.hand_out(ages, &mut wakes);
+        self.schedule(slot);
+        let mut wakes = Wakes::ack(sender, self.ack(seq, Durability::Memory, 1));
+        self.add_readers(ages, &mut wakes);
         wakes
     }
 
-    /// Appends a record. The answer says whether something is now too old earlier than the driver
+    /// Appends a record. The sender says whether something is now too old earlier than the driver
     /// knows.
     fn append(&mut self, record: Record) -> bool {
         let before = self.log.expires();
@@ -223,18 +223,18 @@ impl State {
         after.is_some_and(|after| before.is_none_or(|before| after < before))
     }
 
-    /// Answers a publication, or keeps the answer until this node has applied it.
+    /// Answers a publication, or keeps the sender until this node has applied it.
     pub(crate) fn acknowledge(
         &mut self,
         seq: u64,
         durability: Durability,
-        answer: Answer,
+        sender: AckSender,
     ) -> Wakes {
         if seq > self.log.applied() {
-            self.unapplied.entry(seq).or_default().push((answer, durability));
+            self.unapplied.entry(seq).or_default().push((sender, durability));
             return Wakes::default();
         }
-        Wakes::answer(answer, self.ack_of(seq, durability))
+        Wakes::ack(sender, self.ack_of(seq, durability))
     }
 
     /// Begins an epoch. If the order before it is gone, every reader is due for a gap.
@@ -242,31 +242,31 @@ impl State {
         let mut wakes = Wakes::default();
         if self.log.begin_epoch(epoch, after) {
             self.keys.clear();
-            for (answer, _) in std::mem::take(&mut self.unapplied).into_values().flatten() {
-                wakes.push(answer, Err(AckError::Unknown));
+            for (sender, _) in std::mem::take(&mut self.unapplied).into_values().flatten() {
+                wakes.push(sender, Err(AckError::Unknown));
             }
-            self.make_everyone_due();
-            self.hand_out(false, &mut wakes);
+            self.schedule_all();
+            self.add_readers(false, &mut wakes);
         }
         wakes
     }
 
     /// Says in `wakes` who has something to do: readers, or the driver because what is kept has
     /// begun to age.
-    fn hand_out(&mut self, ages: bool, wakes: &mut Wakes) {
-        wakes.readers(ages || !self.due.is_empty(), &mut self.shards.called);
+    fn add_readers(&mut self, ages: bool, wakes: &mut Wakes) {
+        wakes.readers(ages || !self.due.is_empty(), &mut self.shards.to_wake);
     }
 
     /// Looks up a publication with a key that is about to be handed over.
-    pub(super) fn begin_keyed(
+    pub(super) fn look_up_key(
         &mut self,
-        keyed: Keyed,
+        digest: KeyDigest,
         now: u64,
         window: u64,
         durability: Durability,
-    ) -> Result<Begun, PublishError> {
+    ) -> Result<KeyLookup, PublishError> {
         let mut keys = std::mem::take(&mut self.keys);
-        let begun = keys.begin(keyed, now, window, |seq| self.ack_of(seq, durability));
+        let begun = keys.begin(digest, now, window, |seq| self.ack_of(seq, durability));
         self.keys = keys;
         begun
     }
@@ -276,15 +276,15 @@ impl State {
         self.ack(seq, durability, receivers)
     }
 
-    fn answer_up_to(&mut self, seq: u64, wakes: &mut Wakes) {
+    fn acknowledge_up_to(&mut self, seq: u64, wakes: &mut Wakes) {
         while let Some(waiting) = self.unapplied.first_entry() {
             if *waiting.key() > seq {
                 break;
             }
-            let (seq, answers) = waiting.remove_entry();
+            let (seq, senders) = waiting.remove_entry();
             let receivers = self.log.find(seq).map_or(0, |record| record.receivers as usize);
-            for (answer, durability) in answers {
-                wakes.push(answer, self.ack(seq, durability, receivers));
+            for (sender, durability) in senders {
+                wakes.push(sender, self.ack(seq, durability, receivers));
             }
         }
     }
@@ -294,37 +294,37 @@ impl State {
         Ok(Ack { position, durability, receivers })
     }
 
-    /// Registers a connection. The answer says last whether the driver now rests too long.
+    /// Registers a connection. The sender says last whether the driver now rests too long.
     pub(crate) fn connect(
         &mut self,
         random: (u64, u32),
         now: u64,
         audience: Audience,
         state: Option<Arc<dyn Any + Send + Sync>>,
-        settings: &Settings,
+        settings: &ManagerSettings,
     ) -> (u32, ConnectionId, bool) {
         let slot = self.connections.vacant_key() as u32;
         let id = ConnectionId::new(random, slot);
         let audience = self.audiences.intern(audience, &mut self.log);
         let member = self.audiences.join(audience, slot);
-        self.connections.insert(Entry {
+        self.connections.insert(ConnectionEntry {
             id,
             audience,
-            keeper: Keeper::Body { member },
+            driven_by: DrivenBy::Body { member },
             direct: None,
             state,
-            born: now,
-            spoke: now,
-            marked: now,
+            created_at: now,
+            last_write_at: now,
+            last_mark_at: now,
             timer: 0,
             queued: false,
-            greeted: !settings.hooks.any(),
+            connect_hook_returned: !settings.hooks.any(),
             wants_heartbeat: false,
             wants_mark: false,
             closing: None,
         });
         self.open += 1;
-        self.counts.connected += 1;
+        self.counters.connected += 1;
         let rest = self.timers.next();
         self.set_timer(slot, now, settings);
         (slot, id, self.timers.next() != rest)
@@ -333,15 +333,18 @@ impl State {
     /// Forgets a connection whose owner dropped it.
     ///
     /// What it held is handed out, because dropping it may run foreign code.
-    pub(crate) fn disconnect(&mut self, slot: u32) -> (Option<Ended>, (Option<Waker>, Entry)) {
-        let ended = self.decide(slot, CloseReason::Disconnected);
+    pub(crate) fn disconnect(
+        &mut self,
+        slot: u32,
+    ) -> (Option<EndedConnection>, (Option<Waker>, ConnectionEntry)) {
+        let ended = self.begin_close(slot, CloseReason::Disconnected);
         let entry = self.connections.remove(slot as usize);
         if let Some(topic) = entry.direct {
             self.log.topics_mut().release(topic);
         }
-        let waker = match entry.keeper {
-            Keeper::Body { member } => self.leave(entry.audience, member),
-            Keeper::Shard { shard, .. } => {
+        let waker = match entry.driven_by {
+            DrivenBy::Body { member } => self.leave(entry.audience, member),
+            DrivenBy::Shard { shard, .. } => {
                 self.audiences.leave_shard(entry.audience, shard, &mut self.log);
                 None
             }
@@ -352,7 +355,7 @@ impl State {
     fn leave(&mut self, audience: AudienceKey, member: u32) -> Option<Waker> {
         let (moved, waker) = self.audiences.leave(audience, member, &mut self.log);
         if let Some(moved) = moved {
-            self.connections[moved as usize].keeper = Keeper::Body { member };
+            self.connections[moved as usize].driven_by = DrivenBy::Body { member };
         }
         waker
     }
@@ -378,8 +381,8 @@ impl State {
     ) -> Option<Option<Waker>> {
         let entry = self.connections.get_mut(slot as usize).filter(|entry| entry.id == id)?;
         let audience = entry.audience;
-        let Keeper::Body { member } = entry.keeper else { return None };
-        entry.keeper = Keeper::Shard { shard, key };
+        let DrivenBy::Body { member } = entry.driven_by else { return None };
+        entry.driven_by = DrivenBy::Shard { shard, key };
         // Its wake-up is forgotten with its waker; a shard looks at what it adopts.
         entry.queued = false;
         self.audiences.join_shard(audience, shard);
@@ -387,42 +390,42 @@ impl State {
     }
 
     /// Whether the shard was called for anything that it has not taken yet.
-    pub(crate) fn is_shard_called(&self, shard: ShardKey) -> bool {
-        self.shards.is_called(shard)
+    pub(crate) fn has_pending_wakeup(&self, shard: ShardKey) -> bool {
+        self.shards.has_pending_wakeup(shard)
     }
 
     /// Takes what the shard was called for, in exchange for `empty`. Connections are named by the
     /// shard's own keys.
-    pub(crate) fn take_calls(&mut self, shard: ShardKey, empty: &mut Calls) {
+    pub(crate) fn take_wakeups(&mut self, shard: ShardKey, empty: &mut PendingWakeups) {
         self.shards.take(shard, empty);
         for &key in &empty.audiences {
-            if let Some(shared) = self.audiences.get_mut(key) {
-                shared.take_call(shard);
+            if let Some(entry) = self.audiences.get_mut(key) {
+                entry.take_wakeup(shard);
             }
         }
         let connections = &mut self.connections;
         empty.connections.retain_mut(|named| {
             // The slot may be another connection's by now.
             let Some(entry) = connections.get_mut(*named as usize) else { return false };
-            let Keeper::Shard { shard: keeper, key } = entry.keeper else { return false };
+            let DrivenBy::Shard { shard: driven_by, key } = entry.driven_by else { return false };
             *named = key;
-            keeper == shard && std::mem::take(&mut entry.queued)
+            driven_by == shard && std::mem::take(&mut entry.queued)
         });
     }
 
-    /// Shards to wake, now that the lock is about to be released.
-    pub(crate) fn take_called(&mut self) -> Vec<Waker> {
-        std::mem::take(&mut self.shards.called)
+    /// ShardTable to wake, now that the lock is about to be released.
+    pub(crate) fn take_shards_to_wake(&mut self) -> Vec<Waker> {
+        std::mem::take(&mut self.shards.to_wake)
     }
 
-    /// Ends a connection. Only the first reason counts, and only it is answered.
-    pub(crate) fn close(&mut self, slot: u32, reason: CloseReason) -> Option<Ended> {
-        let ended = self.decide(slot, reason);
-        self.make_due(slot);
+    /// Ends a connection. Only the first reason counters, and only it is answered.
+    pub(crate) fn close(&mut self, slot: u32, reason: CloseReason) -> Option<EndedConnection> {
+        let ended = self.begin_close(slot, reason);
+        self.schedule(slot);
         ended
     }
 
-    fn decide(&mut self, slot: u32, reason: CloseReason) -> Option<Ended> {
+    fn begin_close(&mut self, slot: u32, reason: CloseReason) -> Option<EndedConnection> {
         let closing = Closing { reason, end: self.log.end(), applied: self.log.applied() };
         let entry = &mut self.connections[slot as usize];
         if entry.closing.is_some() {
@@ -432,19 +435,19 @@ impl State {
         self.open -= 1;
         self.audiences[entry.audience].open -= 1;
         // Its end is told after its beginning.
-        entry.greeted.then(|| (entry.id, entry.state.clone(), reason))
+        entry.connect_hook_returned.then(|| (entry.id, entry.state.clone(), reason))
     }
 
     /// Says that the application was told of the connection's beginning. If it ended meanwhile, its
     /// end is to be told now.
-    pub(crate) fn greet(&mut self, slot: u32) -> Option<Ended> {
+    pub(crate) fn connect_hook_returned(&mut self, slot: u32) -> Option<EndedConnection> {
         let entry = self.entry_mut(slot);
-        entry.greeted = true;
+        entry.connect_hook_returned = true;
         entry.closing.as_ref().map(|closing| (entry.id, entry.state.clone(), closing.reason))
     }
 
     /// Ends every connection and lets no further one begin.
-    pub(crate) fn close_all(&mut self, reason: CloseReason) -> Vec<Ended> {
+    pub(crate) fn close_all(&mut self, reason: CloseReason) -> Vec<EndedConnection> {
         self.closed = true;
         let slots: Vec<u32> = self.connections.iter().map(|(slot, _)| slot as u32).collect();
         slots.into_iter().filter_map(|slot| self.close(slot, reason)).collect()
@@ -459,7 +462,7 @@ impl State {
     }
 
     /// Connections that are not dropped yet, closing ones included.
-    pub(crate) fn held(&self) -> usize {
+    pub(crate) fn registered(&self) -> usize {
         self.connections.len()
     }
 
@@ -477,11 +480,11 @@ impl State {
         open.map(|(_, entry)| (entry.id, entry.state.clone()))
     }
 
-    pub(crate) fn entry(&self, slot: u32) -> &Entry {
+    pub(crate) fn entry(&self, slot: u32) -> &ConnectionEntry {
         &self.connections[slot as usize]
     }
 
-    pub(crate) fn entry_mut(&mut self, slot: u32) -> &mut Entry {
+    pub(crate) fn entry_mut(&mut self, slot: u32) -> &mut ConnectionEntry {
         &mut self.connections[slot as usize]
     }
 
@@ -493,7 +496,7 @@ impl State {
     /// Says that nothing waits for the connection, and how to wake it once something does.
     ///
     /// A waker it replaces is handed out, because dropping it may run foreign code.
-    pub(crate) fn wait(&mut self, slot: u32, waker: &Waker) -> Option<Waker> {
+    pub(crate) fn register_waker(&mut self, slot: u32, waker: &Waker) -> Option<Waker> {
         let member = self.member_mut(slot)?;
         member.due_since = None;
         match &member.waker {
@@ -505,21 +508,21 @@ impl State {
     /// The waker that is kept for the connection.
     pub(crate) fn waker(&self, slot: u32) -> Option<&Waker> {
         let entry = &self.connections[slot as usize];
-        let Keeper::Body { member } = entry.keeper else { return None };
+        let DrivenBy::Body { member } = entry.driven_by else { return None };
         self.audiences[entry.audience].members[member as usize].waker.as_ref()
     }
 
     /// What its audience knows of a connection that no shard looks after.
-    pub(super) fn member_mut(&mut self, slot: u32) -> Option<&mut Member> {
+    pub(super) fn member_mut(&mut self, slot: u32) -> Option<&mut AudienceMember> {
         let entry = &self.connections[slot as usize];
-        let Keeper::Body { member } = entry.keeper else { return None };
+        let DrivenBy::Body { member } = entry.driven_by else { return None };
         Some(&mut self.audiences[entry.audience].members[member as usize])
     }
 
     /// Says that the connection took bytes just now.
     pub(crate) fn progress(&mut self, slot: u32, now: u64) {
         let entry = &mut self.connections[slot as usize];
-        entry.spoke = now;
+        entry.last_write_at = now;
         entry.wants_heartbeat = false;
         if let Some(member) = self.member_mut(slot) {
             member.progress(now);
@@ -537,31 +540,31 @@ impl State {
     }
 
     /// Lets the driver wake this connection, or its shard look at it.
-    pub(crate) fn make_due(&mut self, slot: u32) {
+    pub(crate) fn schedule(&mut self, slot: u32) {
         self.changed();
         let entry = self.entry_mut(slot);
         if std::mem::replace(&mut entry.queued, true) {
             return;
         }
-        match entry.keeper {
-            Keeper::Body { .. } => self.due.push_back(Due::Connection(slot)),
-            Keeper::Shard { shard, .. } => self.shards.call_for_connection(shard, slot),
+        match entry.driven_by {
+            DrivenBy::Body { .. } => self.due.push_back(Due::Connection(slot)),
+            DrivenBy::Shard { shard, .. } => self.shards.wake_for_connection(shard, slot),
         }
     }
 
-    pub(crate) fn make_everyone_due(&mut self) {
+    pub(crate) fn schedule_all(&mut self) {
         self.changed();
-        for (key, shared) in self.audiences.iter_mut() {
-            if shared.begin_pass() {
+        for (key, entry) in self.audiences.iter_mut() {
+            if entry.begin_wake_pass() {
                 self.due.push_back(Due::Audience(key));
             }
             let shards = &mut self.shards;
-            shared.call_shards().for_each(|shard| shards.call_for_audience(shard, key));
+            entry.shards_to_wake().for_each(|shard| shards.wake_for_audience(shard, key));
         }
     }
 }
 
-impl Entry {
+impl ConnectionEntry {
     pub(crate) fn id(&self) -> ConnectionId {
         self.id
     }

@@ -41,9 +41,9 @@ use bytes::Bytes;
 use slab::Slab;
 
 use super::open::Held;
-use crate::connection::reading::Reading;
 use crate::limits;
-use crate::manager::{Shared, Timers};
+use crate::manager::{ManagerInner, Timers};
+use crate::subscription::Subscription;
 use crate::wire::ConnectionId;
 use group::Group;
 use member::Member;
@@ -54,11 +54,11 @@ use source::{Rung, Source};
 /// A connection whose head was written, and what its owner still holds of it.
 pub(crate) struct HandOver<S> {
     pub(crate) socket: S,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<ManagerInner>,
     pub(crate) slot: u32,
     /// Tells it from a later connection in the same slot.
     pub(crate) id: ConnectionId,
-    pub(crate) reading: Reading,
+    pub(crate) reading: Subscription,
     /// What could not be written at once of the head and the stream's first bytes.
     pub(crate) rest: Bytes,
     /// The response's body, with all that layers put around it. Dropping it ends the connection.
@@ -92,7 +92,7 @@ pub(crate) struct Delivery<S> {
     /// When to look at which manager because a record is too old.
     expiries: Timers,
     /// Managers without connections here, to be dropped when nobody looks at them.
-    forgotten: Vec<Arc<Shared>>,
+    forgotten: Vec<Arc<ManagerInner>>,
     groups: Slab<Group>,
     members: Slab<Member<S>>,
     /// Groups whose pass is under way.

@@ -45,7 +45,7 @@ impl Shard {
             shared: offered.shared,
             slot: offered.slot,
             id: offered.id,
-            reading: offered.reading,
+            reading: offered.subscription,
             rest: Framed::from_block(&offered.opening).chunk(),
             body,
             held: Held::new(&self.open),

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::member::Written;
 use super::{Delivery, source::Source};
-use crate::connection::reading::{Batch, Form, Gathered, gather, reader_of};
+use crate::connection::next_bytes::{EventBatch, Framing, NextBatch, audience_scope, next_batch};
 use crate::limits;
 use crate::log::Log;
-use crate::manager::{AudienceKey, Shared, State};
+use crate::manager::{AudienceKey, ManagerInner, State};
 use crate::subscription::Subscription;
 use crate::wire::Framed;
 
@@ -34,7 +34,7 @@ pub(super) struct Group {
 
 /// Bytes on their way to all members.
 pub(super) struct Pass {
-    batch: Batch,
+    batch: EventBatch,
     /// More was there than goes out at once.
     is_full: bool,
     /// Where the group stood before.
@@ -91,7 +91,7 @@ impl<S: Read + Write> Delivery<S> {
             groups.insert(Group {
                 source,
                 audience,
-                subscription: Subscription::standing(at.next(), at.told()),
+                subscription: Subscription::at(at.next(), at.last_sent()),
                 live: Vec::new(),
                 ahead: Vec::new(),
                 pass: None,
@@ -123,25 +123,25 @@ impl<S: Read + Write> Delivery<S> {
         if group.live.is_empty() && group.ahead.is_empty() {
             // Nobody is here who could miss it.
             group.due = false;
-            group.subscription = Subscription::standing(end, state.log.applied());
+            group.subscription = Subscription::at(end, state.log.applied());
             return;
         }
-        let reader = reader_of(state, group.audience, None);
+        let reader = audience_scope(state, group.audience, None);
         group.due = false;
-        match gather(&mut group.subscription, &state.log, reader, end, Form::Chunk) {
-            Gathered::Events(batch) => {
+        match next_batch(&mut group.subscription, &state.log, reader, end, Framing::Chunk) {
+            NextBatch::Events(batch) => {
                 let is_full = !group.subscription.is_at(end);
                 group.due = is_full;
                 let left = group.live.len();
                 self.set_out(key, Pass { batch, is_full, begin, left }, now);
             }
-            Gathered::Budget => {
+            NextBatch::BudgetSpent => {
                 group.due = true;
                 self.attend_to(source, key);
             }
             // Each is told of it in its own words.
-            Gathered::Gap(_) => self.scatter(key, &state.log),
-            Gathered::Nothing => self.rejoin(key, None, now),
+            NextBatch::Gap(_) => self.scatter(key, &state.log),
+            NextBatch::AtEnd => self.rejoin(key, None, now),
         }
     }
 
@@ -157,7 +157,7 @@ impl<S: Read + Write> Delivery<S> {
 
     /// Lets those join who waited for the group to come as far as they are. Of `batch` they get
     /// what they have not read.
-    fn rejoin(&mut self, key: u32, batch: Option<&Batch>, now: u64) {
+    fn rejoin(&mut self, key: u32, batch: Option<&EventBatch>, now: u64) {
         let group = &mut self.groups[key as usize];
         for member in std::mem::take(&mut group.ahead) {
             let own = self.members[member as usize].subscription();
@@ -242,7 +242,7 @@ impl<S: Read + Write> Delivery<S> {
             self.make_ready(member);
         }
         let group = &mut self.groups[key as usize];
-        group.subscription = Subscription::standing(log.end(), log.applied());
+        group.subscription = Subscription::at(log.end(), log.applied());
     }
 
     /// Puts a member that has everything among the live, if the group is as far; else it waits for
@@ -254,9 +254,9 @@ impl<S: Read + Write> Delivery<S> {
         let (source, shard) = (group.source, self.sources[group.source as usize].shard);
         let alone = group.live.is_empty() && group.pass.is_none() && group.ahead.is_empty();
         if alone {
-            group.subscription = Subscription::standing(own.next(), own.told());
+            group.subscription = Subscription::at(own.next(), own.last_sent());
         } else if !group.due && group.subscription.next() < own.next() {
-            if state.is_shard_called(shard) {
+            if state.has_pending_wakeup(shard) {
                 // Live members may have been called for alone: they leave from where they stand.
                 group.due = true;
                 if group.pass.is_none() {
@@ -264,13 +264,13 @@ impl<S: Read + Write> Delivery<S> {
                 }
             } else {
                 // Nothing came for the group since, or the shard would have been called.
-                group.subscription.go_to(own.next());
+                group.subscription.skip_to(own.next());
             }
         }
         let group = &mut self.groups[key as usize];
         if group.subscription.next() == own.next() {
             // The group says the older place of both, so that nobody's grows too old.
-            group.subscription.tell(group.subscription.told().min(own.told()));
+            group.subscription.set_last_sent(group.subscription.last_sent().min(own.last_sent()));
             self.join_live(member);
         } else {
             group.ahead.push(member);
@@ -326,25 +326,25 @@ impl<S: Read + Write> Delivery<S> {
     }
 
     /// `false` if the shard was called meanwhile, so that the group's place is not to be moved.
-    fn mark(&mut self, key: u32, shared: &Shared, now: u64) -> bool {
+    fn mark(&mut self, key: u32, shared: &ManagerInner, now: u64) -> bool {
         let state = shared.lock();
         let group = &mut self.groups[key as usize];
         let shard = self.sources[group.source as usize].shard;
-        let called = group.due || state.is_shard_called(shard);
+        let called = group.due || state.has_pending_wakeup(shard);
         let applied = state.log.applied();
         // Events that are on their way tell a place themselves.
         if called || group.pass.is_some() {
             return false;
         }
         let talks = state.audiences[group.audience].audience.wants_control_events();
-        if !talks || group.subscription.told() >= applied {
+        if !talks || group.subscription.last_sent() >= applied {
             return true;
         }
         let begin = group.subscription;
-        group.subscription.go_to(state.log.end());
+        group.subscription.skip_to(state.log.end());
         let block = group.subscription.mark(&state.log, applied);
         let bytes = Framed::from_block(&block).chunk();
-        let batch = Batch { bytes, events: 0, event_bytes: 0, begins: Vec::new() };
+        let batch = EventBatch { bytes, events: 0, event_bytes: 0, offsets: Vec::new() };
         drop(state);
         let left = group.live.len();
         self.set_out(key, Pass { batch, is_full: false, begin, left }, now);

@@ -8,9 +8,9 @@ use std::task::Waker;
 use bytes::Bytes;
 
 use super::{Delivery, HandOver, Held, drop_foreign, stall_ms};
-use crate::connection::reading::{Form, Reading, Step};
+use crate::connection::next_bytes::{Framing, NextBytes};
 use crate::limits;
-use crate::manager::{CloseReason, Settings, disconnected};
+use crate::manager::{CloseReason, ManagerSettings, disconnected};
 use crate::random;
 use crate::subscription::Subscription;
 use crate::wire::{Framed, HEARTBEAT_CHUNK, LAST_CHUNK};
@@ -43,7 +43,7 @@ pub(super) struct Member<S> {
 /// What a member has that is not as its group is.
 pub(super) struct Own {
     /// Where it reads; a live member reads with its group.
-    pub(super) reading: Option<Reading>,
+    pub(super) reading: Option<Subscription>,
     /// What its socket did not take yet.
     rest: Bytes,
     /// Since when it takes nothing, while something waits for it.
@@ -132,7 +132,7 @@ impl<S> Member<S> {
         let own = self.own_mut();
         own.ahead = false;
         if let Some(standing) = standing {
-            own.reading = Some(Reading::new(standing, false));
+            own.reading = Some(standing);
         }
     }
 
@@ -142,7 +142,7 @@ impl<S> Member<S> {
     }
 
     pub(super) fn subscription(&self) -> Option<Subscription> {
-        self.own.as_ref()?.reading.map(|reading| reading.subscription)
+        self.own.as_ref()?.reading
     }
 
     fn own_mut(&mut self) -> &mut Own {
@@ -159,7 +159,7 @@ impl<S> Member<S> {
     }
 
     /// When a heartbeat is due. One that reads, or has not taken everything, needs none now.
-    fn heartbeat_at(&self, settings: &Settings, group_spoke: u64, now: u64) -> u64 {
+    fn heartbeat_at(&self, settings: &ManagerSettings, group_spoke: u64, now: u64) -> u64 {
         let quiet = self.place != NOWHERE && !self.is_held();
         let spoke = if quiet { self.spoke.max(group_spoke) } else { now };
         settings.heartbeat_at(self.jitter, spoke).unwrap_or(u64::MAX)
@@ -198,7 +198,7 @@ impl<S: Read + Write> Delivery<S> {
         // Dropping a waker may drop a task.
         drop_foreign(waker);
         let jitter = id.jitter();
-        let group = self.group_of(source, audience, reading.subscription, now);
+        let group = self.group_of(source, audience, reading, now);
         self.sources[source as usize].members += 1;
         self.groups[group as usize].members += 1;
         let ends = shared.settings.ends_at(jitter, now).unwrap_or(u64::MAX);
@@ -308,38 +308,39 @@ impl<S: Read + Write> Delivery<S> {
         let mut ended = None;
         let manager_now = shared.now();
         let settings = &shared.settings;
-        let (group, from) = (member.group, reading.subscription.next());
+        let (group, from) = (member.group, reading.next());
         let mut state = shared.lock();
-        let is_common = reading.is_common(&state, settings, slot, manager_now);
-        let known = is_common.then(|| self.recent.read(group, &mut reading.subscription)).flatten();
+        let is_common = reading.is_shareable(&state, settings, slot, manager_now);
+        let known = is_common.then(|| self.recent.read(group, &mut reading)).flatten();
         let step = match known {
-            Some(batch) => Step::Events(batch),
+            Some(batch) => NextBytes::Events(batch),
             None => {
-                let form = Form::Chunk;
-                let step = reading.step(&mut state, settings, slot, manager_now, form, &mut ended);
-                if let (Step::Events(batch), true) = (&step, is_common) {
-                    self.recent.add(group, from, batch, reading.subscription);
+                let form = Framing::Chunk;
+                let step =
+                    reading.next_bytes(&mut state, settings, slot, manager_now, form, &mut ended);
+                if let (NextBytes::Events(batch), true) = (&step, is_common) {
+                    self.recent.add(group, from, batch, reading);
                 }
                 step
             }
         };
         self.members[key as usize].own_mut().reading = Some(reading);
-        if matches!(step, Step::Wait) {
+        if matches!(step, NextBytes::Wait) {
             self.join_group(key, &state);
         }
-        let called = state.take_called();
+        let called = state.take_shards_to_wake();
         drop(state);
         called.into_iter().for_each(Waker::wake);
         disconnected(&shared.settings.hooks, &shared, ended);
         let bytes = match step {
-            Step::Wait => return Went::Nowhere,
-            Step::Again => return Went::Later,
-            Step::Events(batch) => {
+            NextBytes::Wait => return Went::Nowhere,
+            NextBytes::Again => return Went::Later,
+            NextBytes::Events(batch) => {
                 shared.count_delivered(u64::from(batch.events), batch.event_bytes);
                 batch.bytes
             }
-            Step::Control(block) => Framed::from_block(&block).chunk(),
-            Step::End => {
+            NextBytes::Control(block) => Framed::from_block(&block).chunk(),
+            NextBytes::End => {
                 self.members[key as usize].own_mut().ends = true;
                 Bytes::from_static(LAST_CHUNK)
             }
@@ -408,7 +409,7 @@ impl<S: Read + Write> Delivery<S> {
         let shared = Arc::clone(&self.sources[source as usize].shared);
         let mut state = shared.lock();
         let ended = state.close(member.slot, reason);
-        let called = state.take_called();
+        let called = state.take_shards_to_wake();
         drop(state);
         called.into_iter().for_each(Waker::wake);
         disconnected(&shared.settings.hooks, &shared, ended);

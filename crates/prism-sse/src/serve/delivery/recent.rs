@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
 
-use crate::connection::reading::Batch;
+use crate::connection::next_bytes::EventBatch;
 use crate::limits;
 use crate::subscription::Subscription;
 
@@ -35,19 +35,19 @@ impl Recent {
     }
 
     /// What was read from where `at` stands, which then stands behind it.
-    pub(super) fn read(&self, group: u32, at: &mut Subscription) -> Option<Batch> {
+    pub(super) fn read(&self, group: u32, at: &mut Subscription) -> Option<EventBatch> {
         let passage = self.passages.get(&(group, at.next()))?;
-        at.leap(passage.end.next(), passage.end.told());
+        at.jump_to(passage.end.next(), passage.end.last_sent());
         let Passage { events, event_bytes, .. } = *passage;
-        Some(Batch { bytes: passage.bytes.clone(), events, event_bytes, begins: Vec::new() })
+        Some(EventBatch { bytes: passage.bytes.clone(), events, event_bytes, offsets: Vec::new() })
     }
 
     /// Remembers what was read from index `from`, if that was much.
-    pub(super) fn add(&mut self, group: u32, from: u64, batch: &Batch, end: Subscription) {
+    pub(super) fn add(&mut self, group: u32, from: u64, batch: &EventBatch, end: Subscription) {
         if batch.bytes.len() < self.least || batch.events == 1 {
             return;
         }
-        let Batch { events, event_bytes, .. } = *batch;
+        let EventBatch { events, event_bytes, .. } = *batch;
         let passage = Passage { bytes: batch.bytes.clone(), events, event_bytes, end };
         if self.passages.insert((group, from), passage).is_none() {
             self.order.push_back((group, from));
@@ -73,17 +73,17 @@ mod tests {
     fn what_many_read_is_remembered_for_one_group_and_not_for_ever() {
         let mut recent = Recent::new();
         let bytes = Bytes::from(vec![0; limits::FRAME_BYTES]);
-        let batch = Batch { bytes, events: 2, event_bytes: 0, begins: Vec::new() };
-        recent.add(1, 5, &batch, Subscription::standing(7, 70));
-        assert!(recent.read(2, &mut Subscription::standing(5, 50)).is_none());
-        let mut at = Subscription::standing(5, 50);
+        let batch = EventBatch { bytes, events: 2, event_bytes: 0, offsets: Vec::new() };
+        recent.add(1, 5, &batch, Subscription::at(7, 70));
+        assert!(recent.read(2, &mut Subscription::at(5, 50)).is_none());
+        let mut at = Subscription::at(5, 50);
         assert_eq!(recent.read(1, &mut at).map(|batch| batch.events), Some(2));
-        assert_eq!((at.next(), at.told()), (7, 70));
+        assert_eq!((at.next(), at.last_sent()), (7, 70));
         for from in 0..2 * limits::RECENT_PASSAGES as u64 {
-            recent.add(3, from, &batch, Subscription::standing(from + 2, 0));
+            recent.add(3, from, &batch, Subscription::at(from + 2, 0));
         }
         assert_eq!(recent.passages.len(), limits::RECENT_PASSAGES);
-        assert!(recent.read(1, &mut Subscription::standing(5, 50)).is_none());
+        assert!(recent.read(1, &mut Subscription::at(5, 50)).is_none());
         recent.forget(3);
         assert!(recent.passages.is_empty() && recent.order.is_empty());
     }

@@ -191,7 +191,7 @@ pub(super) fn offered(
         shared: offered.shared,
         slot: offered.slot,
         id: offered.id,
-        reading: offered.reading,
+        reading: offered.subscription,
         rest: Framed::from_block(&offered.opening).chunk(),
         body,
         held: Held::new(open),

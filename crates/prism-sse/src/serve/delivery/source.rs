@@ -7,12 +7,12 @@ use std::task::{Wake, Waker};
 
 use super::Delivery;
 use crate::limits;
-use crate::manager::{AudienceKey, Calls, ShardKey, Shared};
+use crate::manager::{AudienceKey, ManagerInner, PendingWakeups, ShardKey};
 use crate::sync::Mutex;
 
 /// A manager as its shard sees it.
 pub(super) struct Source {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<ManagerInner>,
     /// What the manager knows the shard by.
     pub(super) shard: ShardKey,
     pub(super) groups: HashMap<AudienceKey, u32>,
@@ -26,7 +26,7 @@ pub(super) struct Source {
     /// When it is looked at because a record is too old.
     expiry: Option<u64>,
     /// Room for the next calls.
-    calls: Calls,
+    calls: PendingWakeups,
 }
 
 /// Which managers rang.
@@ -66,7 +66,7 @@ impl Wake for Bell {
 
 impl<S: Read + Write> Delivery<S> {
     /// The manager's place, which is made with its first connection.
-    pub(super) fn source_of(&mut self, shared: &Arc<Shared>) -> u32 {
+    pub(super) fn source_of(&mut self, shared: &Arc<ManagerInner>) -> u32 {
         let Self { sources, known, rung, .. } = self;
         *known.entry(Arc::as_ptr(shared).addr()).or_insert_with(|| {
             let source = sources.vacant_key() as u32;
@@ -81,7 +81,7 @@ impl<S: Read + Write> Delivery<S> {
                 resting: 0,
                 listed: false,
                 expiry: None,
-                calls: Calls::default(),
+                calls: PendingWakeups::default(),
             });
             source
         })
@@ -153,7 +153,7 @@ impl<S: Read + Write> Delivery<S> {
         let mut guard = shared.lock();
         let state = &mut *guard;
         state.log.trim(manager_now);
-        state.take_calls(source.shard, &mut calls);
+        state.take_wakeups(source.shard, &mut calls);
         for member in calls.connections.drain(..) {
             self.leave_group(member);
             self.make_ready(member);

@@ -6,24 +6,24 @@ use std::task::Waker;
 
 use tokio::time::Instant;
 
-use super::builder::Settings;
+use super::builder::ManagerSettings;
 use super::driver::Driver;
-use super::keys::{Begun, Digests};
+use super::keys::{DigestHasher, KeyLookup};
 use super::state::State;
 use super::{Manager, PublishError};
 use crate::engine::{
-    Answer, Apply, Completion, Durability, Engine, Publication, Receipt, Target, Wakes,
-    joint_receipt, receipt,
+    AckSender, Apply, Completion, Durability, Engine, Publication, Receipt, Target, Wakes, receipt,
+    shared_receipt,
 };
 use crate::sync::{AtomicU64, Mutex, MutexGuard};
 use crate::wire::{Epoch, Framed, Position};
 
 #[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) settings: Settings,
+pub(crate) struct ManagerInner {
+    pub(crate) settings: ManagerSettings,
     pub(super) driver: Driver,
     engine: Box<dyn Engine>,
-    digests: Digests,
+    digests: DigestHasher,
     state: Mutex<State>,
     changes: Arc<AtomicU64>,
     /// Events handed to connections; mere counts, which models need not know.
@@ -33,8 +33,8 @@ pub(crate) struct Shared {
     this: Weak<Self>,
 }
 
-impl Shared {
-    pub(super) fn new(settings: Settings, engine: Box<dyn Engine>) -> Arc<Self> {
+impl ManagerInner {
+    pub(super) fn new(settings: ManagerSettings, engine: Box<dyn Engine>) -> Arc<Self> {
         let state = State::new(&settings);
         let shared = Arc::new_cyclic(|this: &Weak<Self>| Self {
             changes: Arc::clone(state.changes()),
@@ -44,7 +44,7 @@ impl Shared {
             delivered: Count::new(0),
             delivered_bytes: Count::new(0),
             engine,
-            digests: Digests::default(),
+            digests: DigestHasher::default(),
             began: Instant::now(),
             this: Weak::clone(this),
         });
@@ -80,7 +80,7 @@ impl Shared {
 
     /// Wakes the readers that became due, and the shards that were called.
     pub(crate) fn wake(&self) {
-        let called = self.lock().take_called();
+        let called = self.lock().take_shards_to_wake();
         called.into_iter().for_each(Waker::wake);
         self.driver.wake(self);
     }
@@ -108,7 +108,7 @@ impl Shared {
     /// Hands a publication to the engine, unless the same was handed over before.
     pub(super) fn append(&self, publication: Publication) -> Result<Receipt, PublishError> {
         let apply: Weak<dyn Apply> = Weak::<Self>::clone(&self.this);
-        let Some(keyed) = self.digests.of(&publication) else {
+        let Some(digest) = self.digests.of(&publication) else {
             let (completion, receipt): (Completion, Receipt) = receipt(apply);
             self.engine.append(publication, completion)?;
             return Ok(receipt);
@@ -116,14 +116,14 @@ impl Shared {
         let (now, window) = (self.now(), self.settings.idempotency_window_ms());
         let durability =
             if publication.is_transient() { Durability::Memory } else { self.engine.durability() };
-        let begun = self.lock().begin_keyed(keyed, now, window, durability)?;
+        let begun = self.lock().look_up_key(digest, now, window, durability)?;
         let outcome = match begun {
-            Begun::Before(receipt) => return Ok(receipt),
-            Begun::First(outcome) => outcome,
+            KeyLookup::Known(receipt) => return Ok(receipt),
+            KeyLookup::New(outcome) => outcome,
         };
-        let (completion, receipt) = joint_receipt(apply, Arc::clone(&outcome));
+        let (completion, receipt) = shared_receipt(apply, Arc::clone(&outcome));
         if let Err(error) = self.engine.append(publication, completion) {
-            self.lock().keys.refused(keyed, &outcome);
+            self.lock().keys.refused(digest, &outcome);
             return Err(error.into());
         }
         Ok(receipt)
@@ -136,7 +136,7 @@ impl Shared {
     }
 }
 
-impl Apply for Shared {
+impl Apply for ManagerInner {
     fn begin_epoch(&self, epoch: Epoch, after: u64) -> Wakes {
         self.lock().begin_epoch(epoch, after)
     }
@@ -145,24 +145,24 @@ impl Apply for Shared {
         // Only the follower applies, so that the epoch does not change before the second look.
         let Some(position) = self.lock().log.next_position(seq) else { return Wakes::default() };
         let framed = self.encode(&publication, Some(position));
-        let keyed = self.digests.of(&publication);
+        let digest = self.digests.of(&publication);
         let now = self.now();
         let mut state = self.lock();
-        if let Some(keyed) = keyed {
-            state.keys.applied(keyed, seq, now, self.settings.idempotency_window_ms());
+        if let Some(digest) = digest {
+            state.keys.applied(digest, seq, now, self.settings.idempotency_window_ms());
         }
         state.apply(seq, now, &publication, framed)
     }
 
-    fn apply_ephemeral(&self, publication: Publication, answer: Answer) -> Wakes {
+    fn apply_ephemeral(&self, publication: Publication, sender: AckSender) -> Wakes {
         let Target::Connection(to) = *publication.target() else { return Wakes::default() };
         let framed = self.encode(&publication, None);
         let now = self.now();
-        self.lock().apply_ephemeral(now, to, framed, answer)
+        self.lock().apply_ephemeral(now, to, framed, sender)
     }
 
-    fn acknowledge(&self, seq: u64, durability: Durability, answer: Answer) -> Wakes {
-        self.lock().acknowledge(seq, durability, answer)
+    fn acknowledge(&self, seq: u64, durability: Durability, sender: AckSender) -> Wakes {
+        self.lock().acknowledge(seq, durability, sender)
     }
 
     fn wake_readers(self: Arc<Self>) {
@@ -170,14 +170,14 @@ impl Apply for Shared {
     }
 }
 
-impl Drop for Shared {
+impl Drop for ManagerInner {
     fn drop(&mut self) {
         self.driver.stop();
     }
 }
 
 impl Manager {
-    pub(crate) fn from_shared(shared: Arc<Shared>) -> Self {
+    pub(crate) fn from_shared(shared: Arc<ManagerInner>) -> Self {
         Self { shared }
     }
 }
