@@ -1,6 +1,6 @@
-//! What a subscription wants to read, and what it may read.
+//! Audiences: what a subscription selects, and what it may read.
 //!
-//! Selectors choose topics. Grants open private records: a private record reaches an audience that
+//! Selectors match topics. Grants make private records readable: a private record reaches an audience that
 //! selects one of its topics and is granted one of them, not necessarily the same one.
 //! Subscriptions with equal selectors and grants share one audience.
 
@@ -32,7 +32,7 @@ impl Audience {
         Self::of([Selector::Any].into())
     }
 
-    /// What these selectors choose, and what is broadcast.
+    /// The topics that these selectors match, and what is broadcast.
     ///
     /// # Errors
     ///
@@ -47,7 +47,7 @@ impl Audience {
         Self { selectors, grants: Box::default(), broadcasts: true, control_events: true }
     }
 
-    /// Lets the audience read private records of the topics that `grants` choose too. `*` opens
+    /// Lets the audience read private records of topics that `grants` match, too. `*` grants
     /// everything, private broadcasts included.
     ///
     /// # Errors
@@ -60,19 +60,18 @@ impl Audience {
         Ok(self)
     }
 
-    /// Whether broadcasts reach the audience. They do unless this says no.
+    /// Whether the audience receives broadcasts. It does by default.
     #[must_use]
-    pub fn broadcasts(mut self, wanted: bool) -> Self {
-        self.broadcasts = wanted;
+    pub fn broadcasts(mut self, enabled: bool) -> Self {
+        self.broadcasts = enabled;
         self
     }
 
-    /// Whether the audience is told where it is and what it missed, if the manager does that at
-    /// all. It is unless this says no; see
-    /// [`control_events`](crate::ManagerBuilder::control_events) for what happens then.
+    /// Whether the audience receives control events, if the manager sends any. It does by default; see
+    /// [`control_events`](crate::ManagerBuilder::control_events) for what happens without them.
     #[must_use]
-    pub fn control_events(mut self, wanted: bool) -> Self {
-        self.control_events = wanted;
+    pub fn control_events(mut self, enabled: bool) -> Self {
+        self.control_events = enabled;
         self
     }
 
@@ -86,13 +85,13 @@ impl Audience {
         &self.grants
     }
 
-    /// The patterns that matter: none, if every topic is chosen anyway.
+    /// The patterns that need an index: none, if every topic is selected anyway.
     pub(crate) fn patterns(&self) -> impl Iterator<Item = &Selector> {
         let selectors = if self.selects_any() { &[] } else { &*self.selectors };
         selectors.iter().filter(|selector| selector.is_pattern())
     }
 
-    /// Whether one selector chooses everything.
+    /// Whether one of the selectors matches every topic.
     pub(crate) fn selects_any(&self) -> bool {
         self.selectors.contains(&Selector::Any)
     }
@@ -105,8 +104,7 @@ impl Audience {
         self.control_events
     }
 
-    /// Whether a private record of one of these topics is open to the audience. A private broadcast
-    /// has no topics.
+    /// Whether the audience may read a private record of these topics. A private broadcast has none.
     pub(crate) fn is_granted<'a>(&self, topics: impl IntoIterator<Item = &'a Topic>) -> bool {
         if self.grants.is_empty() {
             return false;
@@ -140,7 +138,7 @@ mod tests {
         assert!(all.is_granted([&a]) && all.is_granted([]));
         assert!(!audience.is_granted([]));
         let both = audience.grant("a").unwrap();
-        assert!(both.is_granted([&a]) && both.is_granted([&secret]), "grants add up");
+        assert!(both.is_granted([&a]) && both.is_granted([&secret]), "grants accumulate");
     }
 
     #[test]

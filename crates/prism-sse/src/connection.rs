@@ -26,10 +26,7 @@ use http_body::{Body, Frame};
 
 use crate::audience::Audience;
 use crate::log::Gap;
-use crate::manager::{
-    CloseReason, ConnectionRef, EndedConnection, Manager, ManagerInner, State, connected,
-    disconnected,
-};
+use crate::manager::{CloseReason, ConnectionRef, EndedConnection, Manager, ManagerInner, State};
 use crate::random;
 use crate::subscription::{Start, Subscription};
 use crate::wire::{ConnectionId, HEARTBEAT};
@@ -59,7 +56,7 @@ use next_bytes::{Framing, NextBytes, read_scope};
 /// ```
 #[must_use = "dropping a connection ends it"]
 pub struct Connection {
-    shared: Arc<ManagerInner>,
+    manager: Arc<ManagerInner>,
     slot: u32,
     subscription: Subscription,
     opening: Option<Box<Opening>>,
@@ -121,11 +118,11 @@ impl Manager {
             if state.is_closed() {
                 return Err(SubscribeError::Closed);
             }
-            match self.shared().settings.max_connections {
+            match self.inner().settings.max_connections {
                 Some(max) if state.registered() >= max => return Err(SubscribeError::Full { max }),
                 _ => {}
             }
-            let max = self.shared().settings.max_patterns;
+            let max = self.inner().settings.max_patterns;
             if audience.patterns().all(|pattern| state.log.has_room_for(pattern, max)) {
                 Ok(())
             } else {
@@ -157,29 +154,29 @@ impl Connection {
         options: ConnectOptions,
         admit: impl FnOnce(&State, &Audience) -> Result<(), E>,
     ) -> Result<Self, E> {
-        let shared = Arc::clone(manager.shared());
+        let inner = Arc::clone(manager.inner());
         let random = random::more_bits();
-        let now = shared.now();
-        let has_history = shared.settings.has_history();
+        let now = inner.now();
+        let has_history = inner.settings.has_history();
         let start = match (&options.last_event_id, options.start) {
             (Some(id), _) if has_history => Start::After(id.clone()),
             (_, Start::After(_)) if !has_history => Start::Now,
             (_, start) => start,
         };
-        let mut guard = shared.lock();
+        let mut guard = inner.lock();
         let state = &mut *guard;
         admit(state, &options.audience)?;
         state.log.trim(now);
         let (slot, id, driver_sleeps_too_long) =
-            state.connect(random, now, options.audience, options.state, &shared.settings);
+            state.connect(random, now, options.audience, options.state, &inner.settings);
         let (mut subscription, gap) =
             Subscription::open(&state.log, read_scope(state, slot), &start);
         state.counters.gaps += u64::from(gap.is_some());
         let last_sent = subscription.last_sent();
-        let controls = next_bytes::has_control_events(state, &shared.settings, slot);
+        let controls = next_bytes::has_control_events(state, &inner.settings, slot);
         let opening =
-            control::opening(&shared.settings, &state.log, id, last_sent, gap, &start, controls);
-        let handle = ConnectionRef::new(Arc::downgrade(&shared), id, state.attached(slot));
+            control::opening(&inner.settings, &state.log, id, last_sent, gap, &start, controls);
+        let handle = ConnectionRef::new(Arc::downgrade(&inner), id, state.attached(slot));
         let closed = state.is_closed();
         if closed {
             state.close(slot, CloseReason::Shutdown);
@@ -187,10 +184,10 @@ impl Connection {
         }
         drop(guard);
         if driver_sleeps_too_long {
-            shared.wake();
+            inner.wake();
         }
         let connection = Self {
-            shared,
+            manager: inner,
             slot,
             subscription,
             opening: Some(Box::new(Opening(opening))),
@@ -205,18 +202,17 @@ impl Connection {
     /// Calls the hook for a connection that began, and then the one for a connection that ended, if
     /// it ended meanwhile.
     fn run_connect_hooks(&self, handle: &ConnectionRef, last: Option<&str>) {
-        let hooks = &self.shared.settings.hooks;
-        if !hooks.any() {
+        if !self.manager.settings.has_hooks {
             return;
         }
-        connected(hooks, handle, last);
-        let ended = self.shared.lock().connect_hook_returned(self.slot);
-        disconnected(hooks, &self.shared, ended);
+        self.manager.run_connect_hook(handle, last);
+        let ended = self.manager.lock().connect_hook_returned(self.slot);
+        self.manager.run_disconnect_hook(ended);
     }
 
     /// The connection's id, for [`Manager::send`].
     pub fn id(&self) -> ConnectionId {
-        self.shared.lock().entry(self.slot).id()
+        self.manager.lock().entry(self.slot).id()
     }
 
     /// Why the stream does not begin exactly where it was asked to.
@@ -226,27 +222,27 @@ impl Connection {
 
     /// A handle that does not keep the connection open. `None` once the connection is closed.
     pub fn handle(&self) -> Option<ConnectionRef> {
-        Manager::from_shared(Arc::clone(&self.shared)).connection(self.id())
+        self.manager.connection(self.id())
     }
 
     /// Why the connection ended or is about to end. `None` while it is open.
     pub fn close_reason(&self) -> Option<CloseReason> {
-        self.shared.lock().entry(self.slot).closing().map(|closing| closing.reason)
+        self.manager.lock().entry(self.slot).closing().map(|closing| closing.reason)
     }
 
     fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
         if self.ended {
             return Poll::Ready(None);
         }
-        self.shared.start_driver();
-        if self.parked.take() == Some((waker_key(cx.waker()), self.shared.changes())) {
+        self.manager.start_driver();
+        if self.parked.take() == Some((waker_key(cx.waker()), self.manager.changes())) {
             // Nothing changed since, and the next change wakes this very waker.
             return Poll::Pending;
         }
-        let shared = Arc::clone(&self.shared);
-        let now = shared.now();
+        let manager = Arc::clone(&self.manager);
+        let now = manager.now();
         let mut ended = None;
-        let mut guard = shared.lock();
+        let mut guard = manager.lock();
         let step = self.step(&mut guard, now, &mut ended);
         let parks = matches!(step, PollStep::Bytes(_)) && self.is_up_to_date(&guard);
         let replaced = if parks || matches!(step, PollStep::Wait) {
@@ -259,12 +255,12 @@ impl Connection {
             // registered. The count is read under the lock, so that every later change finds the
             // waker.
             let registered = guard.waker(self.slot).map(waker_key);
-            self.parked = registered.map(|key| (key, shared.changes()));
+            self.parked = registered.map(|key| (key, manager.changes()));
         }
         drop(guard);
         // Dropping a waker may drop a task, and with it other connections.
         drop(replaced);
-        disconnected(&shared.settings.hooks, &shared, ended);
+        manager.run_disconnect_hook(ended);
         match step {
             PollStep::Bytes(bytes) => Poll::Ready(Some(bytes)),
             PollStep::End => {
@@ -291,12 +287,12 @@ impl Connection {
             state.progress(self.slot, now);
             return PollStep::Bytes(bytes);
         }
-        let settings = &self.shared.settings;
+        let settings = &self.manager.settings;
         let next =
             self.subscription.next_bytes(state, settings, self.slot, now, Framing::Block, ended);
         let bytes = match next {
             NextBytes::Events(batch) => {
-                self.shared.count_delivered(u64::from(batch.events), batch.event_bytes);
+                self.manager.count_delivered(u64::from(batch.events), batch.event_bytes);
                 batch.bytes
             }
             NextBytes::Control(bytes) => bytes.into(),
@@ -311,7 +307,7 @@ impl Connection {
     /// What a server needs to take the stream over and write to the socket itself.
     fn first_frame(&self, id: ConnectionId, opening: &Bytes) -> FirstFrame {
         FirstFrame {
-            shared: Arc::clone(&self.shared),
+            manager: Arc::clone(&self.manager),
             slot: self.slot,
             id,
             subscription: self.subscription,
@@ -328,7 +324,7 @@ impl Connection {
 
     fn keep_alive(&mut self, state: &mut State, now: u64) -> PollStep {
         let applied = state.log.applied();
-        let controls = next_bytes::has_control_events(state, &self.shared.settings, self.slot);
+        let controls = next_bytes::has_control_events(state, &self.manager.settings, self.slot);
         let entry = state.entry_mut(self.slot);
         let heartbeat = std::mem::take(&mut entry.wants_heartbeat);
         let mark = std::mem::take(&mut entry.wants_mark)
@@ -374,9 +370,9 @@ impl Body for Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        let (ended, removed) = self.shared.lock().disconnect(self.slot);
+        let (ended, removed) = self.manager.lock().disconnect(self.slot);
         drop(removed);
-        disconnected(&self.shared.settings.hooks, &self.shared, ended);
+        self.manager.run_disconnect_hook(ended);
     }
 }
 

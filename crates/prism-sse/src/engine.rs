@@ -1,27 +1,30 @@
-//! Engines: who puts events into one order, and who keeps them.
+//! Engines: they put publications into one order.
 //!
-//! A manager hands each publication to its engine, and the engine hands what was accepted back, in
-//! order, through a [`Follower`]. That is the only way into the log, for [`Memory`] too, so that
-//! every engine runs the same code from there on.
+//! A manager appends each publication to its engine, and the engine applies what it accepted, in
+//! order, through a [`Follower`]. That is the only way into the log, for [`Memory`] too, so that all
+//! engines share the code from there on.
 //!
 //! The contract, which the conformance suite of the feature `test-util` checks:
 //!
 //! 1. Sequence numbers rise within an epoch. They may have holes. A number that is applied again
-//!    is ignored, so that a follower may repeat itself.
-//! 2. What one thread appends keeps its order, ephemeral publications among the others included.
+//!    is ignored, so that an engine may repeat itself.
+//! 2. Publications of one thread keep their order, ephemeral ones included.
 //! 3. A [`Completion`] is acknowledged only when the publication is as durable as the
-//!    acknowledgement says. It may happen before or after the follower applied it; a receipt is
-//!    filled when both are true.
-//! 4. A completion that is dropped tells the publisher that the outcome is unknown.
-//! 5. A publication with an [idempotency key](Publication::key) is handed over again only if the
-//!    engine failed it or dropped its completion. An engine that cannot tell whether it has it
-//!    already recognises the key, or has it twice.
-//! 6. A [transient](Publication::is_transient) publication has its place in the order and is
-//!    applied as every other one, but it is not stored: once the process ended its place is a hole.
-//!    It is acknowledged with [`Durability::Memory`].
-//! 7. [`Engine::append`] never waits. A full submission is [`EngineError::Overloaded`], and then
-//!    nothing was taken.
+//!    acknowledgement says. It may happen before or after the follower applied it; the receipt is
+//!    complete when both have happened.
+//! 4. Dropping a completion completes the receipt as unknown.
+//! 5. A publication with an [idempotency key](Publication::key) is appended again only if the engine
+//!    failed it or dropped its completion. An engine that may have accepted it nevertheless has to
+//!    recognise the key, or accepts it twice.
+//! 6. A [transient](Publication::is_transient) publication has a sequence number and is applied like
+//!    every other, but it is not stored: once the process has ended, its number is a hole. It is
+//!    acknowledged with [`Durability::Memory`].
+//! 7. [`Engine::append`] never waits. If the engine cannot take more, it is
+//!    [`EngineError::Overloaded`], and the publication was not accepted.
 
+mod apply;
+mod completion;
+mod durability;
 mod follower;
 mod memory;
 mod publication;
@@ -29,61 +32,39 @@ mod receipt;
 
 use std::fmt;
 
-pub(crate) use follower::Apply;
-pub use follower::{Follower, Wakes};
+pub(crate) use apply::Apply;
+pub use apply::Wakes;
+pub use completion::Completion;
+pub(crate) use completion::{receipt, shared_receipt};
+pub use durability::Durability;
+pub use follower::Follower;
 pub use memory::Memory;
 pub(crate) use publication::Target;
 pub use publication::{InvalidIdempotencyKey, InvalidPublisher, Publication};
-pub use receipt::{Ack, AckError, Completion, Receipt};
-pub(crate) use receipt::{AckSender, Outcome, receipt, shared_receipt};
+pub use receipt::{Ack, AckError, Receipt};
+pub(crate) use receipt::{AckSender, Outcome};
 
-/// Puts publications into one order and keeps them as its durability says.
+/// Puts publications into one order, and stores them as its durability says.
 pub trait Engine: fmt::Debug + Send + Sync + 'static {
-    /// Begins to hand everything accepted to `follower`, an epoch first. Called once, before the
-    /// first [`append`](Self::append).
+    /// From now on everything that is accepted is applied through `follower`, an epoch first. Called
+    /// once, before the first [`append`](Self::append).
     fn follow(&self, follower: Follower);
 
-    /// Takes a publication and returns at once.
+    /// Accepts a publication and returns at once.
     ///
-    /// An [ephemeral](Publication::is_ephemeral) publication is not kept: the engine applies it
-    /// with [`Follower::apply_ephemeral`] in its place among this node's publications.
+    /// An [ephemeral](Publication::is_ephemeral) publication is not stored: the engine applies it
+    /// with [`Follower::apply_ephemeral`], in order with this node's other publications.
     ///
     /// # Errors
     ///
-    /// [`EngineError`] if the publication was not taken.
+    /// [`EngineError`] if the publication was not accepted.
     fn append(&self, publication: Publication, completion: Completion) -> Result<(), EngineError>;
 
     /// How durable an acknowledged publication is.
     fn durability(&self) -> Durability;
 }
 
-/// What an acknowledged event survives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum Durability {
-    /// Nothing: it is in this process's memory.
-    Memory,
-    /// The end of the process: the operating system has it.
-    Os,
-    /// A loss of power: it was synced to disk.
-    Fsync,
-    /// The loss of a node.
-    Replicated,
-}
-
-impl Durability {
-    /// The name used in acknowledgements.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Memory => "memory",
-            Self::Os => "os",
-            Self::Fsync => "fsync",
-            Self::Replicated => "replicated",
-        }
-    }
-}
-
-/// Why an engine did not take a publication.
+/// Why an engine did not accept a publication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EngineError {

@@ -27,35 +27,35 @@
 //!
 //! # One order, one log, and a connection is one integer
 //!
-//! Every accepted event gets a place in one order, is encoded once, and is appended to one log.
-//! Live delivery, replay after a reconnect and catching up after a slow spell are the same act:
-//! read the log forward from an integer. With [history](ManagerBuilder::history) that integer is
+//! Every accepted event gets a position in one order, is encoded once, and is appended to one log.
+//! Live delivery, replay after a reconnect and catching up of a slow reader are the same operation:
+//! reading the log forward from an integer. With [history](ManagerBuilder::history) that integer is
 //! part of the id the browser sends back.
 //!
 //! # Where to look
 //!
-//! - [`Event`] is what can be said; [`wire`] has the [parser](wire::Parser).
+//! - [`Event`] is what is published; [`wire`] has the [parser](wire::Parser).
 //! - [`Manager`] tracks connections and publishes; [`Manager::builder`] sets it up.
 //! - [`SseLayer`] serves it; [`SseRequest`] leaves audience and start to a handler.
-//! - [`Audience`] says what a reader wants and may read.
-//! - [`Engine`] is what keeps events and spreads them; [`Memory`] is the one built in.
+//! - [`Audience`] is what a connection selects and may read.
+//! - [`Engine`] orders, stores and distributes events; [`Memory`] is built in.
 //! - [`limits`] has every bound, its default and its reason.
 //!
 //! # Features
 //!
 //! - `json` (default): [`Event::json`].
 //! - `axum`: [`SseRequest`] as an extractor.
-//! - `patterns`: [`Selector::url_pattern`](Selector), which needs some forty crates more.
+//! - `patterns`: [`Selector::url_pattern`](Selector), which adds about forty dependencies.
 //! - `serve`: [`serve`](serve()), a server that writes events to sockets itself.
-//! - `test-util`: the module `test`, with a client on any tower service, an engine that misbehaves
-//!   on demand, and the conformance suite of engines.
+//! - `test-util`: the module `test`, with a client for any tower service, an engine with controllable
+//!   faults, and the conformance suite for engines.
 
 #![cfg_attr(
     not(feature = "serve"),
     allow(
         dead_code,
         unused_imports,
-        reason = "what only shards use is little, and always compiled"
+        reason = "the little code that only shards use is always compiled"
     )
 )]
 

@@ -5,28 +5,28 @@
 
 use std::time::Duration;
 
-/// Longest reconnection time, in milliseconds. Some readers keep it in 32 bits with a sign, and a
+/// Longest reconnection time, in milliseconds. Some clients store it in 32 bits with a sign, and a
 /// larger value makes them reconnect at once, again and again.
 pub const RETRY_MS_MAX: u32 = 2_147_483_647;
 
-/// Longest name of an event, in bytes. Names are compared by every reader for every event.
+/// Longest name of an event, in bytes. Every client compares it for every event.
 pub const EVENT_NAME_BYTES_MAX: usize = 255;
 
-/// Longest id, in bytes. It comes back in a request header, which proxies limit.
+/// Longest id, in bytes. Browsers return it in a request header, which proxies limit.
 pub const EVENT_ID_BYTES_MAX: usize = 255;
 
-/// Largest text of one event, in bytes. Several readers parse a large line slowly or not at all.
+/// Largest text of one event, in bytes. Several clients parse a large line slowly or not at all.
 /// Setting: [`ManagerBuilder::max_event_bytes`](crate::ManagerBuilder::max_event_bytes).
 pub const EVENT_BYTES_MAX: usize = 1024 * 1024;
 
-/// Longest line, and most data, that a [`Parser`](crate::wire::Parser) holds of one event.
+/// Longest line, and most data, that a [`Parser`](crate::wire::Parser) buffers of one event.
 /// Setting: [`Parser::with_limit`](crate::wire::Parser::with_limit).
 pub const PARSER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Longest topic, in bytes. Topics travel in URLs.
 pub const TOPIC_BYTES_MAX: usize = 1024;
 
-/// Most topics of one event. Each costs an index entry and a look-up.
+/// Most topics of one event. Each costs an index entry and a hash look-up.
 pub const TOPICS_PER_EVENT_MAX: usize = 100;
 
 /// Most selectors, and most grants, of one subscription. Each is one more index to merge.
@@ -35,28 +35,29 @@ pub const SELECTORS_MAX: usize = 100;
 /// Longest pattern, in bytes. It arrives in a URL or a token.
 pub const SELECTOR_BYTES_MAX: usize = 4096;
 
-/// Most variables of one URI template. Matching looks at each of them once for each topic.
+/// Most variables of one URI template. Matching takes time in proportion to them.
 pub const TEMPLATE_VARIABLES_MAX: usize = 64;
 
-/// Memory that a regular expression in a URL pattern may need once it is compiled, in bytes, and
-/// as much again while it matches. Linear time is only as good as the expression is small.
+/// Memory that a compiled regular expression of a URL pattern may need, in bytes, and as much again
+/// while it matches. Matching takes time in proportion to the size of the expression.
 pub const PATTERN_BYTES_MAX: usize = 64 * 1024;
 
 /// Depth of a regular expression in a URL pattern, because reading one is recursive.
 pub const PATTERN_DEPTH_MAX: u32 = 32;
 
-/// Most distinct patterns in use, unless the manager says otherwise. Each keeps an index of up to
-/// 16 KiB, and one of which nothing in a topic's text tells whether it chooses the topic is tried
-/// for each new topic: its publisher pays for them. A subscription is let in while there is room
-/// for one more, so that its other patterns may be above it.
+/// Most distinct patterns in use, by default. Each has an index of up to 16 KiB, and a pattern
+/// without literal text that could rule it out is matched against each new topic, which costs its
+/// publisher time. A subscription is accepted while there is room for one more pattern, so that its
+/// other patterns may exceed the limit.
+/// Setting: [`ManagerBuilder::max_patterns`](crate::ManagerBuilder::max_patterns).
 pub const PATTERNS: usize = 10_000;
 
-/// Records that the index of a pattern keeps, of public and of private ones and of each class. A
-/// reader that is further behind walks the ring, which costs it time and nobody memory.
+/// Records in the index of a pattern, for each class, and for public and for private ones. A reader
+/// that is further behind walks the ring, which takes time but no memory.
 pub(crate) const PATTERN_RECORDS: usize = 256;
 
-/// Most patterns that are kept with a topic which they choose. Where it is more, each event about
-/// the topic looks for them again, which is little beside what they cost otherwise.
+/// Most matching patterns that are cached with a topic. If more match, each event of the topic is
+/// matched anew, which is little compared with what so many patterns cost otherwise.
 pub(crate) const TOPIC_PATTERNS: usize = 32;
 
 /// Longest id of a publisher, in bytes.
@@ -65,72 +66,72 @@ pub const PUBLISHER_BYTES_MAX: usize = 255;
 /// Longest idempotency key, in bytes. It travels in a request header.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
-/// Most idempotency keys remembered at a time. Each takes about 250 bytes, whatever its length,
-/// and a key that were forgotten early would publish its event twice.
+/// Most idempotency keys remembered at a time. Each takes about 250 bytes, whatever its length. Keys
+/// beyond the limit are refused, because forgetting one early could publish its event twice.
 pub const IDEMPOTENCY_KEYS_MAX: usize = 262_144;
 
-/// Time for which an idempotency key is remembered, after which no publisher still tries again.
+/// Time for which an idempotency key is remembered: longer than publishers retry.
 /// Setting: [`ManagerBuilder::idempotency_window`](crate::ManagerBuilder::idempotency_window).
 pub const IDEMPOTENCY_WINDOW: Duration = Duration::from_secs(120);
 
-/// Records that a manager without history keeps for readers that are a little behind.
+/// Records that a manager without history keeps for readers that are slightly behind.
 pub const LIVE_RECORDS: usize = 4096;
 
-/// Bytes that a manager without history keeps for readers that are a little behind.
+/// Bytes that a manager without history keeps for readers that are slightly behind.
 pub const LIVE_BYTES: usize = 16 * 1024 * 1024;
 
 /// Age up to which a manager without history keeps records.
 pub const LIVE_AGE: Duration = Duration::from_secs(60);
 
-/// Records of a [`Retention`](crate::Retention) that says nothing else.
+/// Records of a [`Retention`](crate::Retention) by default.
 pub const HISTORY_RECORDS: usize = 10_000;
 
-/// Bytes of a [`Retention`](crate::Retention) that says nothing else.
+/// Bytes of a [`Retention`](crate::Retention) by default.
 pub const HISTORY_BYTES: usize = 64 * 1024 * 1024;
 
-/// Age of a [`Retention`](crate::Retention) that says nothing else.
+/// Age of a [`Retention`](crate::Retention) by default.
 pub const HISTORY_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Bytes of transient events that are kept, however many those are: about twenty thousand small
-/// ones. They are of use to those who come back soon, and to nobody after that.
+/// Bytes of transient events that are kept, about twenty thousand small ones. They are useful only for
+/// readers that reconnect soon. Their number is not limited.
 /// Setting: [`ManagerBuilder::transient`](crate::ManagerBuilder::transient).
 pub const TRANSIENT_BYTES: usize = 16 * 1024 * 1024;
 
-/// Age up to which transient events are kept: the longest absence that is still a short one, and
-/// the longest time between two marks ([`MARK_INTERVAL_MAX`]).
+/// Age up to which transient events are kept: the longest interruption that counts as short, and the
+/// longest time between two marks ([`MARK_INTERVAL_MAX`]).
 /// Setting: [`ManagerBuilder::transient`](crate::ManagerBuilder::transient).
 pub const TRANSIENT_AGE: Duration = Duration::from_secs(10 * 60);
 
-/// What a record costs beside its bytes: its entry in the ring and in its topics' indexes, and the
-/// allocator's. Counted against the ring's bytes, so that a flood of empty events is bounded too.
+/// Bytes of a record's entry in the ring and of its allocations, beside its own bytes. They count
+/// for the ring's retention, so that many empty events are bounded too.
 pub(crate) const RECORD_OVERHEAD_BYTES: usize = 256;
 
-/// What one entry in a topic's index costs.
+/// Bytes of one entry in a topic's index.
 pub(crate) const INDEX_ENTRY_BYTES: usize = 16;
 
-/// What a topic with records costs beside its name and its entries. Counted against the ring's
-/// bytes, so that a flood of topics is bounded too.
+/// Bytes of a topic with records, beside its name and its entries. They count for the ring's
+/// retention, so that many topics are bounded too.
 pub(crate) const TOPIC_OVERHEAD_BYTES: usize = 320;
 
-/// Events to single connections that wait to be read, for all connections together. They are kept
-/// apart from what is published, which they do not push out.
+/// Unread events that were sent to one connection, of all connections together. They are kept apart
+/// from published events, and evict none of them.
 pub const SENT_RECORDS: usize = 65_536;
 
-/// Bytes of events to single connections that wait to be read.
+/// Bytes of unread events that were sent to one connection, of all connections together.
 pub const SENT_BYTES: usize = 16 * 1024 * 1024;
 
-/// Openings of the log whose positions are still understood. Older ones are a gap.
+/// Epochs whose positions are still known. Positions of older ones are a gap.
 pub const EPOCHS_MAX: usize = 1024;
 
-/// Floors of dropped topics that are known one by one. Each takes less than 100 bytes.
+/// Exact floors of dropped topics. Each takes less than 100 bytes.
 pub(crate) const DROPPED_FLOORS: usize = 7000;
 
-/// Places of the table into which older floors of dropped topics are folded. Two topics that share
-/// a place share the later floor, which can raise a false alarm and never hides a gap.
+/// Buckets of the table into which older floors of dropped topics are folded. Topics in one bucket
+/// share the highest floor, which can cause a false gap, and never a missed one.
 pub(crate) const DROPPED_TOPICS: usize = 1024;
 
-/// Publishers' ids remembered after their record was evicted, so that an id that is used again is
-/// told to be expired rather than unknown.
+/// Publishers' ids remembered after their record was evicted, so that they are `expired` and not
+/// `unknown`.
 pub(crate) const EVICTED_IDS: usize = 4096;
 
 /// Time after which a quiet connection gets a heartbeat. Common proxies close after 60 s.
@@ -140,11 +141,11 @@ pub const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Shortest heartbeat interval.
 pub const HEARTBEAT_MIN: Duration = Duration::from_millis(250);
 
-/// Reconnection time told to a reader when it connects; each gets up to half as much again.
+/// Reconnection time sent to a reader when it connects; each gets up to half as much more.
 /// Setting: [`ManagerBuilder::retry`](crate::ManagerBuilder::retry).
 pub const RETRY: Duration = Duration::from_secs(3);
 
-/// Longest time between two marks to a reader whose last id lies behind the log's end.
+/// Longest time between two marks to a reader whose last event id is behind the applied mark.
 pub const MARK_INTERVAL_MAX: Duration = Duration::from_secs(10 * 60);
 
 /// Bytes of undelivered events at which a reader lags.
@@ -155,20 +156,20 @@ pub const LAG_BYTES: usize = 4 * 1024 * 1024;
 /// Setting: [`ManagerBuilder::lag_age`](crate::ManagerBuilder::lag_age).
 pub const LAG_AGE: Duration = Duration::from_secs(30);
 
-/// Time without progress, while something is due, after which a connection is given up.
+/// Time without progress, while something is due, after which a connection is closed.
 pub const STALL: Duration = Duration::from_secs(15);
 
-/// Longest time between two looks at a connection, which bounds how late a stall is seen.
-pub(crate) const LOOK: Duration = Duration::from_secs(5);
+/// Longest time between two checks of a connection for a [stall](STALL).
+pub(crate) const STALL_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Resolution of all timers of connections.
-pub(crate) const TICK: Duration = Duration::from_millis(50);
+/// Resolution of the timers of connections.
+pub(crate) const TIMER_TICK: Duration = Duration::from_millis(50);
 
 /// Bytes of consecutive events that one frame of a response body may join. One write of 16 KiB
 /// costs the kernel about what a write of one small event costs.
 pub(crate) const FRAME_BYTES: usize = 16 * 1024;
 
-/// Records a reader looks at before it lets others go on.
+/// Records that a reader looks at in one poll.
 pub(crate) const READ_BUDGET: usize = 1024;
 
 /// Bytes a connection that is handed to a delivery shard may send before it is closed. Nobody reads
@@ -277,5 +278,5 @@ pub(crate) const RESERVED_FILES: u64 = 64;
 #[cfg(feature = "serve")]
 pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Readers woken between two looks at the lock.
+/// Readers that the driver wakes, and timers that it handles, under one hold of the lock.
 pub(crate) const WAKE_BATCH: usize = 256;

@@ -1,42 +1,49 @@
 //! The manager: connections and topics by name, and the one way into the log.
 //!
-//! A [`Manager`] is a handle; its clones are the same manager. Publishing appends to the log and
-//! signals the driver, and never waits for a reader.
+//! A [`Manager`] is a handle; its clones are the same manager. Publishing appends to the log and wakes
+//! the driver, and never waits for a reader.
 
 mod audiences;
 mod builder;
+mod close_reason;
 mod driver;
-mod hooks;
+mod driver_task;
+mod error;
+mod idempotency;
 mod inner;
 mod keys;
+mod publish;
+mod settings;
 mod shards;
 mod state;
 mod timers;
 
-use std::any::Any;
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::engine::{EngineError, Publication, Receipt, Target};
+use crate::engine::{Publication, Receipt};
 use crate::log::Class;
 use crate::random;
-use crate::selector::{InvalidTopic, OneOrMany, Topic};
+use crate::selector::{OneOrMany, Topic};
 use crate::wire::{ConnectionId, Event, Position};
 
-pub(crate) use audiences::AudienceKey;
-pub(crate) use builder::ManagerSettings;
-pub use builder::{InvalidSetting, ManagerBuilder, OnLag};
-pub(crate) use hooks::{connected, disconnected};
+pub use builder::ManagerBuilder;
+pub use close_reason::CloseReason;
+pub use error::{PublishError, SendError};
+pub use inner::ConnectionRef;
 pub(crate) use inner::ManagerInner;
-pub(crate) use shards::{PendingWakeups, ShardKey};
+pub(crate) use keys::{AudienceKey, ShardKey};
+pub(crate) use settings::ManagerSettings;
+pub use settings::{InvalidSetting, OnLag};
+pub(crate) use shards::PendingWakeups;
 pub(crate) use state::{Closing, EndedConnection, State};
 pub(crate) use timers::Timers;
 
-/// Tracks connections and hands events to them.
+/// Tracks connections and delivers events to them.
 ///
 /// ```
 /// use prism_sse::{Event, Manager};
@@ -46,7 +53,7 @@ pub(crate) use timers::Timers;
 ///
 /// sse.send("just for you", connection.id())?;
 /// sse.broadcast("everyone gets this")?;
-/// sse.publish("orders", Event::new("whoever reads orders gets this"))?;
+/// sse.publish("orders", Event::new("every reader of orders gets this"))?;
 ///
 /// assert_eq!(sse.connection_count(), 1);
 /// sse.remove_connection(connection.id());
@@ -55,35 +62,24 @@ pub(crate) use timers::Timers;
 /// ```
 #[derive(Clone)]
 pub struct Manager {
-    shared: Arc<ManagerInner>,
+    inner: Arc<ManagerInner>,
 }
 
 impl Manager {
-    /// A manager that keeps no history: events carry no ids of ours, and a reader gets what is
-    /// published from the moment it connects.
-    pub fn new() -> Self {
-        Self::builder().into_manager()
-    }
-
-    /// A manager with settings.
-    pub fn builder() -> ManagerBuilder {
-        ManagerBuilder::new()
-    }
-
-    /// Hands an event to every connection.
+    /// Publishes an event to every connection.
     ///
     /// # Errors
     ///
-    /// [`PublishError`] if the event was not taken.
+    /// [`PublishError`] if the event was not published.
     pub fn broadcast(&self, event: impl Into<Event>) -> Result<Receipt, PublishError> {
         self.append(Publication::broadcast(event))
     }
 
-    /// Hands an event to the connections that select one of these topics.
+    /// Publishes an event to the connections that select one of these topics.
     ///
     /// # Errors
     ///
-    /// [`PublishError`] if the event was not taken.
+    /// [`PublishError`] if the event was not published.
     pub fn publish(
         &self,
         topics: impl OneOrMany<Topic>,
@@ -92,82 +88,60 @@ impl Manager {
         self.append(Publication::new(topics, event)?)
     }
 
-    /// Hands over an event with everything that can be said about it.
+    /// Publishes a publication, which has every option there is.
     ///
     /// # Errors
     ///
-    /// [`PublishError`] if the event was not taken.
+    /// [`PublishError`] if the event was not published.
     pub fn append(&self, publication: Publication) -> Result<Receipt, PublishError> {
-        self.check(publication.event())?;
-        self.shared.append(publication)
+        self.inner.publish(publication)
     }
 
-    /// Hands an event to one connection, in its place among what is broadcast.
+    /// Sends an event to one connection, in order with what is published.
     ///
-    /// It carries no id of ours, is not kept, and is gone with the connection. What must survive a
-    /// reconnect is published to a topic of the user. With history it cannot carry an id at all,
-    /// since a reader could not resume from it.
+    /// It has no position, is not stored, and is lost with the connection. What must survive a
+    /// reconnect has to be published to a topic of the user. With history it cannot have an id, because
+    /// a reader could not resume after it.
     ///
     /// # Errors
     ///
-    /// [`SendError`] if there is no such connection or the event was not taken.
+    /// [`SendError`] if there is no such connection or the event was not published.
     pub fn send(&self, event: impl Into<Event>, to: ConnectionId) -> Result<Receipt, SendError> {
-        let event = event.into();
-        self.check(&event).map_err(SendError::Publish)?;
-        if self.shared.settings.has_history() && event.event_id().is_some() {
-            return Err(SendError::IdNotKept);
-        }
-        if self.shared.lock().find(to).is_none() {
-            return Err(SendError::NoSuchConnection { id: to });
-        }
-        let publication = Publication::to(Target::Connection(to), event);
-        self.shared.append(publication).map_err(SendError::Publish)
+        self.inner.send(event.into(), to)
     }
 
-    /// Ends a connection after what is due for it. `false` if there is no such connection.
+    /// Closes a connection once the events that are due for it were delivered. `false` if there is no
+    /// such connection.
     pub fn remove_connection(&self, id: ConnectionId) -> bool {
-        self.end(id, CloseReason::Removed)
-    }
-
-    fn end(&self, id: ConnectionId, reason: CloseReason) -> bool {
-        let ended = {
-            let mut state = self.shared.lock();
-            let slot = state.find(id);
-            slot.and_then(|slot| state.close(slot, reason))
-        };
-        let removed = ended.is_some();
-        self.shared.wake();
-        disconnected(&self.shared.settings.hooks, &self.shared, ended);
-        removed
+        self.inner.close_connection(id, CloseReason::Removed)
     }
 
     /// A handle on an open connection.
     pub fn connection(&self, id: ConnectionId) -> Option<ConnectionRef> {
-        let guard = self.shared.lock();
-        let state = guard.attached(guard.find(id)?);
-        Some(ConnectionRef::new(Arc::downgrade(&self.shared), id, state))
+        self.inner.connection(id)
     }
 
-    /// Handles on all open connections, in no order.
+    /// Handles on all open connections, in no particular order.
     pub fn connections(&self) -> Vec<ConnectionRef> {
-        let handle = |(id, state)| ConnectionRef::new(Arc::downgrade(&self.shared), id, state);
-        self.shared.lock().all().map(handle).collect()
+        let handle = |(id, state)| ConnectionRef::new(Arc::downgrade(&self.inner), id, state);
+        self.inner.lock().all().map(handle).collect()
     }
 
     /// How many connections are open.
     pub fn connection_count(&self) -> usize {
-        self.shared.lock().open()
+        self.inner.lock().open()
     }
 
-    /// Ends every connection after what is due for it, and refuses further ones.
+    /// Closes every connection once the events that are due for it were delivered, and refuses further
+    /// ones.
     pub fn close(&self) {
-        let ended = self.shared.lock().close_all(CloseReason::Shutdown);
-        self.shared.wake();
-        disconnected(&self.shared.settings.hooks, &self.shared, ended);
+        let ended = self.inner.lock().close_all(CloseReason::Shutdown);
+        self.inner.wake();
+        self.inner.run_disconnect_hook(ended);
     }
 
-    /// Ends each connection at a random moment within `window`, so that not all of them come back
-    /// at once; then [closes](Self::close) the manager.
+    /// Closes each connection at a random moment within `window`, so that not all readers reconnect at
+    /// once; then [closes](Self::close) the manager.
     pub async fn drain(&self, window: Duration) {
         let begin = Instant::now();
         let moment = || window.mul_f64(random::bits() as f64 / u64::MAX as f64);
@@ -182,8 +156,8 @@ impl Manager {
 
     /// Waits for `signal`, then [closes](Self::close) the manager.
     ///
-    /// A server that shuts down gracefully waits for its streams, which do not end by themselves.
-    /// With this they do:
+    /// A server that shuts down gracefully waits for its responses, and event streams do not end by
+    /// themselves. This ends them:
     ///
     /// ```no_run
     /// # use {axum::Router, tokio::net::TcpListener};
@@ -204,9 +178,9 @@ impl Manager {
         }
     }
 
-    /// What the manager holds and did so far.
+    /// Current counts and totals.
     pub fn stats(&self) -> Stats {
-        let state = self.shared.lock();
+        let state = self.inner.lock();
         Stats {
             connections: state.open(),
             audiences: state.audiences.len(),
@@ -217,47 +191,25 @@ impl Manager {
             oldest: state
                 .log
                 .oldest_at(Class::History)
-                .map(|at| Duration::from_millis(self.shared.now().saturating_sub(at))),
+                .map(|at| Duration::from_millis(self.inner.now().saturating_sub(at))),
             connected: state.counters.connected,
             published: state.counters.published,
-            delivered: self.shared.delivered(),
-            delivered_bytes: self.shared.delivered_bytes(),
+            delivered: self.inner.delivered(),
+            delivered_bytes: self.inner.delivered_bytes(),
             gaps: state.counters.gaps,
         }
     }
 
-    /// The place up to which the order is known here; `None` while there is no order, or nothing in
-    /// it.
+    /// The applied mark: the position up to which the order is known here. `None` while no event was
+    /// applied.
     pub fn position(&self) -> Option<Position> {
-        let state = self.shared.lock();
+        let state = self.inner.lock();
         let applied = state.log.applied();
         state.log.position(applied).filter(|_| applied > 0)
     }
 
-    pub(crate) fn shared(&self) -> &Arc<ManagerInner> {
-        &self.shared
-    }
-
-    fn check(&self, event: &Event) -> Result<(), PublishError> {
-        let max = self.shared.settings.max_event_bytes;
-        if event.size() > max {
-            return Err(PublishError::TooLarge { len: event.size(), max });
-        }
-        if event.name().is_some_and(|name| name.as_str().starts_with(RESERVED)) {
-            return Err(PublishError::ReservedName);
-        }
-        let reserved = self.shared.settings.has_history()
-            && event.event_id().is_some_and(crate::wire::EventId::is_reserved);
-        if reserved { Err(PublishError::ReservedId) } else { Ok(()) }
-    }
-}
-
-/// Names that begin like this are the manager's own.
-const RESERVED: &str = "prism.";
-
-impl Default for Manager {
-    fn default() -> Self {
-        Self::new()
+    pub(crate) fn inner(&self) -> &Arc<ManagerInner> {
+        &self.inner
     }
 }
 
@@ -267,102 +219,7 @@ impl fmt::Debug for Manager {
     }
 }
 
-/// A handle on a connection that someone else owns. It keeps nothing alive.
-#[derive(Clone)]
-pub struct ConnectionRef {
-    shared: Weak<ManagerInner>,
-    id: ConnectionId,
-    state: Option<Arc<dyn Any + Send + Sync>>,
-}
-
-impl ConnectionRef {
-    pub(crate) fn new(
-        shared: Weak<ManagerInner>,
-        id: ConnectionId,
-        state: Option<Arc<dyn Any + Send + Sync>>,
-    ) -> Self {
-        Self { shared, id, state }
-    }
-
-    /// The connection's id.
-    pub fn id(&self) -> ConnectionId {
-        self.id
-    }
-
-    /// What the application attached to the connection, if it is a `T`.
-    pub fn state<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
-        self.state.clone()?.downcast().ok()
-    }
-
-    /// Hands an event to the connection; see [`Manager::send`].
-    ///
-    /// # Errors
-    ///
-    /// [`SendError`] if the connection ended or the event was not taken.
-    pub fn send(&self, event: impl Into<Event>) -> Result<Receipt, SendError> {
-        let gone = SendError::NoSuchConnection { id: self.id };
-        let shared = self.shared.upgrade().ok_or(gone)?;
-        Manager::from_shared(shared).send(event, self.id)
-    }
-
-    /// Ends the connection; see [`Manager::remove_connection`].
-    pub fn remove(&self) -> bool {
-        let shared = self.shared.upgrade();
-        shared.is_some_and(|shared| Manager::from_shared(shared).end(self.id, CloseReason::Removed))
-    }
-
-    /// Ends the connection because its server ends.
-    pub(crate) fn shut_down(&self) {
-        if let Some(shared) = self.shared.upgrade() {
-            Manager::from_shared(shared).end(self.id, CloseReason::Shutdown);
-        }
-    }
-}
-
-impl fmt::Debug for ConnectionRef {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ConnectionRef").field("id", &self.id).finish_non_exhaustive()
-    }
-}
-
-/// Why a connection ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum CloseReason {
-    /// The reader went away, or the application dropped the connection.
-    Disconnected,
-    /// The reader was too slow, and the manager disconnects slow readers.
-    Lagged,
-    /// The connection reached its maximum age.
-    MaxAge,
-    /// The application removed it.
-    Removed,
-    /// The manager was closed.
-    Shutdown,
-    /// The reader took nothing for 15 s while something was due.
-    Stalled,
-}
-
-impl CloseReason {
-    /// Whether what was due is still delivered before the end.
-    pub(crate) const fn is_planned(self) -> bool {
-        !matches!(self, Self::Lagged | Self::Stalled)
-    }
-
-    /// The reason as a word, for logs and metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Disconnected => "disconnected",
-            Self::Lagged => "lagged",
-            Self::MaxAge => "max_age",
-            Self::Removed => "removed",
-            Self::Shutdown => "shutdown",
-            Self::Stalled => "stalled",
-        }
-    }
-}
-
-/// What a manager holds, and what it did since it began.
+/// Current counts of a manager, and totals since it started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -370,120 +227,24 @@ pub struct Stats {
     pub connections: usize,
     /// Distinct audiences of connections.
     pub audiences: usize,
-    /// Topics with a record or a reader.
+    /// Topics with a record or a subscription.
     pub topics: usize,
     /// Records in the log, transient ones not included.
     pub records: usize,
     /// [Transient](crate::Publication::transient) records in the log.
     pub transient: usize,
-    /// Bytes the log holds, for records of both kinds and bookkeeping.
+    /// Bytes of the log: records of both kinds, and bookkeeping.
     pub bytes: usize,
     /// Age of the oldest record that is not transient.
     pub oldest: Option<Duration>,
-    /// Connections that began.
+    /// Connections that were opened.
     pub connected: u64,
-    /// Events that got a place in the order.
+    /// Events that were applied to the order.
     pub published: u64,
-    /// Events handed to connections, each counted once for each. Control events do not count.
+    /// Events delivered, counted once for each connection, without control events.
     pub delivered: u64,
-    /// Their bytes, as they stand in the stream.
+    /// Their bytes in the stream, without HTTP framing.
     pub delivered_bytes: u64,
-    /// Gaps that readers were told of.
+    /// Gaps reported to readers.
     pub gaps: u64,
 }
-
-/// Why an event was not published.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum PublishError {
-    /// The engine did not take it.
-    Engine(EngineError),
-    /// The idempotency key was used for something else within the window.
-    KeyReused,
-    /// A topic is not valid.
-    Topic(InvalidTopic),
-    /// The id begins with `#` or is `earliest`, and the manager keeps history.
-    ReservedId,
-    /// The name begins with `prism.`.
-    ReservedName,
-    /// The text has more bytes than allowed.
-    TooLarge {
-        /// How many bytes it has.
-        len: usize,
-        /// How many it may have.
-        max: usize,
-    },
-    /// More idempotency keys were used within the window than are remembered. Trying again later
-    /// may succeed.
-    TooManyKeys {
-        /// How many are remembered.
-        max: usize,
-    },
-}
-
-impl From<EngineError> for PublishError {
-    fn from(error: EngineError) -> Self {
-        Self::Engine(error)
-    }
-}
-
-impl From<InvalidTopic> for PublishError {
-    fn from(error: InvalidTopic) -> Self {
-        Self::Topic(error)
-    }
-}
-
-impl fmt::Display for PublishError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Engine(error) => error.fmt(f),
-            Self::KeyReused => {
-                f.write_str("the idempotency key was used for another event a short time ago")
-            }
-            Self::Topic(error) => error.fmt(f),
-            Self::ReservedId => {
-                f.write_str("an event's id must not begin with `#` and must not be `earliest`")
-            }
-            Self::ReservedName => {
-                write!(f, "an event's name must not begin with `{RESERVED}`, which is reserved")
-            }
-            Self::TooLarge { len, max } => {
-                write!(f, "an event has {len} bytes of text; at most {max} are allowed")
-            }
-            Self::TooManyKeys { max } => {
-                write!(f, "{max} idempotency keys are remembered; no more are for the moment")
-            }
-        }
-    }
-}
-
-impl std::error::Error for PublishError {}
-
-/// Why an event was not sent to a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SendError {
-    /// The event has an id, which a manager with history could not resume from.
-    IdNotKept,
-    /// No open connection has this id.
-    NoSuchConnection {
-        /// The id.
-        id: ConnectionId,
-    },
-    /// The event was not taken.
-    Publish(PublishError),
-}
-
-impl fmt::Display for SendError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::IdNotKept => {
-                f.write_str("an event to one connection is not kept, and so cannot carry an id")
-            }
-            Self::NoSuchConnection { id } => write!(f, "no open connection has the id {id}"),
-            Self::Publish(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for SendError {}

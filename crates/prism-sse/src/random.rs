@@ -7,7 +7,7 @@ pub(crate) fn bits() -> u64 {
     getrandom::u64().unwrap_or_else(|_| seeded())
 }
 
-/// More bits for one question.
+/// 96 random bits, with one system call.
 pub(crate) fn more_bits() -> (u64, u32) {
     let mut bytes = [0; 12];
     if getrandom::fill(&mut bytes).is_err() {

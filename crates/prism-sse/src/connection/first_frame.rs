@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::manager::{ConnectionRef, Manager, ManagerInner};
+use crate::manager::{ConnectionRef, ManagerInner};
 use crate::subscription::Subscription;
 use crate::wire::ConnectionId;
 
@@ -21,7 +21,7 @@ pub(crate) struct ResponseTag(pub(crate) ConnectionId);
 /// The first frame of a connection, and its read state after it.
 #[derive(Debug)]
 pub(crate) struct FirstFrame {
-    pub(crate) shared: Arc<ManagerInner>,
+    pub(crate) manager: Arc<ManagerInner>,
     pub(crate) slot: u32,
     /// Distinguishes the connection from a later one in the same slot.
     pub(crate) id: ConnectionId,
@@ -33,7 +33,7 @@ pub(crate) struct FirstFrame {
 impl FirstFrame {
     /// A handle on the connection. `None` if it is closed already.
     pub(crate) fn handle(&self) -> Option<ConnectionRef> {
-        Manager::from_shared(Arc::clone(&self.shared)).connection(self.id)
+        self.manager.connection(self.id)
     }
 }
 

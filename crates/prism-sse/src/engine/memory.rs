@@ -1,4 +1,4 @@
-//! The engine that keeps nothing but the log itself.
+//! The engine that stores nothing: what the log in memory retains is all there is.
 
 use std::sync::PoisonError;
 
@@ -7,7 +7,7 @@ use crate::random;
 use crate::sync::Mutex;
 use crate::wire::Epoch;
 
-/// Numbers publications and applies them at once. Each start is a new epoch.
+/// Numbers publications and applies them at once. Each start is a new epoch. The default engine.
 #[derive(Debug, Default)]
 pub struct Memory {
     state: Mutex<MemoryState>,
@@ -19,7 +19,7 @@ struct MemoryState {
     seq: u64,
 }
 
-/// Bits of a fresh epoch: short on the wire, and not met twice by chance.
+/// Bits of a random epoch: few enough to be short on the wire, and enough to be unique.
 const EPOCH_BITS: u64 = (1 << 48) - 1;
 
 impl Memory {

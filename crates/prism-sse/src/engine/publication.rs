@@ -1,4 +1,4 @@
-//! What a manager hands to its engine, and the engine hands back once it has a place.
+//! Publications: what is appended to an engine, and applied once it has a sequence number.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use crate::log::Class;
 use crate::selector::{InvalidTopic, OneOrMany, Topic, collect};
 use crate::wire::{ConnectionId, Event};
 
-/// An event on its way into the order, with those it is for.
+/// An event to publish: its topics, who may read it, and how it is stored.
 ///
 /// ```
 /// use prism_sse::{Event, Manager, Publication};
@@ -65,19 +65,20 @@ impl Publication {
         }
     }
 
-    /// Keeps the event from audiences that are not granted one of its topics.
+    /// Makes the event readable only for audiences that are granted one of its topics.
     #[must_use]
     pub fn private(mut self) -> Self {
         self.private = true;
         self
     }
 
-    /// Says that the event is about the present moment, such as who is there or who types. It is
-    /// kept apart from other events, and pushes none of them out; for a [shorter
-    /// time](crate::ManagerBuilder::transient); and, whatever the engine, in memory alone.
+    /// Makes the event transient, for what matters only now, such as presence or typing indicators.
+    /// It is kept apart from other events and evicts none of them, for a [shorter
+    /// time](crate::ManagerBuilder::transient), and, whatever the engine, in memory only.
     ///
-    /// It has its place in the one order, and readers get it like any other event. Who begins with
-    /// the newest event of each topic gets the newest of each kind.
+    /// It has a position in the one order, and readers receive it like any other event. A
+    /// subscription that begins with the newest event of each topic receives the newest transient
+    /// event and the newest other event.
     ///
     /// ```
     /// use prism_sse::{Event, Manager, Publication, Retention};
@@ -98,7 +99,7 @@ impl Publication {
         self
     }
 
-    /// Names who published the event. Readers do not see it; the engine keeps it.
+    /// Sets the publisher's id. Readers do not see it; the engine stores it.
     ///
     /// # Errors
     ///
@@ -112,11 +113,11 @@ impl Publication {
         Ok(self)
     }
 
-    /// Names the publication, so that it can be handed over again without being published again.
+    /// Sets an idempotency key, with which a publisher can try again without publishing twice.
     ///
     /// Within the manager's [window](crate::ManagerBuilder::idempotency_window) the same key with
     /// the same content gets the first acknowledgement again, and with other content it is refused.
-    /// Keys of different publishers, and those without a publisher, are apart.
+    /// Each publisher has its own keys; so have publications without a publisher.
     ///
     /// ```
     /// use prism_sse::{Event, Manager, Publication};
@@ -163,34 +164,34 @@ impl Publication {
         self.private
     }
 
-    /// Whether it is about the present moment. An engine keeps it in memory alone, if at all, and
-    /// hands it on like others, with its place.
+    /// Whether it is transient. An engine does not store it, but applies it like others, with a
+    /// sequence number.
     pub fn is_transient(&self) -> bool {
         self.transient
     }
 
-    /// Who published it, if that was said.
+    /// The publisher's id, if it was set.
     pub fn published_by(&self) -> Option<&str> {
         self.publisher.as_deref()
     }
 
-    /// The key under which it was handed over, if it has one. An engine that spreads publications
-    /// over several managers hands it on with them.
+    /// The idempotency key, if it was set. An engine that several managers share passes it on with the
+    /// publication.
     pub fn key(&self) -> Option<&str> {
         self.idempotency_key.as_deref()
     }
 
-    /// Whether it is for one connection and is not kept.
+    /// Whether it is for one connection, and so is not stored.
     pub fn is_ephemeral(&self) -> bool {
         matches!(self.target, Target::Connection(_))
     }
 
-    /// What is published, without who says so and under which key.
+    /// What a second publication with the same key has to be equal in.
     pub(crate) fn content(&self) -> impl std::hash::Hash {
         (&self.target, self.private, self.transient, &self.event)
     }
 
-    /// What it is kept with.
+    /// Its retention class.
     pub(crate) fn class(&self) -> Class {
         if self.transient { Class::Transient } else { Class::History }
     }

@@ -1,4 +1,4 @@
-//! Middleware that serves one path, and the service it is made of.
+//! Middleware that serves one path, and a service for any path.
 
 use std::convert::Infallible;
 use std::future::{Future, Ready, ready};
@@ -17,7 +17,7 @@ use super::request::SseRequest;
 use super::response::{SseBody, method_not_allowed};
 use crate::manager::Manager;
 
-/// Serves a manager's events at one path and passes everything else on, untouched.
+/// Serves a manager's events at one path, and passes all other requests on unchanged.
 ///
 /// ```
 /// use axum::Router;
@@ -53,7 +53,7 @@ impl<S> Layer<S> for SseLayer {
     }
 }
 
-/// The service an [`SseLayer`] makes of another.
+/// The service that an [`SseLayer`] wraps around another.
 #[derive(Clone, Debug)]
 pub struct SseLayered<S> {
     layer: SseLayer,
@@ -84,7 +84,7 @@ where
 }
 
 impl Manager {
-    /// A service that answers on whatever path it is mounted.
+    /// A service that answers at whatever path it is mounted.
     ///
     /// ```
     /// use axum::Router;

@@ -1,4 +1,4 @@
-//! What a subscriber asks for.
+//! Requests for an event stream.
 
 use std::any::Any;
 use std::fmt;
@@ -11,7 +11,7 @@ use crate::audience::Audience;
 use crate::connection::ConnectOptions;
 use crate::subscription::Start;
 
-/// A request for an event stream, to which the application adds what it knows.
+/// A request for an event stream, to which the application adds the audience and the start.
 ///
 /// ```
 /// use prism_sse::{Audience, Manager, SseRequest};
@@ -26,7 +26,7 @@ use crate::subscription::Start;
 /// ```
 pub struct SseRequest {
     head: bool,
-    /// The reader said that it reads event streams, so that it understands an answer in one.
+    /// `Accept` names `text/event-stream`, so that the client can read a refusal in a stream.
     names_event_stream: bool,
     last_event_id: Option<String>,
     audience: Audience,
@@ -55,15 +55,15 @@ impl SseRequest {
         })
     }
 
-    /// What the reader gets; everything public unless said.
+    /// What the connection reads; everything public by default.
     #[must_use]
     pub fn audience(mut self, audience: Audience) -> Self {
         self.audience = audience;
         self
     }
 
-    /// Where the stream begins for a reader that comes for the first time; a reader that comes
-    /// back to a manager with history begins after the last event it received.
+    /// Where the stream begins for a reader that connects for the first time. With history, a reader
+    /// that reconnects begins after the last event it received.
     #[must_use]
     pub fn start(mut self, start: Start) -> Self {
         self.start = start;
@@ -79,7 +79,7 @@ impl SseRequest {
         self
     }
 
-    /// The id that a reader which comes back received last, as it sent it.
+    /// The `Last-Event-ID` of a reader that reconnects, as it was sent.
     pub fn last_event_id(&self) -> Option<&str> {
         self.last_event_id.as_deref()
     }
@@ -88,7 +88,7 @@ impl SseRequest {
         self.head
     }
 
-    /// Whether the reader named `text/event-stream`, so that it understands a refusal in one.
+    /// Whether `Accept` names `text/event-stream`, so that the client can read a refusal in a stream.
     pub fn names_event_stream(&self) -> bool {
         self.names_event_stream
     }
@@ -110,7 +110,7 @@ impl fmt::Debug for SseRequest {
     }
 }
 
-/// The reader does not accept `text/event-stream`; the answer is the status 406.
+/// The request does not accept `text/event-stream`; the response has the status 406.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NotAcceptable;
@@ -123,14 +123,14 @@ impl fmt::Display for NotAcceptable {
 
 impl std::error::Error for NotAcceptable {}
 
-/// The header's text. Readers send it as UTF-8 (WHATWG HTML, section 9.2.3); what is not UTF-8 was
-/// never an id of ours, and is kept recognisable as such.
+/// The value of `Last-Event-ID`. Clients send it as UTF-8 (WHATWG HTML, section 9.2.3). What is not
+/// UTF-8 was never an id of ours; with replacement characters it stays an unknown id.
 fn last_event_id(headers: &HeaderMap) -> Option<String> {
     let value = headers.get("last-event-id")?;
     (!value.is_empty()).then(|| String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
 
-/// What `Accept` says of event streams (RFC 9110, section 12.5.1).
+/// What `Accept` says about `text/event-stream` (RFC 9110, section 12.5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Accept {
     allows: bool,
@@ -138,8 +138,8 @@ struct Accept {
 }
 
 impl Accept {
-    /// The most specific range decides. No header allows everything; a range that cannot be read
-    /// is left out, as is an unreadable weight.
+    /// The most specific range decides. Without the header everything is accepted. Invalid ranges and
+    /// weights are ignored.
     fn read(headers: &HeaderMap) -> Self {
         let values = headers.get_all(ACCEPT);
         let ranges = values.iter().filter_map(|value| value.to_str().ok());

@@ -1,4 +1,4 @@
-//! What a subscriber gets.
+//! Responses: a stream, or a refusal.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -17,9 +17,9 @@ use crate::random;
 use crate::wire::retry_line;
 
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
-/// Nothing on the way may keep the stream, or change it: compression would hold events back.
+/// No proxy may cache or transform the stream. Compression, for example, would delay events.
 const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache, no-transform");
-/// nginx collects what it proxies unless told not to.
+/// nginx buffers responses of the servers behind it unless this is `no`.
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 const PRISM_GAP: HeaderName = HeaderName::from_static("prism-gap");
 const PRISM_REFUSED: HeaderName = HeaderName::from_static("prism-refused");
@@ -27,20 +27,21 @@ const PRISM_REFUSED: HeaderName = HeaderName::from_static("prism-refused");
 impl Manager {
     /// Answers a request with a stream, or with a refusal.
     ///
-    /// For a browser every status but 200 is final, so a reader that names `text/event-stream` is
-    /// refused softly where there is no room or the manager is closed: with a stream that only
-    /// tells when to come back, and the header `Prism-Refused`. Others get 503 and `Retry-After`.
+    /// A browser does not reconnect after any status but 200. So a client that names
+    /// `text/event-stream` is refused softly if a limit is reached or the manager is closed: with a
+    /// stream that has only a `retry:` line, and the header `Prism-Refused`. Others get 503 and
+    /// `Retry-After`.
     #[must_use = "dropping the response ends the connection"]
     pub fn respond(&self, request: SseRequest) -> Response<SseBody> {
         let soft = request.names_event_stream();
         self.try_respond(request).unwrap_or_else(|error| self.refuse(error, soft))
     }
 
-    /// Answers a request with a stream, and leaves it to the caller how to refuse.
+    /// Answers a request with a stream, and leaves refusals to the caller.
     ///
     /// # Errors
     ///
-    /// [`SubscribeError`] if there is no room.
+    /// [`SubscribeError`] if the manager is closed or a limit is reached.
     pub fn try_respond(&self, request: SseRequest) -> Result<Response<SseBody>, SubscribeError> {
         if request.is_head() {
             return Ok(stream(SseBody(SseBodyKind::Head)));
@@ -53,7 +54,7 @@ impl Manager {
             SubscribeError::Closed => "drain",
             SubscribeError::Full { .. } | SubscribeError::TooManyPatterns { .. } => "limit",
         };
-        let retry_ms = self.shared().settings.retry_ms(random::bits() as u32);
+        let retry_ms = self.inner().settings.retry_ms(random::bits() as u32);
         let mut response = if soft {
             let mut line = Vec::new();
             retry_line(retry_ms, &mut line);
@@ -84,13 +85,13 @@ impl Connection {
 }
 
 impl NotAcceptable {
-    /// The answer: 406, and why.
+    /// The response: 406, with the reason as text.
     pub fn into_response(self) -> Response<SseBody> {
         text(StatusCode::NOT_ACCEPTABLE, self.to_string())
     }
 }
 
-/// The answer to a method that an event stream does not have.
+/// The response to a method other than `GET` and `HEAD`.
 pub(super) fn method_not_allowed() -> Response<SseBody> {
     let sentence = "an event stream is read with GET";
     let mut response = text(StatusCode::METHOD_NOT_ALLOWED, sentence.to_owned());
@@ -116,13 +117,13 @@ fn text(status: StatusCode, mut sentence: String) -> Response<SseBody> {
     response
 }
 
-/// The body of an answer: a connection, or a few words.
+/// The body of a response: a connection, or a short text.
 #[derive(Debug)]
 pub struct SseBody(SseBodyKind);
 
 #[derive(Debug)]
 enum SseBodyKind {
-    /// As long as a stream, and empty: the headers are those of the stream.
+    /// The response to `HEAD`, whose headers are those of the stream.
     Head,
     Stream(Connection),
     Text(Option<Bytes>),

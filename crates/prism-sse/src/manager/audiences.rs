@@ -7,13 +7,10 @@ use std::task::Waker;
 
 use slab::Slab;
 
-use super::shards::ShardKey;
+use super::keys::{AudienceKey, ShardKey};
 use crate::audience::Audience;
 use crate::log::{EVERYONE, Log, PatternKey, Record, TopicKey, Walk};
 use crate::selector::Selector;
-
-/// An audience's key in the table, valid while the audience has a member.
-pub(crate) type AudienceKey = u32;
 
 #[derive(Debug, Default)]
 pub(crate) struct Audiences {
@@ -79,7 +76,7 @@ impl AudienceMember {
     }
 }
 
-/// A nonzero that is never the first of all, so that none takes no room.
+/// `now`, at least 1, so that an `Option` of it takes no extra space.
 fn nonzero(now: u64) -> NonZeroU64 {
     NonZeroU64::new(now).unwrap_or(NonZeroU64::MIN)
 }

@@ -1,97 +1,90 @@
 //! What all handles of one manager share.
+//!
+//! [`ManagerInner`] owns the application's hooks, a hook is called with a [`ConnectionRef`], and that
+//! refers to `ManagerInner`: the three depend on each other, and so are in one file.
 
+use std::any::Any;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64 as Count, Ordering};
 use std::sync::{Arc, PoisonError, Weak};
-use std::task::Waker;
 
 use tokio::time::Instant;
 
-use super::builder::ManagerSettings;
+use super::close_reason::CloseReason;
 use super::driver::Driver;
-use super::keys::{DigestHasher, KeyLookup};
-use super::state::State;
-use super::{Manager, PublishError};
-use crate::engine::{
-    AckSender, Apply, Completion, Durability, Engine, Publication, Receipt, Target, Wakes, receipt,
-    shared_receipt,
-};
+use super::error::SendError;
+use super::idempotency::DigestHasher;
+use super::settings::ManagerSettings;
+use super::state::{EndedConnection, State};
+use crate::engine::{Apply, Engine, Follower, Receipt};
 use crate::sync::{AtomicU64, Mutex, MutexGuard};
-use crate::wire::{Epoch, Framed, Position};
+use crate::wire::{ConnectionId, Event};
 
 #[derive(Debug)]
 pub(crate) struct ManagerInner {
     pub(crate) settings: ManagerSettings,
+    hooks: Hooks,
     pub(super) driver: Driver,
-    engine: Box<dyn Engine>,
-    digests: DigestHasher,
+    pub(super) engine: Box<dyn Engine>,
+    pub(super) digests: DigestHasher,
     state: Mutex<State>,
     changes: Arc<AtomicU64>,
-    /// Events handed to connections; mere counts, which models need not know.
+    /// Events delivered to connections. Plain counters of the standard library, in models too, because
+    /// nothing depends on their order.
     delivered: Count,
     delivered_bytes: Count,
-    began: Instant,
+    started_at: Instant,
     this: Weak<Self>,
 }
 
 impl ManagerInner {
-    pub(super) fn new(settings: ManagerSettings, engine: Box<dyn Engine>) -> Arc<Self> {
+    pub(super) fn new(
+        settings: ManagerSettings,
+        hooks: Hooks,
+        engine: Box<dyn Engine>,
+    ) -> Arc<Self> {
         let state = State::new(&settings);
-        let shared = Arc::new_cyclic(|this: &Weak<Self>| Self {
+        let inner = Arc::new_cyclic(|this: &Weak<Self>| Self {
             changes: Arc::clone(state.changes()),
             state: Mutex::new(state),
             settings,
+            hooks,
             driver: Driver::default(),
             delivered: Count::new(0),
             delivered_bytes: Count::new(0),
             engine,
             digests: DigestHasher::default(),
-            began: Instant::now(),
+            started_at: Instant::now(),
             this: Weak::clone(this),
         });
-        let apply: Weak<dyn Apply> = Weak::<Self>::clone(&shared.this);
-        shared.engine.follow(crate::engine::Follower::new(apply));
-        shared
+        inner.engine.follow(Follower::new(inner.apply_target()));
+        inner
     }
 
-    /// The lock. A panic of another thread leaves nothing half done: what is guarded is changed by
-    /// our own code alone, which does not panic.
+    /// Locks the state. A poisoned lock is used nevertheless: no code that is not ours runs under it,
+    /// and ours does not panic half-way through a change.
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How often something happened that may concern a reader.
+    /// The state's [change count](State::changes), read without the lock.
     pub(crate) fn changes(&self) -> u64 {
         self.changes.load(Ordering::Acquire)
     }
 
-    /// Milliseconds since the manager began, on the runtime's clock.
+    /// Milliseconds since the manager started, on the runtime's clock.
     pub(crate) fn now(&self) -> u64 {
-        self.began.elapsed().as_millis() as u64
+        self.started_at.elapsed().as_millis() as u64
     }
 
-    /// Starts the driver if there is a runtime to run it.
-    pub(crate) fn start_driver(&self) {
-        if !self.driver.is_running()
-            && let Some(this) = self.this.upgrade()
-        {
-            self.driver.start(&this);
-        }
-    }
-
-    /// Wakes the readers that became due, and the shards that were called.
-    pub(crate) fn wake(&self) {
-        let called = self.lock().take_shards_to_wake();
-        called.into_iter().for_each(Waker::wake);
-        self.driver.wake(self);
-    }
-
-    /// Counts events that were handed to connections.
+    /// Counts events that were delivered to connections.
     pub(crate) fn count_delivered(&self, events: u64, bytes: u64) {
         self.delivered.fetch_add(events, Ordering::Relaxed);
         self.delivered_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Events that were handed to connections.
+    /// Events that were delivered to connections.
     pub(super) fn delivered(&self) -> u64 {
         self.delivered.load(Ordering::Relaxed)
     }
@@ -101,83 +94,146 @@ impl ManagerInner {
         self.delivered_bytes.load(Ordering::Relaxed)
     }
 
-    pub(super) fn handle(&self) -> Weak<Self> {
+    pub(super) fn weak(&self) -> Weak<Self> {
         Weak::clone(&self.this)
     }
 
-    /// Hands a publication to the engine, unless the same was handed over before.
-    pub(super) fn append(&self, publication: Publication) -> Result<Receipt, PublishError> {
-        let apply: Weak<dyn Apply> = Weak::<Self>::clone(&self.this);
-        let Some(digest) = self.digests.of(&publication) else {
-            let (completion, receipt): (Completion, Receipt) = receipt(apply);
-            self.engine.append(publication, completion)?;
-            return Ok(receipt);
+    pub(super) fn apply_target(&self) -> Weak<dyn Apply> {
+        self.weak()
+    }
+
+    /// A handle on an open connection.
+    pub(crate) fn connection(&self, id: ConnectionId) -> Option<ConnectionRef> {
+        let guard = self.lock();
+        let state = guard.attached(guard.find(id)?);
+        Some(ConnectionRef::new(self.weak(), id, state))
+    }
+
+    /// Closes a connection once the events that are due were delivered. `false` if it is not open.
+    pub(super) fn close_connection(&self, id: ConnectionId, reason: CloseReason) -> bool {
+        let ended = {
+            let mut state = self.lock();
+            let slot = state.find(id);
+            slot.and_then(|slot| state.close(slot, reason))
         };
-        let (now, window) = (self.now(), self.settings.idempotency_window_ms());
-        let durability =
-            if publication.is_transient() { Durability::Memory } else { self.engine.durability() };
-        let begun = self.lock().look_up_key(digest, now, window, durability)?;
-        let outcome = match begun {
-            KeyLookup::Known(receipt) => return Ok(receipt),
-            KeyLookup::New(outcome) => outcome,
-        };
-        let (completion, receipt) = shared_receipt(apply, Arc::clone(&outcome));
-        if let Err(error) = self.engine.append(publication, completion) {
-            self.lock().keys.refused(digest, &outcome);
-            return Err(error.into());
+        let closed = ended.is_some();
+        self.wake();
+        self.run_disconnect_hook(ended);
+        closed
+    }
+
+    /// Runs the hook for a connection that began: the one for reconnects if there is a last event id.
+    pub(crate) fn run_connect_hook(&self, connection: &ConnectionRef, last_event_id: Option<&str>) {
+        match (last_event_id, &self.hooks.reconnected, &self.hooks.connected) {
+            (Some(id), Some(hook), _) => run(|| hook(connection, id)),
+            (_, _, Some(hook)) => run(|| hook(connection)),
+            _ => {}
         }
-        Ok(receipt)
     }
 
-    /// The event's bytes. The position becomes its id where there is history and none of its own.
-    fn encode(&self, publication: &Publication, position: Option<Position>) -> Framed {
-        let position = position.filter(|_| self.settings.has_history());
-        Framed::encode(publication.event(), position)
-    }
-}
-
-impl Apply for ManagerInner {
-    fn begin_epoch(&self, epoch: Epoch, after: u64) -> Wakes {
-        self.lock().begin_epoch(epoch, after)
-    }
-
-    fn apply(&self, seq: u64, publication: Publication) -> Wakes {
-        // Only the follower applies, so that the epoch does not change before the second look.
-        let Some(position) = self.lock().log.next_position(seq) else { return Wakes::default() };
-        let framed = self.encode(&publication, Some(position));
-        let digest = self.digests.of(&publication);
-        let now = self.now();
-        let mut state = self.lock();
-        if let Some(digest) = digest {
-            state.keys.applied(digest, seq, now, self.settings.idempotency_window_ms());
+    /// Runs the hook for connections that ended. Call it with no lock held.
+    pub(crate) fn run_disconnect_hook(&self, ended: impl IntoIterator<Item = EndedConnection>) {
+        let Some(hook) = &self.hooks.disconnected else { return };
+        for (id, state, reason) in ended {
+            let connection = ConnectionRef::new(self.weak(), id, state);
+            run(|| hook(&connection, reason));
         }
-        state.apply(seq, now, &publication, framed)
-    }
-
-    fn apply_ephemeral(&self, publication: Publication, sender: AckSender) -> Wakes {
-        let Target::Connection(to) = *publication.target() else { return Wakes::default() };
-        let framed = self.encode(&publication, None);
-        let now = self.now();
-        self.lock().apply_ephemeral(now, to, framed, sender)
-    }
-
-    fn acknowledge(&self, seq: u64, durability: Durability, sender: AckSender) -> Wakes {
-        self.lock().acknowledge(seq, durability, sender)
-    }
-
-    fn wake_readers(self: Arc<Self>) {
-        self.driver.wake(&self);
     }
 }
 
 impl Drop for ManagerInner {
     fn drop(&mut self) {
-        self.driver.stop();
+        self.driver.notify();
     }
 }
 
-impl Manager {
-    pub(crate) fn from_shared(shared: Arc<ManagerInner>) -> Self {
-        Self { shared }
+/// A handle on a connection that someone else owns. It keeps neither the connection nor the manager
+/// alive.
+#[derive(Clone)]
+pub struct ConnectionRef {
+    manager: Weak<ManagerInner>,
+    id: ConnectionId,
+    state: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+impl ConnectionRef {
+    pub(crate) fn new(
+        manager: Weak<ManagerInner>,
+        id: ConnectionId,
+        state: Option<Arc<dyn Any + Send + Sync>>,
+    ) -> Self {
+        Self { manager, id, state }
+    }
+
+    /// The connection's id.
+    pub fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// What the application attached to the connection, if it is a `T`.
+    pub fn state<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.state.clone()?.downcast().ok()
+    }
+
+    /// Sends an event to the connection; see [`Manager::send`](crate::Manager::send).
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`] if the connection ended or the event was not published.
+    pub fn send(&self, event: impl Into<Event>) -> Result<Receipt, SendError> {
+        let manager = self.manager.upgrade();
+        let manager = manager.ok_or(SendError::NoSuchConnection { id: self.id })?;
+        manager.send(event.into(), self.id)
+    }
+
+    /// Closes the connection; see [`Manager::remove_connection`](crate::Manager::remove_connection).
+    pub fn remove(&self) -> bool {
+        self.close(CloseReason::Removed)
+    }
+
+    /// Closes the connection because its server ends.
+    pub(crate) fn shut_down(&self) {
+        self.close(CloseReason::Shutdown);
+    }
+
+    fn close(&self, reason: CloseReason) -> bool {
+        let manager = self.manager.upgrade();
+        manager.is_some_and(|manager| manager.close_connection(self.id, reason))
+    }
+}
+
+impl fmt::Debug for ConnectionRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectionRef").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+type Connected = dyn Fn(&ConnectionRef) + Send + Sync;
+type Reconnected = dyn Fn(&ConnectionRef, &str) + Send + Sync;
+type Disconnected = dyn Fn(&ConnectionRef, CloseReason) + Send + Sync;
+
+/// The application's hooks for connections.
+///
+/// They run outside every lock, in the task that caused the event: they may call the manager, and
+/// must not block. A hook that panics ends early; nothing else is affected.
+#[derive(Default)]
+pub(super) struct Hooks {
+    pub(super) connected: Option<Box<Connected>>,
+    pub(super) reconnected: Option<Box<Reconnected>>,
+    pub(super) disconnected: Option<Box<Disconnected>>,
+}
+
+fn run(hook: impl FnOnce()) {
+    // The process's panic hook has reported the panic already.
+    drop(catch_unwind(AssertUnwindSafe(hook)));
+}
+
+impl fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hooks")
+            .field("connected", &self.connected.is_some())
+            .field("reconnected", &self.reconnected.is_some())
+            .field("disconnected", &self.disconnected.is_some())
+            .finish()
     }
 }

@@ -8,10 +8,7 @@ use std::task::Waker;
 
 use slab::Slab;
 
-use super::audiences::AudienceKey;
-
-/// A shard's key in the table.
-pub(crate) type ShardKey = u32;
+use super::keys::{AudienceKey, ShardKey};
 
 /// What a shard was woken for and has not taken yet.
 #[derive(Debug, Default)]

@@ -1,7 +1,7 @@
-//! What the manager's lock guards: the log, who reads it, and who is due.
+//! The state behind the manager's lock: the log, the connections, and which of them are due.
 //!
-//! Nothing here calls out. Wakers and hooks are handed to the caller, who runs them after the lock
-//! was released.
+//! Nothing here runs code that is not ours. Wakers, attached values and hooks' arguments are returned
+//! to the caller, which runs or drops them once the lock is released.
 
 use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
@@ -11,14 +11,17 @@ use std::task::Waker;
 
 use slab::Slab;
 
-use super::audiences::{AudienceKey, AudienceMember, Audiences};
-use super::builder::ManagerSettings;
-use super::keys::{IdempotencyKeys, KeyDigest, KeyLookup};
-use super::shards::{PendingWakeups, ShardKey, ShardTable};
+use super::audiences::{AudienceMember, Audiences};
+use super::close_reason::CloseReason;
+use super::error::PublishError;
+use super::idempotency::{IdempotencyKeys, KeyDigest, KeyLookup};
+use super::keys::{AudienceKey, ShardKey};
+use super::settings::ManagerSettings;
+use super::shards::{PendingWakeups, ShardTable};
 use super::timers::Timers;
-use super::{CloseReason, PublishError};
 use crate::audience::Audience;
 use crate::engine::{Ack, AckError, AckSender, Durability, Publication, Target, Wakes};
+use crate::limits;
 use crate::log::{Class, EVERYONE, Log, Record, TopicKey};
 use crate::sync::AtomicU64;
 use crate::wire::{ConnectionId, Epoch, Framed};
@@ -28,21 +31,24 @@ pub(crate) struct State {
     pub(crate) log: Log,
     pub(crate) audiences: Audiences,
     pub(super) connections: Slab<ConnectionEntry>,
-    /// Connections that are not closing.
+    /// How many connections are not closing.
     open: usize,
+    /// What the driver has to wake.
     pub(super) due: VecDeque<Due>,
     pub(super) timers: Timers,
     shards: ShardTable,
-    /// Answers to publications the engine acknowledged before they were applied here.
+    /// Receipts of publications that the engine acknowledged before they were applied here, by sequence
+    /// number.
     unapplied: BTreeMap<u64, Vec<(AckSender, Durability)>>,
     closed: bool,
-    /// Counters what may concern a reader, so that one can tell without the lock that nothing did.
+    /// Incremented with everything that may concern a reader, so that a reader can see without the
+    /// lock that nothing has changed.
     changes: Arc<AtomicU64>,
     pub(crate) counters: Counters,
     pub(super) keys: IdempotencyKeys,
 }
 
-/// What happened so far.
+/// Totals for the statistics.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) connected: u64,
@@ -50,24 +56,26 @@ pub(crate) struct Counters {
     pub(crate) gaps: u64,
 }
 
-/// What the manager knows of a connection; its place in the log is its own.
+/// A connection as the manager sees it. Its position in the log is kept by the connection itself.
 #[derive(Debug)]
 pub(crate) struct ConnectionEntry {
     pub(super) id: ConnectionId,
     pub(super) audience: AudienceKey,
     pub(super) driven_by: DrivenBy,
-    /// The nameless topic of what is sent to it alone, once something was.
+    /// The unnamed topic of events that are sent to it alone; set with the first of them.
     direct: Option<TopicKey>,
     state: Option<Arc<dyn Any + Send + Sync>>,
     pub(super) created_at: u64,
-    /// When bytes were last handed out.
+    /// When it was last given bytes.
     pub(crate) last_write_at: u64,
-    /// When it was last given a chance to be told the applied mark.
+    /// When a mark was last due.
     pub(super) last_mark_at: u64,
-    /// Its tick's lower half, which tells it from others for longer than timers run.
-    pub(super) timer: u32,
-    pub(super) queued: bool,
-    /// The application was told that it began.
+    /// The lower half of the tick for which its timer is set. Timers are shorter than the half wraps
+    /// around, so that other entries of the timers can be recognised as outdated.
+    pub(super) timer_tick: u32,
+    /// It is in `due`, or among the pending wake-ups of its shard.
+    pub(super) is_queued: bool,
+    /// The hook for connections that begin has returned, or there is none.
     connect_hook_returned: bool,
     pub(crate) wants_heartbeat: bool,
     pub(crate) wants_mark: bool,
@@ -75,39 +83,36 @@ pub(crate) struct ConnectionEntry {
     pub(super) closing: Option<Box<Closing>>,
 }
 
-/// Who looks after a connection.
+/// Who reads the log for a connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum DrivenBy {
-    /// Whoever polls it: it has this place among the audience's members.
+    /// Whoever polls it as a response body. `member` is its index among the audience's members.
     Body { member: u32 },
-    /// A shard, which knows it by its own key.
+    /// A delivery shard. `key` is the shard's key for it.
     Shard { shard: ShardKey, key: u32 },
 }
 
-/// A connection that ends once it has delivered what was there when its end was decided.
+/// A close that was decided. If it is a planned one, events before `end` are still delivered.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Closing {
     pub(crate) reason: CloseReason,
+    /// The end of the log when the close was decided.
     pub(crate) end: u64,
+    /// The applied mark then.
     pub(crate) applied: u64,
 }
 
+/// What the driver has to wake.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Due {
+    /// The members of an audience that are in its wake pass.
     Audience(AudienceKey),
+    /// The connection in this slot.
     Connection(u32),
 }
 
-/// A connection that ended, to be told to the hook.
+/// A connection that ended: the arguments of the hook.
 pub(crate) type EndedConnection = (ConnectionId, Option<Arc<dyn Any + Send + Sync>>, CloseReason);
-
-/// What the driver does next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DriverStep {
-    Again,
-    /// Until the next wake, or until this moment.
-    Rest(Option<u64>),
-}
 
 impl State {
     pub(crate) fn new(settings: &ManagerSettings) -> Self {
@@ -127,7 +132,7 @@ impl State {
         }
     }
 
-    /// Appends an event that has a place in the order, and marks its readers as due.
+    /// Appends an event of the order, and schedules its readers.
     pub(crate) fn apply(
         &mut self,
         seq: u64,
@@ -144,7 +149,7 @@ impl State {
                 topics.iter().map(|topic| self.log.topics_mut().intern(topic)).collect()
             }
             Target::Everyone => [EVERYONE].into(),
-            // An engine that gives it a place does not make it everybody's.
+            // Ephemeral publications are not part of the order; see `apply_ephemeral`.
             Target::Connection(_) => return wakes,
         };
         let mut record = Record {
@@ -174,13 +179,13 @@ impl State {
         record.receivers = u32::try_from(receivers).unwrap_or(u32::MAX);
         self.counters.published += 1;
         let ages = self.append(record);
-        self.changed();
+        self.count_change();
         self.acknowledge_up_to(seq, &mut wakes);
         self.add_readers(ages, &mut wakes);
         wakes
     }
 
-    /// Appends an event for one connection. Without that connection nothing happens.
+    /// Appends an event for one connection, if that is open.
     pub(crate) fn apply_ephemeral(
         &mut self,
         now: u64,
@@ -214,8 +219,7 @@ impl State {
         wakes
     }
 
-    /// Appends a record. The sender says whether something is now too old earlier than the driver
-    /// knows.
+    /// Appends a record. Returns whether a record now expires earlier than the driver assumes.
     fn append(&mut self, record: Record) -> bool {
         let before = self.log.expires();
         self.log.append(record);
@@ -223,7 +227,7 @@ impl State {
         after.is_some_and(|after| before.is_none_or(|before| after < before))
     }
 
-    /// Answers a publication, or keeps the sender until this node has applied it.
+    /// Completes the receipt of a publication, once this node has applied it.
     pub(crate) fn acknowledge(
         &mut self,
         seq: u64,
@@ -237,7 +241,7 @@ impl State {
         Wakes::ack(sender, self.ack_of(seq, durability))
     }
 
-    /// Begins an epoch. If the order before it is gone, every reader is due for a gap.
+    /// Begins an epoch. If the order was replaced, every reader is scheduled, to be sent a gap.
     pub(crate) fn begin_epoch(&mut self, epoch: Epoch, after: u64) -> Wakes {
         let mut wakes = Wakes::default();
         if self.log.begin_epoch(epoch, after) {
@@ -251,13 +255,12 @@ impl State {
         wakes
     }
 
-    /// Says in `wakes` who has something to do: readers, or the driver because what is kept has
-    /// begun to age.
+    /// Adds to `wakes` what is due: response bodies, the driver if its sleep is too long, and shards.
     fn add_readers(&mut self, ages: bool, wakes: &mut Wakes) {
         wakes.readers(ages || !self.due.is_empty(), &mut self.shards.to_wake);
     }
 
-    /// Looks up a publication with a key that is about to be handed over.
+    /// Looks up the idempotency key of a publication that is about to be appended.
     pub(super) fn look_up_key(
         &mut self,
         digest: KeyDigest,
@@ -266,9 +269,9 @@ impl State {
         durability: Durability,
     ) -> Result<KeyLookup, PublishError> {
         let mut keys = std::mem::take(&mut self.keys);
-        let begun = keys.begin(digest, now, window, |seq| self.ack_of(seq, durability));
+        let lookup = keys.look_up(digest, now, window, |seq| self.ack_of(seq, durability));
         self.keys = keys;
-        begun
+        lookup
     }
 
     fn ack_of(&self, seq: u64, durability: Durability) -> Result<Ack, AckError> {
@@ -294,7 +297,7 @@ impl State {
         Ok(Ack { position, durability, receivers })
     }
 
-    /// Registers a connection. The sender says last whether the driver now rests too long.
+    /// Registers a connection. Returns its slot, its id, and whether the driver's sleep is now too long.
     pub(crate) fn connect(
         &mut self,
         random: (u64, u32),
@@ -316,23 +319,23 @@ impl State {
             created_at: now,
             last_write_at: now,
             last_mark_at: now,
-            timer: 0,
-            queued: false,
-            connect_hook_returned: !settings.hooks.any(),
+            timer_tick: 0,
+            is_queued: false,
+            connect_hook_returned: !settings.has_hooks,
             wants_heartbeat: false,
             wants_mark: false,
             closing: None,
         });
         self.open += 1;
         self.counters.connected += 1;
-        let rest = self.timers.next();
+        let before = self.timers.next();
         self.set_timer(slot, now, settings);
-        (slot, id, self.timers.next() != rest)
+        (slot, id, self.timers.next() != before)
     }
 
-    /// Forgets a connection whose owner dropped it.
+    /// Removes a connection whose owner dropped it.
     ///
-    /// What it held is handed out, because dropping it may run foreign code.
+    /// What it held is returned, because dropping it may run code that is not ours.
     pub(crate) fn disconnect(
         &mut self,
         slot: u32,
@@ -365,13 +368,13 @@ impl State {
         self.shards.insert(waker)
     }
 
-    /// Forgets a shard that has no connections any more, and hands out its waker.
+    /// Removes a shard without connections, and returns its waker.
     pub(crate) fn remove_shard(&mut self, shard: ShardKey) -> Option<Waker> {
         self.shards.remove(shard)
     }
 
-    /// Gives a connection that was polled until now to a shard, which knows it by `key`. `None` if
-    /// it is not there any more; else a waker that is not needed any more is handed out.
+    /// Moves a connection that was polled until now to a shard, whose key for it is `key`. `None` if it
+    /// was removed; else the waker that is not needed any more.
     pub(crate) fn adopt(
         &mut self,
         slot: u32,
@@ -383,19 +386,19 @@ impl State {
         let audience = entry.audience;
         let DrivenBy::Body { member } = entry.driven_by else { return None };
         entry.driven_by = DrivenBy::Shard { shard, key };
-        // Its wake-up is forgotten with its waker; a shard looks at what it adopts.
-        entry.queued = false;
+        // A wake-up that is due is not needed: the shard reads the log for it at once.
+        entry.is_queued = false;
         self.audiences.join_shard(audience, shard);
         Some(self.leave(audience, member))
     }
 
-    /// Whether the shard was called for anything that it has not taken yet.
+    /// Whether the shard was woken since it last took its wake-ups.
     pub(crate) fn has_pending_wakeup(&self, shard: ShardKey) -> bool {
         self.shards.has_pending_wakeup(shard)
     }
 
-    /// Takes what the shard was called for, in exchange for `empty`. Connections are named by the
-    /// shard's own keys.
+    /// Takes the shard's pending wake-ups, in exchange for `empty`. Connections are named by the shard's
+    /// own keys.
     pub(crate) fn take_wakeups(&mut self, shard: ShardKey, empty: &mut PendingWakeups) {
         self.shards.take(shard, empty);
         for &key in &empty.audiences {
@@ -404,12 +407,12 @@ impl State {
             }
         }
         let connections = &mut self.connections;
-        empty.connections.retain_mut(|named| {
-            // The slot may be another connection's by now.
-            let Some(entry) = connections.get_mut(*named as usize) else { return false };
+        empty.connections.retain_mut(|slot| {
+            // The slot may belong to another connection by now.
+            let Some(entry) = connections.get_mut(*slot as usize) else { return false };
             let DrivenBy::Shard { shard: driven_by, key } = entry.driven_by else { return false };
-            *named = key;
-            driven_by == shard && std::mem::take(&mut entry.queued)
+            *slot = key;
+            driven_by == shard && std::mem::take(&mut entry.is_queued)
         });
     }
 
@@ -418,7 +421,7 @@ impl State {
         std::mem::take(&mut self.shards.to_wake)
     }
 
-    /// Ends a connection. Only the first reason counters, and only it is answered.
+    /// Closes a connection. Only the first call for a connection has an effect and a result.
     pub(crate) fn close(&mut self, slot: u32, reason: CloseReason) -> Option<EndedConnection> {
         let ended = self.begin_close(slot, reason);
         self.schedule(slot);
@@ -434,19 +437,19 @@ impl State {
         entry.closing = Some(Box::new(closing));
         self.open -= 1;
         self.audiences[entry.audience].open -= 1;
-        // Its end is told after its beginning.
+        // The hook for its end runs after the one for its beginning.
         entry.connect_hook_returned.then(|| (entry.id, entry.state.clone(), reason))
     }
 
-    /// Says that the application was told of the connection's beginning. If it ended meanwhile, its
-    /// end is to be told now.
+    /// The hook for connections that begin has returned. If the connection ended meanwhile, the hook for
+    /// that is due now.
     pub(crate) fn connect_hook_returned(&mut self, slot: u32) -> Option<EndedConnection> {
         let entry = self.entry_mut(slot);
         entry.connect_hook_returned = true;
         entry.closing.as_ref().map(|closing| (entry.id, entry.state.clone(), closing.reason))
     }
 
-    /// Ends every connection and lets no further one begin.
+    /// Closes every connection and refuses further ones.
     pub(crate) fn close_all(&mut self, reason: CloseReason) -> Vec<EndedConnection> {
         self.closed = true;
         let slots: Vec<u32> = self.connections.iter().map(|(slot, _)| slot as u32).collect();
@@ -461,7 +464,7 @@ impl State {
         self.open
     }
 
-    /// Connections that are not dropped yet, closing ones included.
+    /// How many connections are registered, including those that are closing.
     pub(crate) fn registered(&self) -> usize {
         self.connections.len()
     }
@@ -493,33 +496,47 @@ impl State {
         self.entry(slot).state.clone()
     }
 
-    /// Says that nothing waits for the connection, and how to wake it once something does.
+    /// Registers the waker of a connection that has read everything.
     ///
-    /// A waker it replaces is handed out, because dropping it may run foreign code.
+    /// The waker that it replaces is returned, because dropping it may run code that is not ours.
     pub(crate) fn register_waker(&mut self, slot: u32, waker: &Waker) -> Option<Waker> {
         let member = self.member_mut(slot)?;
         member.due_since = None;
         match &member.waker {
-            Some(known) if known.will_wake(waker) => None,
+            Some(registered) if registered.will_wake(waker) => None,
             _ => member.waker.replace(waker.clone()),
         }
     }
 
-    /// The waker that is kept for the connection.
+    /// The connection's registered waker.
     pub(crate) fn waker(&self, slot: u32) -> Option<&Waker> {
         let entry = &self.connections[slot as usize];
         let DrivenBy::Body { member } = entry.driven_by else { return None };
         self.audiences[entry.audience].members[member as usize].waker.as_ref()
     }
 
-    /// What its audience knows of a connection that no shard looks after.
+    /// The member of a connection that is polled as a response body.
     pub(super) fn member_mut(&mut self, slot: u32) -> Option<&mut AudienceMember> {
         let entry = &self.connections[slot as usize];
         let DrivenBy::Body { member } = entry.driven_by else { return None };
         Some(&mut self.audiences[entry.audience].members[member as usize])
     }
 
-    /// Says that the connection took bytes just now.
+    /// Sets the connection's timer to the next moment at which something may be due for it.
+    pub(super) fn set_timer(&mut self, slot: u32, now: u64, settings: &ManagerSettings) {
+        let entry = &mut self.connections[slot as usize];
+        let heartbeat_from = if entry.wants_heartbeat { now } else { entry.last_write_at };
+        let next = [
+            settings.heartbeat_at(entry.id.jitter(), heartbeat_from),
+            settings.mark_at(entry.last_mark_at),
+            settings.ends_at(entry.id.jitter(), entry.created_at),
+        ];
+        let stall_check = now + limits::STALL_CHECK_INTERVAL.as_millis() as u64;
+        let next = next.into_iter().flatten().fold(stall_check, u64::min).max(now + 1);
+        entry.timer_tick = self.timers.set(slot, next) as u32;
+    }
+
+    /// The connection was given bytes.
     pub(crate) fn progress(&mut self, slot: u32, now: u64) {
         let entry = &mut self.connections[slot as usize];
         entry.last_write_at = now;
@@ -529,21 +546,20 @@ impl State {
         }
     }
 
-    /// The counter of [`changed`](Self::changed).
+    /// Incremented with everything that may concern a reader that has read everything.
     pub(crate) fn changes(&self) -> &Arc<AtomicU64> {
         &self.changes
     }
 
-    /// Says that something happened that a reader that has everything does not know of.
-    pub(super) fn changed(&self) {
+    pub(super) fn count_change(&self) {
         self.changes.fetch_add(1, Ordering::Release);
     }
 
-    /// Lets the driver wake this connection, or its shard look at it.
+    /// Lets the driver wake this connection, or wakes its shard for it.
     pub(crate) fn schedule(&mut self, slot: u32) {
-        self.changed();
+        self.count_change();
         let entry = self.entry_mut(slot);
-        if std::mem::replace(&mut entry.queued, true) {
+        if std::mem::replace(&mut entry.is_queued, true) {
             return;
         }
         match entry.driven_by {
@@ -552,8 +568,9 @@ impl State {
         }
     }
 
+    /// Lets the driver, or their shards, wake all connections.
     pub(crate) fn schedule_all(&mut self) {
-        self.changed();
+        self.count_change();
         for (key, entry) in self.audiences.iter_mut() {
             if entry.begin_wake_pass() {
                 self.due.push_back(Due::Audience(key));
@@ -569,7 +586,7 @@ impl ConnectionEntry {
         self.id
     }
 
-    /// The end that was decided, if one was.
+    /// The close that was decided, if one was.
     pub(crate) fn closing(&self) -> Option<Closing> {
         self.closing.as_deref().copied()
     }

@@ -201,7 +201,7 @@ impl<S: Write + Send + 'static> Server<S> {
         let bytes = begin(&head.headers, &offered.opening);
         // Whatever fails now shows when the shard writes the rest.
         let len = socket.write(&bytes).unwrap_or(0);
-        let FirstFrame { shared, slot, id, subscription: reading, .. } = offered;
+        let FirstFrame { manager: shared, slot, id, subscription: reading, .. } = offered;
         let rest = bytes.slice(len..);
         shard.adopt(HandOver { socket, shared, slot, id, reading, rest, body, held });
         self.placed.notify_one();

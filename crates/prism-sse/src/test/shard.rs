@@ -42,7 +42,7 @@ impl Shard {
         let (near, far) = Pipe::pair();
         let hand_over = HandOver {
             socket: far.into_socket().expect("a pipe is a socket"),
-            shared: offered.shared,
+            shared: offered.manager,
             slot: offered.slot,
             id: offered.id,
             reading: offered.subscription,

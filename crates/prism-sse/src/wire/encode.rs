@@ -1,23 +1,24 @@
-//! The one encoder. Whatever reaches a reader was written here.
+//! The encoder. All bytes of all streams are written here.
 //!
-//! Fields stand in the order id, event, retry, data; lines end in LF alone; the bytes are always
-//! UTF-8 without a byte order mark. A block is framed as one HTTP/1.1 chunk when it is encoded, so
-//! that a socket takes the whole buffer and a response body takes the block inside it.
+//! Fields are in the order id, event, retry, data; lines end in LF alone; the bytes are always UTF-8
+//! without a byte order mark. A block is framed as one HTTP/1.1 chunk when it is encoded, so that a
+//! socket is written the whole buffer and a response body the block inside it, without a copy.
 
 use bytes::Bytes;
 use std::fmt::{self, Write};
 
-use super::{Event, Position};
+use super::event::Event;
+use super::id::Position;
 
-/// A line that says nothing and keeps proxies from closing a quiet stream.
+/// A heartbeat: an empty comment, which keeps proxies from closing a quiet stream.
 ///
-/// One line, not a block: a blank line after it makes some readers see an empty event.
+/// It is a line and not a block: a blank line after it makes some clients see an empty event.
 pub(crate) const HEARTBEAT: &[u8] = b":\n";
 
-/// The same, as a chunk.
+/// A heartbeat as a chunk.
 pub(crate) const HEARTBEAT_CHUNK: &[u8] = b"2\r\n:\n\r\n";
 
-/// What ends a body that was sent in chunks.
+/// The last chunk, which ends a chunked body.
 pub(crate) const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
 /// Longest chunk size line: sixteen hexadecimal digits, CR and LF.
@@ -31,8 +32,17 @@ pub(crate) struct Framed {
     head: u8,
 }
 
+impl Event {
+    /// The event as it is written in a stream.
+    ///
+    /// A [`Manager`](crate::Manager) with history adds an id where the event has none of its own.
+    pub fn encode(&self) -> Bytes {
+        Framed::encode(self, None).block()
+    }
+}
+
 impl Framed {
-    /// Encodes `event`. The event's own id wins over `position`; without either there is no id.
+    /// Encodes `event`. Its own id has precedence over `position`; without either there is no `id:`.
     pub(crate) fn encode(event: &Event, position: Option<Position>) -> Self {
         let mut buffer = Buffer::with_capacity(CHUNK_HEAD_MAX + encoded_len(event) + 2);
         buffer.0.extend_from_slice(&[0; CHUNK_HEAD_MAX]);
@@ -40,7 +50,7 @@ impl Framed {
         Self::frame(buffer.0)
     }
 
-    /// `block` as a chunk.
+    /// Frames `block` as a chunk.
     pub(crate) fn from_block(block: &[u8]) -> Self {
         let mut buffer = Vec::with_capacity(CHUNK_HEAD_MAX + block.len() + 2);
         buffer.extend_from_slice(&[0; CHUNK_HEAD_MAX]);
@@ -48,7 +58,7 @@ impl Framed {
         Self::frame(buffer)
     }
 
-    /// Frames what follows the room for the chunk's size.
+    /// Frames a buffer that begins with space for the size line.
     fn frame(mut buffer: Vec<u8>) -> Self {
         let len = buffer.len() - CHUNK_HEAD_MAX;
         buffer.extend_from_slice(b"\r\n");
@@ -101,7 +111,7 @@ pub(crate) fn block(event: &Event, position: Option<Position>, out: &mut Vec<u8>
 
 fn write_block(out: &mut Buffer, event: &Event, position: Option<Position>) {
     if let Some(text) = event.comment_text() {
-        // A comment stands alone: an id or a blank line would make it more than a comment.
+        // An id or a blank line after a comment would have an effect of its own.
         out.line(": ", text);
         if let Some(ms) = event.retry_ms() {
             out.field("retry", ms);
@@ -125,7 +135,7 @@ fn write_block(out: &mut Buffer, event: &Event, position: Option<Position>) {
     out.0.push(b'\n');
 }
 
-/// Room for everything but an id of ours, which is short.
+/// An upper bound of the encoded length.
 fn encoded_len(event: &Event) -> usize {
     const LONGEST_FIELD: usize = "retry: 2147483647\n".len();
     const POSITION_LINE: usize = 48;

@@ -1,15 +1,15 @@
-//! What can be said: an event whose every field is valid, because no other can be built.
+//! Events. Every field is valid, because no other event can be built.
 //!
-//! A value that cannot stand in the format is refused with an [`InvalidEvent`] that names the
-//! field and what is wrong with it. Nothing is stripped or escaped on the way, with the one
-//! exception the format demands: in data, CR and CRLF reach the reader as LF.
+//! A value that the format cannot express is refused with an [`InvalidEvent`] that names the field and
+//! the reason. Nothing is stripped or escaped, with the one exception that the format demands: in
+//! data, CR and CRLF reach the reader as LF.
 
 use std::borrow::Cow;
-use std::convert::Infallible;
 use std::fmt;
 use std::time::Duration;
 
-use super::EventId;
+use super::id::EventId;
+use super::invalid::{Field, InvalidEvent, check_token, refuse_line_breaks};
 use crate::limits;
 
 /// One event of the stream: data, and optionally an id, a name and a reconnection time.
@@ -32,7 +32,7 @@ use crate::limits;
 /// # Ok::<(), prism_sse::InvalidEvent>(())
 /// ```
 ///
-/// A field that cannot be written is an error, never a panic and never a silent correction:
+/// A value that cannot be encoded is an error, never a panic and never a silent correction:
 ///
 /// ```
 /// use prism_sse::Event;
@@ -45,23 +45,23 @@ pub struct Event {
     id: Option<EventId>,
     name: Option<EventName>,
     retry_ms: Option<u32>,
-    body: Body,
+    content: Content,
 }
 
-/// An event says something to the page, or only something to whoever reads the raw stream.
+/// What an event carries: data for the page, or a comment, which is visible only in the raw stream.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Body {
+enum Content {
     Data(String),
     Comment(String),
 }
 
 impl Event {
-    /// An event with this data, any text at all.
+    /// An event with this data, which may be any text.
     ///
     /// Each line becomes a `data:` line. LF, CR and CRLF all end a line, and the reader sees each
     /// of them as LF; nothing else changes. Empty data is an event too.
     pub fn new(data: impl Into<String>) -> Self {
-        Self { id: None, name: None, retry_ms: None, body: Body::Data(data.into()) }
+        Self { id: None, name: None, retry_ms: None, content: Content::Data(data.into()) }
     }
 
     /// An event whose data is `value` as compact JSON.
@@ -93,7 +93,7 @@ impl Event {
     pub fn comment(text: impl Into<String>) -> Result<Self, InvalidEvent> {
         let text = text.into();
         refuse_line_breaks(&text, Field::Comment)?;
-        Ok(Self { id: None, name: None, retry_ms: None, body: Body::Comment(text) })
+        Ok(Self { id: None, name: None, retry_ms: None, content: Content::Comment(text) })
     }
 
     /// Sets the id, which the browser sends back as `Last-Event-ID` when it reconnects.
@@ -131,23 +131,23 @@ impl Event {
     ///
     /// # Errors
     ///
-    /// [`InvalidEvent::RetryTooLong`] above 2,147,483,647 ms, where readers' timers overflow, and
-    /// [`InvalidEvent::RetryFraction`] if a part of a millisecond would be lost.
+    /// [`InvalidEvent::RetryTooLong`] above 2,147,483,647 ms, where the timers of clients overflow, and
+    /// [`InvalidEvent::RetryFraction`] if a fraction of a millisecond would be lost.
     pub fn retry(mut self, after: Duration) -> Result<Self, InvalidEvent> {
         self.retry_ms = Some(whole_millis(after)?);
         Ok(self)
     }
 
-    /// An event of the manager itself, whose parts are known to be valid.
+    /// A control event, whose fields are known to be valid.
     pub(crate) fn control(name: EventName, retry_ms: Option<u32>, data: String) -> Self {
-        Self { id: None, name: Some(name), retry_ms, body: Body::Data(data) }
+        Self { id: None, name: Some(name), retry_ms, content: Content::Data(data) }
     }
 
     /// The data, or `None` for a comment.
     pub fn data(&self) -> Option<&str> {
-        match &self.body {
-            Body::Data(data) => Some(data),
-            Body::Comment(_) => None,
+        match &self.content {
+            Content::Data(data) => Some(data),
+            Content::Comment(_) => None,
         }
     }
 
@@ -166,18 +166,11 @@ impl Event {
         self.retry_ms.map(|ms| Duration::from_millis(ms.into()))
     }
 
-    /// The event as it stands in the stream.
-    ///
-    /// A [`Manager`](crate::Manager) with history adds an id where the event has none of its own.
-    pub fn encode(&self) -> bytes::Bytes {
-        super::Framed::encode(self, None).block()
-    }
-
     /// The text of a comment, or `None` for an event with data.
     pub fn comment_text(&self) -> Option<&str> {
-        match &self.body {
-            Body::Data(_) => None,
-            Body::Comment(text) => Some(text),
+        match &self.content {
+            Content::Data(_) => None,
+            Content::Comment(text) => Some(text),
         }
     }
 
@@ -185,17 +178,17 @@ impl Event {
         self.retry_ms
     }
 
-    /// Bytes of text the publisher gave, which is what limits on an event's size count.
+    /// Bytes of the data or the comment, to which the limit on an event's size applies.
     pub(crate) fn size(&self) -> usize {
-        match &self.body {
-            Body::Data(text) | Body::Comment(text) => text.len(),
+        match &self.content {
+            Content::Data(text) | Content::Comment(text) => text.len(),
         }
     }
 
     fn require_data(&self, field: Field) -> Result<(), InvalidEvent> {
-        match self.body {
-            Body::Data(_) => Ok(()),
-            Body::Comment(_) => Err(InvalidEvent::NoData { field }),
+        match self.content {
+            Content::Data(_) => Ok(()),
+            Content::Comment(_) => Err(InvalidEvent::NoData { field }),
         }
     }
 }
@@ -225,11 +218,11 @@ impl From<&str> for Event {
 pub struct EventName(Cow<'static, str>);
 
 impl EventName {
-    /// A name known when the program is written.
+    /// A name that is known at compile time.
     ///
     /// # Panics
     ///
-    /// If the name is not valid; as a `const` this is an error of compilation.
+    /// If the name is not valid; in a `const` this is a compile error.
     #[expect(clippy::panic, reason = "a literal of the program, not input")]
     pub const fn from_static(name: &'static str) -> Self {
         let bytes = name.as_bytes();
@@ -283,139 +276,7 @@ impl fmt::Display for EventName {
     }
 }
 
-/// Why an event, or a part of one, was refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum InvalidEvent {
-    /// The field is empty; leave it out instead.
-    Empty {
-        /// The field it was meant for.
-        field: Field,
-    },
-    /// The value did not serialise as JSON.
-    Json {
-        /// What the serialiser said.
-        reason: String,
-    },
-    /// CR or LF, which would end the line and begin another field.
-    LineBreak {
-        /// The field it was meant for.
-        field: Field,
-    },
-    /// An id that would not come back as it was: the browser returns it in a request header, which
-    /// loses spaces and tabs at either end and has no control characters.
-    NotHeaderText {
-        /// The field it was meant for.
-        field: Field,
-    },
-    /// A comment has no id and no name.
-    NoData {
-        /// The field it was meant for.
-        field: Field,
-    },
-    /// NUL, with which readers ignore the whole field.
-    Nul {
-        /// The field it was meant for.
-        field: Field,
-    },
-    /// A reconnection time with a part of a millisecond, which the format cannot express.
-    RetryFraction,
-    /// A reconnection time above what readers' timers can hold.
-    RetryTooLong {
-        /// The time that was asked for, in milliseconds.
-        millis: u128,
-    },
-    /// More bytes than the field may have.
-    TooLong {
-        /// The field it was meant for.
-        field: Field,
-        /// How many bytes it has.
-        len: usize,
-        /// How many bytes it may have.
-        max: usize,
-    },
-}
-
-/// A field of an event, as errors name it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Field {
-    /// A comment's text.
-    Comment,
-    /// The id.
-    Id,
-    /// The name.
-    Name,
-}
-
-impl fmt::Display for Field {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Comment => "a comment",
-            Self::Id => "an event's id",
-            Self::Name => "an event's name",
-        })
-    }
-}
-
-impl fmt::Display for InvalidEvent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Empty { field } => write!(f, "{field} must not be empty: leave it out instead"),
-            Self::Json { reason } => write!(f, "the value does not serialise as JSON: {reason}"),
-            Self::LineBreak { field } => write!(f, "{field} must not contain a line break"),
-            Self::NotHeaderText { field } => write!(
-                f,
-                "{field} comes back in a request header: it must not contain control characters, \
-                 and not begin or end with a space"
-            ),
-            Self::NoData { field } => write!(f, "a comment cannot carry {field}"),
-            Self::Nul { field } => write!(f, "{field} must not contain NUL"),
-            Self::RetryFraction => {
-                f.write_str("a reconnection time must be a whole number of milliseconds")
-            }
-            Self::RetryTooLong { millis } => write!(
-                f,
-                "a reconnection time is at most {} ms, not {millis} ms",
-                limits::RETRY_MS_MAX
-            ),
-            Self::TooLong { field, len, max } => {
-                write!(f, "{field} has {len} bytes; at most {max} are allowed")
-            }
-        }
-    }
-}
-
-impl std::error::Error for InvalidEvent {}
-
-impl From<Infallible> for InvalidEvent {
-    fn from(never: Infallible) -> Self {
-        match never {}
-    }
-}
-
-/// What ids and names have in common.
-pub(super) fn check_token(text: &str, field: Field, max: usize) -> Result<(), InvalidEvent> {
-    if text.is_empty() {
-        return Err(InvalidEvent::Empty { field });
-    }
-    if text.len() > max {
-        return Err(InvalidEvent::TooLong { field, len: text.len(), max });
-    }
-    if text.contains('\0') {
-        return Err(InvalidEvent::Nul { field });
-    }
-    refuse_line_breaks(text, field)
-}
-
-fn refuse_line_breaks(text: &str, field: Field) -> Result<(), InvalidEvent> {
-    if text.contains(['\r', '\n']) {
-        return Err(InvalidEvent::LineBreak { field });
-    }
-    Ok(())
-}
-
-/// A duration as the format's milliseconds, or the reason why it cannot be.
+/// A duration in milliseconds, or why the format cannot express it.
 pub(crate) fn whole_millis(after: Duration) -> Result<u32, InvalidEvent> {
     let millis = after.as_millis();
     if millis > u128::from(limits::RETRY_MS_MAX) {

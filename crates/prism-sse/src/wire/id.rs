@@ -1,13 +1,13 @@
-//! Where an event stands: the position the hub gives it, and the id the browser sends back.
+//! Positions, and the ids of events and connections.
 
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use super::event::{Field, InvalidEvent, check_token};
+use super::invalid::{Field, InvalidEvent, check_token};
 use crate::limits;
 
-/// One opening of a log. Positions of different epochs are never mistaken for each other.
+/// An epoch: one start of the order. Positions of different epochs are never confused.
 ///
 /// Written as lower-case hexadecimal without leading zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -31,9 +31,9 @@ impl fmt::Display for Epoch {
     }
 }
 
-/// A place in the hub's one order, written `#<epoch>.<seq>`.
+/// A position in the order, written `#<epoch>.<seq>`.
 ///
-/// A position is never given twice. Of two positions in one epoch the one with the larger
+/// A position is never assigned twice. Of two positions in one epoch the one with the larger
 /// sequence number came later.
 ///
 /// ```
@@ -46,9 +46,9 @@ impl fmt::Display for Epoch {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Position {
-    /// The opening of the log in which the event was accepted.
+    /// The epoch in which the event was accepted.
     pub epoch: Epoch,
-    /// The event's number in the order, counted from 1. 0 is the place before all events.
+    /// The event's number in the order, counted from 1. 0 is the position before all events.
     pub seq: u64,
 }
 
@@ -61,7 +61,7 @@ impl fmt::Display for Position {
 impl FromStr for Position {
     type Err = InvalidPosition;
 
-    /// Reads exactly what `Display` writes: one spelling a position.
+    /// Accepts exactly what `Display` writes, so that a position has one spelling.
     fn from_str(text: &str) -> Result<Self, InvalidPosition> {
         let (epoch, seq) =
             text.strip_prefix('#').and_then(|rest| rest.split_once('.')).ok_or(InvalidPosition)?;
@@ -93,11 +93,11 @@ impl fmt::Display for InvalidPosition {
 
 impl std::error::Error for InvalidPosition {}
 
-/// An id a publisher chose: 1 to 255 bytes, without control characters, and without a space at
-/// either end. A browser returns it in a header, and it must come back as it was.
+/// An id that a publisher chose: 1 to 255 bytes, without control characters, and without a space at
+/// either end, because a browser returns it in a request header and it must be unchanged.
 ///
-/// Ids that begin with `#` and the id `earliest` are the hub's own; a manager with history
-/// refuses to publish them.
+/// Ids that begin with `#` and the id `earliest` are reserved; a manager with history refuses to
+/// publish them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EventId(Arc<str>);
 
@@ -107,13 +107,13 @@ impl EventId {
         &self.0
     }
 
-    /// Whether the id is kept for the hub's own use.
+    /// Whether the id is reserved.
     pub(crate) fn is_reserved(&self) -> bool {
         self.0.starts_with('#') || &*self.0 == EARLIEST
     }
 }
 
-/// The id that asks for everything that is retained.
+/// The id after which everything that is retained is replayed.
 pub(crate) const EARLIEST: &str = "earliest";
 
 impl TryFrom<&str> for EventId {
@@ -157,9 +157,9 @@ impl fmt::Display for EventId {
     }
 }
 
-/// The name of one connection: 32 hexadecimal digits, not to be guessed.
+/// A connection's id: 32 hexadecimal digits that cannot be guessed.
 ///
-/// A reader learns its own from `prism.open`.
+/// A reader gets its own in `prism.open`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConnectionId {
     // Two halves rather than one number of 16 bytes, whose alignment would cost each connection.
@@ -168,7 +168,7 @@ pub struct ConnectionId {
 }
 
 impl ConnectionId {
-    /// Of 96 random bits and the connection's slot, which finds it again without a table.
+    /// Made of 96 random bits and the connection's slot, so that it is found without a hash table.
     pub(crate) fn new(random: (u64, u32), slot: u32) -> Self {
         Self { high: random.0, low: u64::from(random.1) << 32 | u64::from(slot) }
     }

@@ -1,4 +1,4 @@
-//! A parser of event streams that follows the standard, never fails and never grows without bound.
+//! A parser of event streams that follows the standard, never fails, and uses bounded memory.
 //!
 //! WHATWG HTML, section 9.2.6: bytes that are not UTF-8 read as U+FFFD, one leading byte order
 //! mark is dropped, lines end in LF, CR or CRLF, unknown fields are ignored, an id that contains
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::limits;
 
-/// Turns bytes, in whatever pieces they arrive, into events.
+/// Parses bytes, divided in any way, into events.
 ///
 /// ```
 /// use prism_sse::wire::{Parsed, Parser};
@@ -28,40 +28,42 @@ use crate::limits;
 #[derive(Debug)]
 pub struct Parser {
     limit: usize,
-    start: Start,
-    /// The last line ended in CR, so that an LF now belongs to it.
+    bom: ByteOrderMark,
+    /// The last line ended in CR, so that an LF that follows belongs to it.
     after_cr: bool,
     line: Vec<u8>,
-    /// The line outgrew the limit and its rest is skipped.
+    /// The line exceeded the limit and its rest is skipped.
     line_cut: bool,
     data: Vec<u8>,
     name: Vec<u8>,
     id: String,
     last_event_id: String,
-    /// The block lost a line to the limit.
+    /// A line of the block exceeded the limit.
     block_cut: bool,
 }
 
-/// How much of a byte order mark the stream has begun with.
+/// The state of skipping a byte order mark at the beginning of the stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Start {
-    Mark(usize),
-    Past,
+enum ByteOrderMark {
+    /// The stream began with this many bytes of one.
+    Matched(usize),
+    /// It was skipped, or there is none.
+    Done,
 }
 
-/// What a parser found.
+/// What a parser returns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Parsed {
     /// A block was larger than the limit and was dropped. The stream goes on after it.
     Discarded,
-    /// An event a page would see.
+    /// An event that a page would receive.
     Event(ParsedEvent),
     /// The stream set its reconnection time.
     Retry(Duration),
 }
 
-/// An event as a page sees it.
+/// An event as a page receives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ParsedEvent {
@@ -76,7 +78,7 @@ pub struct ParsedEvent {
 const MARK: [u8; 3] = [0xEF, 0xBB, 0xBF];
 
 impl Parser {
-    /// A parser that holds at most [`limits::PARSER_BYTES_MAX`] of one event.
+    /// A parser that buffers at most [`limits::PARSER_BYTES_MAX`] of one event.
     pub fn new() -> Self {
         Self::with_limit(limits::PARSER_BYTES_MAX)
     }
@@ -85,9 +87,9 @@ impl Parser {
     /// is at least one.
     pub fn with_limit(limit: usize) -> Self {
         Self {
-            // Of a line that is cut, the first byte tells whether it matters.
+            // The first byte of a line that is cut shows whether it is a comment.
             limit: limit.max(1),
-            start: Start::Mark(0),
+            bom: ByteOrderMark::Matched(0),
             after_cr: false,
             line: Vec::new(),
             line_cut: false,
@@ -99,7 +101,7 @@ impl Parser {
         }
     }
 
-    /// Consumes `input` up to the end of the next thing worth telling, or wholly.
+    /// Consumes `input` up to the end of the next item, or to its end.
     ///
     /// Call it until it returns `None`, then with the next piece.
     pub fn next(&mut self, input: &mut &[u8]) -> Option<Parsed> {
@@ -124,13 +126,13 @@ impl Parser {
         None
     }
 
-    /// The id a reader would send when it reconnects now; empty if there is none.
+    /// The id that a client would send if it reconnected now; empty if there is none.
     pub fn last_event_id(&self) -> &str {
         &self.last_event_id
     }
 
-    /// Begins another response of the same stream: what was cut off is dropped, the last event id
-    /// stays.
+    /// Begins the next response of the same stream: an incomplete block is dropped, the last event id is
+    /// kept.
     pub fn reconnected(&mut self) {
         let id = std::mem::take(&mut self.last_event_id);
         *self = Self::with_limit(self.limit);
@@ -138,20 +140,23 @@ impl Parser {
         self.last_event_id = id;
     }
 
-    /// Bytes held of an event that is not complete.
+    /// Bytes buffered of an incomplete event.
     pub fn buffered(&self) -> usize {
         self.line.len() + self.data.len() + self.name.len() + self.id.len()
     }
 
     fn skip_byte_order_mark(&mut self, input: &mut &[u8]) {
-        while let Start::Mark(seen) = self.start {
+        while let ByteOrderMark::Matched(seen) = self.bom {
             let Some((first, rest)) = input.split_first() else { return };
             if *first == MARK[seen] {
                 *input = rest;
-                self.start =
-                    if seen + 1 == MARK.len() { Start::Past } else { Start::Mark(seen + 1) };
+                self.bom = if seen + 1 == MARK.len() {
+                    ByteOrderMark::Done
+                } else {
+                    ByteOrderMark::Matched(seen + 1)
+                };
             } else {
-                self.start = Start::Past;
+                self.bom = ByteOrderMark::Done;
                 self.extend_line(&MARK[..seen]);
             }
         }
@@ -168,7 +173,7 @@ impl Parser {
     fn end_line(&mut self) -> Option<Parsed> {
         let line = std::mem::take(&mut self.line);
         let parsed = if std::mem::take(&mut self.line_cut) {
-            // A comment says nothing to the page, however long it is.
+            // A comment has no effect, however long it is.
             self.block_cut |= line.first() != Some(&b':');
             None
         } else if line.is_empty() {

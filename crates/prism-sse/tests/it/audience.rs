@@ -5,7 +5,7 @@ use prism_sse::{Audience, Connection, Event, Gap, Manager, Publication, Start};
 
 use super::{select, text, with_history};
 
-/// Everything due now, without the opening.
+/// Everything that is due now, without the opening.
 fn due(connection: &mut Connection) -> String {
     let mut seen = String::new();
     while let Some(Some(bytes)) = connection.next().now_or_never() {
@@ -70,7 +70,7 @@ async fn unreadable_events_leave_no_trace_in_a_stream() {
         sse.append(secret).unwrap();
     }
     sse.publish("a", "open").unwrap();
-    // More than one turn may look at: the reader wakes itself and goes on.
+    // More than one poll may look at: the connection wakes its task to continue.
     let mut seen = String::new();
     while !seen.contains("open") {
         seen.push_str(text(&public.next().await.unwrap()));
@@ -79,7 +79,7 @@ async fn unreadable_events_leave_no_trace_in_a_stream() {
 }
 
 #[tokio::test]
-async fn an_audience_can_do_without_broadcasts() {
+async fn an_audience_can_exclude_broadcasts() {
     let sse = Manager::new();
     let audience = select("a").broadcasts(false);
     let _connection = sse.subscribe(audience, Start::Now).unwrap();
@@ -149,7 +149,7 @@ async fn an_audience_that_wants_no_control_events_gets_the_retry_line_and_its_ev
 }
 
 #[tokio::test]
-async fn an_id_of_a_private_event_is_unknown_to_who_may_not_read_it() {
+async fn the_id_of_a_private_event_is_unknown_to_readers_that_may_not_read_it() {
     let sse = with_history();
     let secret = Event::new("secret").id("payslip-7").unwrap();
     sse.append(Publication::new("users/7", secret).unwrap().private()).unwrap();

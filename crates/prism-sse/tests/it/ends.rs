@@ -1,4 +1,4 @@
-//! How connections end, what the hooks are told, and that nothing stays behind.
+//! How connections close, which hooks run, and that everything is freed.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,24 +11,24 @@ use prism_sse::{
 
 use super::{page, page_after, select, text, with_history};
 
-type Told = Arc<Mutex<Vec<String>>>;
+type HookCalls = Arc<Mutex<Vec<String>>>;
 
-fn telling(builder: ManagerBuilder) -> (Manager, Told) {
-    let told = Told::default();
-    let tell = |told: &Told, what: String| told.lock().unwrap().push(what);
-    let [connect, reconnect, disconnect] = [told.clone(), told.clone(), told.clone()];
+fn recording_hooks(builder: ManagerBuilder) -> (Manager, HookCalls) {
+    let calls = HookCalls::default();
+    let record = |calls: &HookCalls, what: String| calls.lock().unwrap().push(what);
+    let [connect, reconnect, disconnect] = [calls.clone(), calls.clone(), calls.clone()];
     let sse = builder
-        .on_connect(move |_| tell(&connect, "connect".to_owned()))
-        .on_reconnect(move |_, id| tell(&reconnect, format!("reconnect {id}")))
-        .on_disconnect(move |_, reason| tell(&disconnect, reason.as_str().to_owned()))
+        .on_connect(move |_| record(&connect, "connect".to_owned()))
+        .on_reconnect(move |_, id| record(&reconnect, format!("reconnect {id}")))
+        .on_disconnect(move |_, reason| record(&disconnect, reason.as_str().to_owned()))
         .build()
         .unwrap();
-    (sse, told)
+    (sse, calls)
 }
 
 #[tokio::test]
-async fn every_end_is_told_once_with_its_reason() {
-    let (sse, told) = telling(Manager::builder());
+async fn the_disconnect_hook_runs_once_for_each_connection_with_the_reason() {
+    let (sse, calls) = recording_hooks(Manager::builder());
     drop(sse.add_connection());
     let removed = sse.add_connection();
     sse.remove_connection(removed.id());
@@ -39,18 +39,18 @@ async fn every_end_is_told_once_with_its_reason() {
     assert_eq!(shut.close_reason(), Some(CloseReason::Shutdown));
     drop(shut);
     let expected = ["connect", "disconnected", "connect", "removed", "connect", "shutdown"];
-    assert_eq!(*told.lock().unwrap(), expected);
+    assert_eq!(*calls.lock().unwrap(), expected);
 }
 
 #[tokio::test]
-async fn coming_back_is_told_apart_from_coming() {
-    let (sse, told) = telling(Manager::builder());
+async fn the_reconnect_hook_runs_instead_of_the_connect_hook() {
+    let (sse, calls) = recording_hooks(Manager::builder());
     let _page = page_after(&sse, "an-id").await;
-    assert_eq!(*told.lock().unwrap(), ["reconnect an-id"]);
+    assert_eq!(*calls.lock().unwrap(), ["reconnect an-id"]);
 }
 
 #[tokio::test]
-async fn a_hook_that_panics_harms_nobody() {
+async fn a_hook_that_panics_affects_nothing_else() {
     let sse = Manager::builder()
         .on_connect(|_| panic!("on connect"))
         .on_disconnect(|_, _| panic!("on disconnect"))
@@ -64,9 +64,9 @@ async fn a_hook_that_panics_harms_nobody() {
 }
 
 #[test]
-fn a_connection_that_is_removed_while_it_is_greeted_is_told_to_end_after_it_began() {
-    let told = Told::default();
-    let [begin, end] = [told.clone(), told.clone()];
+fn a_connection_that_is_removed_by_its_connect_hook_runs_the_disconnect_hook_afterwards() {
+    let calls = HookCalls::default();
+    let [begin, end] = [calls.clone(), calls.clone()];
     let sse = Manager::builder()
         .on_connect(move |connection| {
             connection.remove();
@@ -76,7 +76,7 @@ fn a_connection_that_is_removed_while_it_is_greeted_is_told_to_end_after_it_bega
         .build()
         .unwrap();
     drop(sse.add_connection());
-    assert_eq!(*told.lock().unwrap(), ["begins", "removed"]);
+    assert_eq!(*calls.lock().unwrap(), ["begins", "removed"]);
 }
 
 #[tokio::test]
@@ -90,7 +90,7 @@ async fn a_hook_may_call_the_manager() {
 }
 
 #[tokio::test]
-async fn what_the_application_attached_is_there_while_the_connection_is() {
+async fn attached_state_lives_as_long_as_its_connection() {
     #[derive(Debug, PartialEq)]
     struct User(u32);
 
@@ -136,7 +136,7 @@ async fn a_reader_that_waits_is_woken_by_its_removal() {
 }
 
 #[tokio::test]
-async fn a_closed_manager_ends_streams_and_lets_no_further_one_begin() {
+async fn a_closed_manager_ends_streams_and_refuses_further_ones() {
     let sse = Manager::new();
     let mut open = sse.add_connection();
     sse.close();
@@ -149,7 +149,7 @@ async fn a_closed_manager_ends_streams_and_lets_no_further_one_begin() {
 }
 
 #[tokio::test]
-async fn many_connections_that_come_and_go_leave_nothing() {
+async fn many_short_connections_leave_nothing() {
     let sse = with_history();
     for round in 0..20 {
         let mut connections: Vec<_> = (0..100)
@@ -160,7 +160,7 @@ async fn many_connections_that_come_and_go_leave_nothing() {
             connection.next().await.unwrap();
         }
         sse.send("direct", connections[50].id()).unwrap();
-        // An order that is neither that of coming nor its reverse.
+        // An order that is neither that of connecting nor its reverse.
         while !connections.is_empty() {
             let at = connections.len() * 7 % 13 % connections.len();
             drop(connections.swap_remove(at));
@@ -171,8 +171,9 @@ async fn many_connections_that_come_and_go_leave_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_ends_at_its_maximum_age_with_a_mark() {
-    let (sse, told) =
-        telling(Manager::builder().history(Retention::default()).max_age(Duration::from_secs(600)));
+    let (sse, calls) = recording_hooks(
+        Manager::builder().history(Retention::default()).max_age(Duration::from_secs(600)),
+    );
     let mut page = page(&sse).await;
     page.expect_named("prism.open").await;
     sse.publish("t", "x").unwrap();
@@ -183,7 +184,7 @@ async fn a_connection_ends_at_its_maximum_age_with_a_mark() {
     assert_eq!(last.len(), 1);
     assert_eq!(last[0].name, "prism.mark");
     assert!(!page.is_open());
-    assert_eq!(*told.lock().unwrap(), ["connect", "max_age"]);
+    assert_eq!(*calls.lock().unwrap(), ["connect", "max_age"]);
 }
 
 #[tokio::test]
@@ -196,7 +197,7 @@ async fn the_state_of_a_manager_is_freed_with_its_last_handle() {
     sse.broadcast("the driver runs").unwrap();
     page.expect("message", "the driver runs").await;
     drop((page, sse));
-    // The driver's task ends when it finds the manager gone.
+    // The driver's task ends when it finds that the manager was dropped.
     for _ in 0..1000 {
         if Arc::strong_count(&alive) == 1 {
             return;
@@ -207,7 +208,7 @@ async fn the_state_of_a_manager_is_freed_with_its_last_handle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_ends_everyone_at_a_moment_of_its_own() {
+async fn a_drain_closes_connections_at_random_moments() {
     let sse = with_history();
     let mut readers: Vec<_> = (0..40).map(|_| sse.add_connection()).collect();
     let window = Duration::from_secs(10);
@@ -226,12 +227,12 @@ async fn a_drain_ends_everyone_at_a_moment_of_its_own() {
         while let Some(bytes) = reader.next().await {
             last = String::from_utf8(bytes.to_vec()).unwrap();
         }
-        assert!(last.contains("retry: "), "it is told when to come back: {last:?}");
+        assert!(last.contains("retry: "), "the last bytes carry the time to reconnect: {last:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_manager_says_how_far_the_order_is_and_how_old_its_oldest_event() {
+async fn a_manager_reports_the_applied_mark_and_the_age_of_its_oldest_event() {
     let sse = with_history();
     assert_eq!((sse.position(), sse.stats().oldest), (None, None));
     let ack = sse.publish("a", "x").unwrap().try_ack().unwrap().unwrap();

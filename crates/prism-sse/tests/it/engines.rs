@@ -1,4 +1,4 @@
-//! Engines: the conformance suite, and what readers and publishers see of one that misbehaves.
+//! Engines: the conformance suite, and what readers and publishers see of an engine that misbehaves.
 
 use prism_sse::test::{Delayed, conformance};
 use prism_sse::{
@@ -14,17 +14,17 @@ fn delayed() -> (Manager, Delayed) {
 }
 
 #[tokio::test]
-async fn memory_does_what_an_engine_must() {
+async fn the_memory_engine_passes_the_conformance_suite() {
     conformance::check(Memory::new).await;
 }
 
 #[tokio::test]
-async fn an_engine_that_acknowledges_before_it_applies_does_what_an_engine_must() {
+async fn an_engine_that_acknowledges_before_it_applies_passes_the_conformance_suite() {
     conformance::check(Delayed::acknowledging_first).await;
 }
 
 #[tokio::test]
-async fn an_engine_that_applies_before_it_acknowledges_does_what_an_engine_must() {
+async fn an_engine_that_applies_before_it_acknowledges_passes_the_conformance_suite() {
     conformance::check(Delayed::applying_first).await;
 }
 
@@ -102,7 +102,7 @@ async fn an_engine_that_does_not_answer_leaves_the_outcome_unknown() {
 }
 
 #[tokio::test]
-async fn a_failed_publication_is_told_and_never_read() {
+async fn a_failed_publication_is_an_error_and_never_read() {
     let (sse, engine) = delayed();
     let receipt = sse.broadcast("x").unwrap();
     engine.fail_first();
@@ -111,7 +111,7 @@ async fn a_failed_publication_is_told_and_never_read() {
 }
 
 #[tokio::test]
-async fn a_place_that_is_applied_again_is_ignored() {
+async fn a_sequence_number_that_is_applied_again_is_ignored() {
     let (sse, engine) = delayed();
     let mut page = page(&sse).await;
     page.expect_named("prism.open").await;
@@ -125,7 +125,7 @@ async fn a_place_that_is_applied_again_is_ignored() {
 }
 
 #[tokio::test]
-async fn answers_that_wait_for_an_order_that_is_replaced_are_unknown() {
+async fn receipts_that_wait_for_an_order_that_is_replaced_are_unknown() {
     let (sse, engine) = delayed();
     sse.broadcast("kept").unwrap();
     engine.apply();
@@ -140,7 +140,7 @@ async fn answers_that_wait_for_an_order_that_is_replaced_are_unknown() {
 }
 
 #[tokio::test]
-async fn dropping_the_manager_leaves_publishers_with_an_answer() {
+async fn dropping_the_manager_completes_all_receipts() {
     let (sse, engine) = delayed();
     let receipt = sse.broadcast("x").unwrap();
     drop(sse);

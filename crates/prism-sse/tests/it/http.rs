@@ -69,7 +69,7 @@ async fn head_has_the_headers_of_get_and_makes_no_connection() {
 }
 
 #[tokio::test]
-async fn a_reader_that_does_not_accept_event_streams_is_told_so() {
+async fn a_request_that_does_not_accept_event_streams_gets_406() {
     let sse = Manager::new();
     let mut wanting_json = request(Method::GET, "/events");
     wanting_json.headers_mut().insert("accept", "application/json".parse().unwrap());
@@ -113,7 +113,7 @@ async fn a_handler_chooses_the_audience_of_each_request() {
 }
 
 #[tokio::test]
-async fn a_browser_is_refused_softly_and_comes_back() {
+async fn a_browser_is_refused_softly_and_reconnects() {
     let sse = Manager::builder().max_connections(1).build().unwrap();
     let first = page(&sse).await;
     let mut second = page(&sse).await;
@@ -186,7 +186,7 @@ async fn the_head_and_a_first_line_are_sent_before_the_first_event() {
 }
 
 #[tokio::test]
-async fn a_reader_that_hangs_up_is_forgotten_without_a_write() {
+async fn a_client_that_disconnects_is_removed_without_a_write() {
     let sse = Manager::new();
     let address = serve(app(&sse)).await;
     let mut socket = TcpStream::connect(address).await.unwrap();

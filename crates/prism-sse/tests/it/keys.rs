@@ -1,4 +1,4 @@
-//! Idempotency keys: a publication that is handed over again is published once.
+//! Idempotency keys: a publication that is repeated is published once.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ fn delayed() -> (Manager, Delayed) {
 }
 
 #[test]
-fn publishers_who_come_at_once_make_one_event_and_get_one_answer() {
+fn concurrent_publishers_with_one_key_make_one_event_and_get_one_acknowledgement() {
     for round in 0..50 {
         let sse = Manager::new();
         let key = format!("round {round}");
@@ -51,7 +51,7 @@ fn publishers_who_come_at_once_make_one_event_and_get_one_answer() {
 }
 
 #[tokio::test]
-async fn who_comes_before_the_engine_answered_gets_the_answer_too() {
+async fn a_publication_that_is_repeated_before_the_engine_answered_gets_the_same_answer() {
     let (sse, engine) = delayed();
     let mut first = sse.append(keyed("k", "x")).unwrap();
     let second = sse.append(keyed("k", "x")).unwrap();
@@ -81,7 +81,7 @@ async fn an_event_that_was_applied_without_an_answer_is_not_published_again() {
 }
 
 #[tokio::test]
-async fn an_event_that_nobody_knows_of_or_that_failed_is_handed_over_again() {
+async fn an_event_that_failed_or_whose_outcome_is_unknown_is_appended_again() {
     let (sse, engine) = delayed();
     let lost = sse.append(keyed("lost", "x")).unwrap();
     engine.forget_first();
@@ -98,7 +98,7 @@ async fn an_event_that_nobody_knows_of_or_that_failed_is_handed_over_again() {
 }
 
 #[tokio::test]
-async fn an_event_the_engine_refused_left_no_key_behind() {
+async fn an_event_that_the_engine_refused_leaves_no_key() {
     let (sse, engine) = delayed();
     engine.set_capacity(0);
     let refused = sse.append(keyed("k", "x")).unwrap_err();
@@ -111,7 +111,7 @@ async fn an_event_the_engine_refused_left_no_key_behind() {
 }
 
 #[tokio::test]
-async fn an_event_that_another_manager_handed_over_is_known_here() {
+async fn the_key_of_an_event_that_another_node_published_is_known() {
     let (sse, engine) = delayed();
     engine.apply_again(7, keyed("k", "x"));
     let ack = sse.append(keyed("k", "x")).unwrap().await.unwrap();
@@ -120,7 +120,7 @@ async fn an_event_that_another_manager_handed_over_is_known_here() {
 }
 
 #[tokio::test]
-async fn a_key_from_an_order_that_is_gone_is_free() {
+async fn a_key_of_a_replaced_order_is_forgotten() {
     let (sse, engine) = delayed();
     let first = sse.append(keyed("k", "x")).unwrap();
     engine.apply();
@@ -134,7 +134,7 @@ async fn a_key_from_an_order_that_is_gone_is_free() {
 }
 
 #[tokio::test]
-async fn keys_of_publishers_are_apart_and_content_is_all_that_readers_see() {
+async fn each_publisher_has_its_own_keys_and_content_is_what_readers_see() {
     let sse = Manager::new();
     let by = |who: &str, data| keyed("k", data).publisher(who).unwrap();
     sse.append(by("a", "x")).unwrap();
@@ -156,7 +156,7 @@ async fn keys_of_publishers_are_apart_and_content_is_all_that_readers_see() {
 }
 
 #[test]
-fn a_key_has_a_length() {
+fn keys_have_a_length_limit() {
     let refused = |key: String| keyed("k", "x").idempotency_key(key).unwrap_err().to_string();
     assert_eq!(refused(String::new()), "an idempotency key has 0 bytes; 1 to 255 are allowed");
     assert_eq!(refused("k".repeat(256)), "an idempotency key has 256 bytes; 1 to 255 are allowed");

@@ -2,29 +2,28 @@
 //!
 //! - `page`: the Swift page this library started from, point by point
 //! - `resume`: history, ids, gaps at connect, where a subscription starts
-//! - `attacks`: faults that were found by attacking the library
-//! - `races`: the same, of what happens between two steps
+//! - `regressions`: faults that were found by adversarial tests
+//! - `races`: the same, of operations that interleave
 //! - `audience`: topics, grants, private events, broadcasts
 //! - `patterns`: patterns as selectors and as grants
-//! - `templates`: what a URI Template chooses, held against its expansions
-//! - `url_patterns`: what a URL Pattern chooses
+//! - `templates`: what a URI Template matches, checked against its expansions
+//! - `url_patterns`: what a URL Pattern matches
 //! - `keys`: idempotency keys
-//! - `slow`: readers that do not keep up
-//! - `ends`: how connections end, and that nothing stays behind
+//! - `slow`: slow readers
+//! - `ends`: how connections close, and that everything is freed
 //! - `time`: heartbeats, marks, maximum age, all in virtual time
-//! - `transient`: events about the present moment, kept apart from the history
-//! - `engines`: what engines must do, and what readers see of engines that misbehave
+//! - `transient`: transient events, kept apart from the history
+//! - `engines`: the conformance suite, and what readers see of engines that misbehave
 //! - `http`: requests and responses, in memory and over sockets
-//! - `model`: made-up histories of everything at once, held against the oracle
-//! - `schedules`: publishers and readers on many threads, held against the oracle
+//! - `model`: random sequences of operations, checked against the oracle
+//! - `schedules`: publishers and readers on many threads, checked against the oracle
 //! - `settings`: limits and refusals
 //!
-//! Here pages read response bodies. The target `over_serve` runs what has pages once more, over
-//! delivery shards.
+//! Here clients read response bodies. The target `over_serve` runs the tests with clients once more,
+//! over delivery shards.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-mod attacks;
 mod audience;
 mod ends;
 mod engines;
@@ -35,6 +34,7 @@ mod page;
 mod pages;
 mod patterns;
 mod races;
+mod regressions;
 mod resume;
 mod schedules;
 mod settings;
@@ -50,10 +50,10 @@ use axum::body::Body;
 use pages::{app, client, keeping, page, page_after, select, text, with_history};
 use prism_sse::test::Client;
 
-/// A page, read from the application itself.
+/// A client that calls the application directly.
 type Page = Client<Router, Body>;
 
-/// The application, as pages read from it.
+/// The application as clients call it.
 fn served(app: Router) -> Router {
     app
 }

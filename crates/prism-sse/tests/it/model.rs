@@ -1,7 +1,7 @@
-//! Made-up histories: publish, send, subscribe, read, stall, resume and hang up in any order, with
-//! a log so short that much is evicted, each held against the oracle.
+//! Random sequences of operations: publish, send, subscribe, read, stall, resume and disconnect, with
+//! a log so short that much is evicted. What each reader saw is checked against the oracle.
 //!
-//! proptest prints the history of a failure, made as short as it can, and keeps its seed.
+//! proptest shrinks the sequence of a failure, prints it, and keeps its seed.
 
 use futures_util::{FutureExt, StreamExt};
 use prism_sse::test::Oracle;
@@ -66,7 +66,7 @@ fn audience(number: u8) -> Audience {
     }
 }
 
-/// A reader as a browser is one: what it saw, and the id it would come back with.
+/// A reader that keeps a last event id as a browser does.
 struct Reader {
     number: usize,
     audience: Audience,
@@ -75,7 +75,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// Reads at most `frames` frames of what is due, and tells the oracle.
+    /// Reads at most `frames` frames that are due, and reports their events to the oracle.
     fn read(&mut self, frames: usize, oracle: &mut Oracle) {
         for _ in 0..frames {
             let Some(connection) = &mut self.connection else { return };
@@ -111,12 +111,13 @@ impl Reader {
         assert!(!id.is_empty(), "a reader that was connected has an id");
         let connection = sse.subscribe(self.audience.clone(), Start::After(id));
         self.connection = Some(connection.unwrap());
-        // A server writes the opening at once, and a browser that has it has its id.
+        // A server writes the opening at once, so that a browser has its id.
         self.read(1, oracle);
     }
 }
 
-/// If some events are transient, so many of them are `kept`.
+/// Runs a sequence of operations. With `kept` some events are transient, of which that many are
+/// retained.
 fn run(steps: &[Step], kept: Option<usize>, on_lag: OnLag) -> Result<(), TestCaseError> {
     let [history, transient] =
         [6, kept.unwrap_or(1)].map(|count| Retention::default().count(count));
@@ -128,7 +129,7 @@ fn run(steps: &[Step], kept: Option<usize>, on_lag: OnLag) -> Result<(), TestCas
         perform(step, kept.is_some(), &sse, &mut oracle, &mut readers);
     }
     for reader in &mut readers {
-        // Whoever is away comes back, or what it missed could not be judged.
+        // Every reader reconnects, because only then what it missed is known.
         while reader.connection.is_none() {
             reader.resume(&sse, &mut oracle);
             reader.read(usize::MAX, &mut oracle);
@@ -185,7 +186,7 @@ fn perform(
             }
             let audience = audience(*number);
             let kept = sse.stats().records + sse.stats().transient;
-            // The oldest kept is a question to the log; the oracle is asked only about the present.
+            // The oracle does not know what is retained, and so only where a reader begins live.
             let start = if *oldest && kept == 0 { Start::Oldest } else { Start::Now };
             let reader = oracle.reader(audience.clone());
             let connection = sse.subscribe(audience.clone(), start).unwrap();
@@ -213,25 +214,25 @@ fn perform(
 }
 
 proptest! {
-    // `PROPTEST_CASES` makes up more of them.
+    // `PROPTEST_CASES` sets the number of cases.
     #![proptest_config(ProptestConfig::default())]
 
     #[test]
-    fn nobody_loses_anything_in_silence_when_lag_disconnects(
+    fn no_event_is_lost_without_a_gap_when_lag_disconnects(
         steps in prop::collection::vec(step(), 0..60)
     ) {
         run(&steps, None, OnLag::Disconnect)?;
     }
 
     #[test]
-    fn nobody_loses_anything_in_silence_when_lag_skips(
+    fn no_event_is_lost_without_a_gap_when_lag_skips(
         steps in prop::collection::vec(step(), 0..60)
     ) {
         run(&steps, None, OnLag::SkipWithGap)?;
     }
 
     #[test]
-    fn nor_does_anybody_where_some_events_are_transient(
+    fn no_event_is_lost_without_a_gap_when_some_are_transient(
         steps in prop::collection::vec(step(), 0..60), kept in 1..12_usize, skips in any::<bool>()
     ) {
         run(&steps, Some(kept), if skips { OnLag::SkipWithGap } else { OnLag::Disconnect })?;

@@ -1,4 +1,4 @@
-//! The Swift page: events, the manager, the middleware.
+//! The features of the Swift page this library started from: events, the manager, the middleware.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ fn events_have_the_bytes_of_the_page() {
 }
 
 #[tokio::test]
-async fn one_is_sent_to_and_all_are_broadcast_to() {
+async fn send_reaches_one_connection_and_broadcast_reaches_all() {
     let sse = Manager::new();
     let mut first = sse.add_connection();
     let mut second = sse.add_connection();
@@ -54,7 +54,7 @@ fn sending_to_an_unknown_connection_is_an_error() {
 }
 
 #[test]
-fn an_id_of_another_connection_in_the_same_place_does_not_match() {
+fn the_id_of_an_earlier_connection_in_the_same_slot_does_not_match() {
     let sse = Manager::new();
     let old = sse.add_connection().id();
     let new = sse.add_connection();
@@ -77,7 +77,7 @@ async fn the_middleware_serves_events_as_an_event_stream() {
 }
 
 #[test]
-fn a_receipt_tells_how_many_connections_an_event_was_for() {
+fn a_receipt_counts_the_receivers_of_an_event() {
     let sse = Manager::new();
     let mut none = sse.broadcast("nobody").unwrap();
     assert_eq!(none.try_ack().unwrap().unwrap().receivers, 0);
@@ -111,7 +111,7 @@ async fn small_events_share_a_frame_and_none_is_lost_between_frames() {
     assert!(frames < 50, "{frames}");
 }
 
-/// Events, and their bytes, in what a page read; what the manager itself said does not count.
+/// The number of events in what a client read, and their bytes, without control events.
 fn events_in(raw: &[u8]) -> (u64, u64) {
     let blocks = text(raw).split_inclusive("\n\n");
     let blocks = blocks.map(|block| block.trim_start_matches(":\n"));
@@ -120,7 +120,7 @@ fn events_in(raw: &[u8]) -> (u64, u64) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_delivered_is_counted_as_it_stands_in_the_stream() {
+async fn delivered_events_and_bytes_are_counted_as_in_the_stream() {
     let sse = with_history();
     let mut pages = vec![page(&sse).await, page(&sse).await];
     let first = sse.broadcast("first").unwrap().await.unwrap().position;
@@ -140,7 +140,7 @@ async fn what_was_delivered_is_counted_as_it_stands_in_the_stream() {
             page.expect("message", data).await;
         }
     }
-    // Heartbeats and marks come meanwhile.
+    // Meanwhile heartbeats and marks are sent.
     join_all(pages.iter_mut().map(|page| page.listen(Duration::from_secs(3600)))).await;
     sse.broadcast("last").unwrap();
     sse.close();

@@ -1,4 +1,4 @@
-//! What tests begin with: managers, applications, pages.
+//! Managers, applications and clients for tests.
 
 use axum::Router;
 use axum::http::{HeaderMap, HeaderValue};
@@ -15,12 +15,12 @@ pub(crate) async fn page(sse: &Manager) -> Page {
     client(app(sse), "/events").await
 }
 
-/// A page that reads this path.
+/// A client of this path.
 pub(crate) async fn client(app: Router, path: &str) -> Page {
     Client::connect(served(app), path).await.unwrap()
 }
 
-/// A page that comes back with this id.
+/// A client that reconnects with this last event id.
 pub(crate) async fn page_after(sse: &Manager, id: &str) -> Page {
     let mut headers = HeaderMap::new();
     headers.insert("last-event-id", HeaderValue::from_bytes(id.as_bytes()).unwrap());

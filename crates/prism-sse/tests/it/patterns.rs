@@ -17,7 +17,7 @@ fn template(text: &str) -> Selector {
     Selector::template(text).unwrap()
 }
 
-/// The data of everything due now.
+/// The data of everything that is due now.
 fn due(connection: &mut Connection) -> String {
     let mut seen = String::new();
     while let Some(Some(bytes)) = connection.next().now_or_never() {
@@ -28,7 +28,7 @@ fn due(connection: &mut Connection) -> String {
 }
 
 #[tokio::test]
-async fn a_template_gets_what_it_expands_to_and_broadcasts() {
+async fn a_template_selects_its_expansions_and_broadcasts() {
     let sse = Manager::new();
     let mut books = sse.subscribe(select(template("/books/{id}")), Start::Now).unwrap();
     for topic in ["/books/1", "/books/1/pages", "/book/1", "/books/{id}", "/books/"] {
@@ -39,7 +39,7 @@ async fn a_template_gets_what_it_expands_to_and_broadcasts() {
 }
 
 #[tokio::test]
-async fn an_event_that_several_selectors_choose_is_delivered_once() {
+async fn an_event_that_several_selectors_match_is_delivered_once() {
     let sse = Manager::new();
     let all = [template("/{a}"), template("/{+b}"), Selector::from(topic("/x"))];
     let mut reader = sse.subscribe(select(all), Start::Now).unwrap();
@@ -78,7 +78,7 @@ fn selectors_are_equal_by_kind_and_text() {
 }
 
 #[test]
-fn what_is_no_pattern_is_refused_with_its_place() {
+fn invalid_patterns_are_refused_with_the_position_of_the_error() {
     let cases = [
         ("/{", "the text is no URI template from byte 1 on"),
         ("/é{x}/{!y}", "the text is no URI template from byte 7 on"),
@@ -100,7 +100,7 @@ fn with_history() -> Manager {
     Manager::builder().history(Retention::default()).build().unwrap()
 }
 
-/// Reads until nothing is due, whichever turns that takes.
+/// Reads until nothing is due, however many polls that takes.
 async fn all(connection: &mut Connection, last: &str) -> Vec<usize> {
     let mut seen = String::new();
     while !seen.contains(last) {
@@ -110,9 +110,10 @@ async fn all(connection: &mut Connection, last: &str) -> Vec<usize> {
 }
 
 #[tokio::test]
-async fn a_replay_by_pattern_finds_everything_however_far_behind_it_begins() {
+async fn a_replay_by_pattern_is_complete_however_far_behind_it_begins() {
     let sse = with_history();
-    // Someone else's pattern was in use before some of it, and its index keeps but the newest.
+    // The pattern of another reader came into use in the middle of it, and its index has only the
+    // newest records.
     for n in 0..4000_usize {
         if n == 1000 {
             let early = sse.subscribe(select(template("/a/{x}")), Start::Now).unwrap();
@@ -152,7 +153,7 @@ async fn a_quiet_reader_of_a_pattern_misses_nothing_when_others_events_are_evict
     }
     sse.publish("/quiet/1", "one").unwrap();
     assert_eq!(due(&mut quiet), "one", "and no gap");
-    // What it may not read is not missed either.
+    // Events that it may not read do not count as missed.
     for n in 0..1000 {
         let secret = Publication::new(format!("/quiet/{n}"), "x").unwrap().private();
         sse.append(secret).unwrap();
@@ -167,7 +168,7 @@ async fn a_quiet_reader_of_a_pattern_misses_nothing_when_others_events_are_evict
 }
 
 #[tokio::test]
-async fn the_newest_of_each_topic_that_a_pattern_chooses_comes_first() {
+async fn latest_with_a_pattern_begins_with_the_newest_event_of_each_matching_topic() {
     let sse = with_history();
     for n in 0..30 {
         sse.publish(format!("/a/{}", n % 3), n.to_string()).unwrap();
@@ -178,7 +179,7 @@ async fn the_newest_of_each_topic_that_a_pattern_chooses_comes_first() {
 }
 
 #[tokio::test]
-async fn patterns_leave_nothing_behind() {
+async fn patterns_are_freed_with_their_last_audience() {
     let sse = Manager::new();
     for round in 0..100 {
         let audience = select(template(&format!("/{{x}}/{round}")));
@@ -193,7 +194,7 @@ async fn patterns_leave_nothing_behind() {
 }
 
 #[tokio::test]
-async fn a_pattern_forgets_what_it_chose_in_an_order_that_is_gone() {
+async fn the_index_of_a_pattern_is_emptied_when_the_order_is_replaced() {
     let engine = Delayed::new();
     let builder = Manager::builder().history(Retention::default().count(2)).engine(engine.clone());
     let sse = builder.build().unwrap();
@@ -220,7 +221,7 @@ async fn a_pattern_forgets_what_it_chose_in_an_order_that_is_gone() {
     }
 }
 
-/// Templates that nothing tells apart, for so many subscriptions of as many as one may have.
+/// `count` subscriptions with as many templates as one may have, which no index can tell apart.
 fn many(sse: &Manager, count: usize, text: impl Fn(usize) -> String) -> Vec<Connection> {
     let subscribe = |begin: usize| {
         let numbers = begin..count.min(begin + limits::SELECTORS_MAX);
@@ -231,7 +232,7 @@ fn many(sse: &Manager, count: usize, text: impl Fn(usize) -> String) -> Vec<Conn
 }
 
 #[tokio::test]
-async fn patterns_beyond_a_bound_are_refused() {
+async fn patterns_beyond_the_limit_are_refused() {
     let max = 300;
     let sse = Manager::builder().max_patterns(max).build().unwrap();
     for text in [|n: usize| format!("/{{x{n}}}"), |n: usize| format!("/{n}/{{x}}")] {
@@ -240,7 +241,7 @@ async fn patterns_beyond_a_bound_are_refused() {
         let error = one_more().unwrap_err();
         assert_eq!(error, SubscribeError::TooManyPatterns { max });
         assert_eq!(error.to_string(), "300 patterns are in use; no more are allowed");
-        // Neither what is in use, nor who brings none, nor who reads everything anyway.
+        // The limit does not apply to patterns in use, nor to subscriptions that add none.
         let _known = sse.subscribe(select(template(&text(7))), Start::Now).unwrap();
         let _exact = sse.subscribe(Audience::select(["/a"]).unwrap(), Start::Now).unwrap();
         let all = Audience::select([Selector::Any, template(&text(max))]).unwrap();
@@ -253,7 +254,7 @@ async fn patterns_beyond_a_bound_are_refused() {
 }
 
 #[tokio::test]
-async fn there_is_a_bound_on_patterns_unless_another_one_is_said() {
+async fn patterns_are_limited_by_default() {
     let sse = Manager::new();
     let readers = many(&sse, limits::PATTERNS, |n| format!("/{n}/{{x}}"));
     let one_more = || sse.subscribe(select(template("/more/{x}")), Start::Now);

@@ -1,4 +1,4 @@
-//! Attacks on what happens between two steps: evictions, replacements, runtimes that end.
+//! Regression tests of operations that interleave: evictions, replaced orders, runtimes that end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -43,7 +43,7 @@ fn an_event_sent_and_evicted_during_a_replay_is_one_gap() {
 }
 
 #[test]
-fn what_is_sent_to_a_reader_counts_as_lag() {
+fn events_sent_to_one_connection_count_as_its_lag() {
     let sse = Manager::builder()
         .history(Retention::default())
         .lag_bytes(10_000)
@@ -127,7 +127,7 @@ fn a_runtime_that_unwinds_does_not_stop_heartbeats() {
 }
 
 #[test]
-fn a_runtime_that_ended_makes_no_reader_spin() {
+fn readers_do_not_spin_after_their_runtime_ended() {
     let sse = Manager::new();
     let rt = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let handle = rt.handle().clone();
@@ -151,7 +151,7 @@ fn a_runtime_that_ended_makes_no_reader_spin() {
 }
 
 #[test]
-fn the_last_place_there_is_does_no_harm() {
+fn the_largest_sequence_number_is_harmless() {
     let engine = Delayed::new();
     let sse =
         Manager::builder().engine(engine.clone()).history(Retention::default()).build().unwrap();

@@ -1,4 +1,4 @@
-//! History: what a reader that comes back gets, and what it is told when that is not everything.
+//! History: what a reader that reconnects receives, and the gap it gets if that is not everything.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ async fn expect_gap(page: &mut Page, reason: &str, after: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_reader_that_comes_back_misses_nothing_and_gets_nothing_twice() {
+async fn a_reader_that_reconnects_misses_nothing_and_gets_nothing_twice() {
     let sse = with_history();
     let mut page = page(&sse).await;
     page.expect_named("prism.open").await;
@@ -58,7 +58,7 @@ async fn a_reader_cut_off_before_its_first_event_misses_nothing() {
 }
 
 #[tokio::test]
-async fn the_first_event_tells_the_connection_the_place_and_a_jittered_retry() {
+async fn the_first_event_carries_the_connection_id_the_position_and_a_jittered_retry() {
     let sse = with_history();
     publish(&sse, 0..2);
     let mut retries = std::collections::HashSet::new();
@@ -111,7 +111,7 @@ async fn an_id_used_twice_resumes_after_its_first_event() {
 }
 
 #[tokio::test]
-async fn an_id_whose_first_event_was_evicted_is_expired_even_if_a_later_one_is_kept() {
+async fn an_id_whose_first_event_was_evicted_is_expired_even_if_a_later_one_is_retained() {
     let sse = keeping(3);
     sse.broadcast(Event::new("first").id("twice").unwrap()).unwrap();
     publish(&sse, 0..2);
@@ -122,7 +122,7 @@ async fn an_id_whose_first_event_was_evicted_is_expired_even_if_a_later_one_is_k
 }
 
 #[tokio::test]
-async fn an_id_that_was_evicted_wholly_and_used_again_is_expired() {
+async fn an_id_that_was_evicted_and_is_used_again_is_expired() {
     let sse = keeping(3);
     sse.broadcast(Event::new("first").id("again").unwrap()).unwrap();
     publish(&sse, 0..5);
@@ -132,7 +132,7 @@ async fn an_id_that_was_evicted_wholly_and_used_again_is_expired() {
 }
 
 #[tokio::test]
-async fn an_expired_id_is_a_gap_and_the_stream_goes_on_with_the_oldest_event() {
+async fn an_expired_id_is_a_gap_and_the_stream_continues_with_the_oldest_event() {
     let sse = keeping(3);
     let mut page = page(&sse).await;
     let open = page.expect_named("prism.open").await;
@@ -142,7 +142,7 @@ async fn an_expired_id_is_a_gap_and_the_stream_goes_on_with_the_oldest_event() {
     let resumed_at = expect_gap(&mut page, "expired", &format!("{:?}", open.id)).await;
     expect(&mut page, 2..5).await;
 
-    // The place the gap named is a place to resume from.
+    // The position in the gap can be resumed after.
     let mut again = page_after(&sse, &resumed_at).await;
     assert!(again.headers().get("prism-gap").is_none());
     again.expect_named("prism.open").await;
@@ -150,7 +150,7 @@ async fn an_expired_id_is_a_gap_and_the_stream_goes_on_with_the_oldest_event() {
 }
 
 #[tokio::test]
-async fn an_id_nobody_gave_is_a_gap() {
+async fn an_id_that_was_never_assigned_is_a_gap() {
     let sse = with_history();
     publish(&sse, 0..2);
     for id in ["nobody", "#", "#zz.1", "#1", "\u{e9}\"\\", "*"] {
@@ -162,14 +162,14 @@ async fn an_id_nobody_gave_is_a_gap() {
 }
 
 #[tokio::test]
-async fn an_id_longer_than_any_is_not_told_back() {
+async fn an_id_above_the_length_limit_is_not_repeated_in_the_gap() {
     let sse = with_history();
     let mut page = page_after(&sse, &"x".repeat(256)).await;
     expect_gap(&mut page, "unknown", "null").await;
 }
 
 #[tokio::test]
-async fn a_place_that_does_not_exist_yet_is_unknown() {
+async fn a_position_that_does_not_exist_yet_is_unknown() {
     let sse = with_history();
     let mut page = page(&sse).await;
     let open = page.expect_named("prism.open").await;
@@ -193,7 +193,7 @@ async fn an_id_from_before_a_restart_is_a_gap() {
 }
 
 #[tokio::test]
-async fn an_id_of_an_earlier_epoch_resumes_if_what_it_stands_for_was_kept() {
+async fn an_id_of_an_earlier_epoch_resumes_unless_its_records_were_lost() {
     let engine = Delayed::new();
     let sse = Manager::builder().history(Retention::default()).engine(engine.clone());
     let sse = sse.build().unwrap();
@@ -206,14 +206,14 @@ async fn an_id_of_an_earlier_epoch_resumes_if_what_it_stands_for_was_kept() {
     let mut page = page_after(&sse, "#1.2").await;
     page.expect_named("prism.open").await;
     expect(&mut page, 2..6).await;
-    // A reader was told of places in the first epoch that the second did not find.
+    // Positions of the first epoch that were lost before the second began.
     let mut page = page_after(&sse, "#1.5").await;
     expect_gap(&mut page, "epoch", r##""#1.5""##).await;
     expect(&mut page, 0..6).await;
 }
 
 #[tokio::test]
-async fn an_order_that_is_replaced_is_told_to_readers_that_are_there() {
+async fn connected_readers_get_a_gap_when_the_order_is_replaced() {
     let engine = Delayed::new();
     let sse = Manager::builder().history(Retention::default()).engine(engine.clone());
     let sse = sse.build().unwrap();
@@ -234,7 +234,7 @@ async fn an_order_that_is_replaced_is_told_to_readers_that_are_there() {
 }
 
 #[tokio::test]
-async fn earliest_asks_for_everything_kept_and_is_no_gap() {
+async fn earliest_replays_everything_retained_without_a_gap() {
     let sse = keeping(3);
     publish(&sse, 0..5);
     let mut page = page_after(&sse, "earliest").await;
@@ -260,7 +260,7 @@ async fn a_quiet_topic_resumes_however_much_others_published() {
 }
 
 #[tokio::test]
-async fn a_dropped_topic_still_tells_the_truth() {
+async fn evicted_events_of_a_dropped_topic_are_a_gap() {
     let sse = keeping(2);
     let mut receipt = sse.publish("other", "before").unwrap();
     let before = receipt.try_ack().unwrap().unwrap().position.to_string();
@@ -289,7 +289,7 @@ async fn reserved_ids_and_names_are_refused() {
 }
 
 #[tokio::test]
-async fn without_history_there_are_no_ids_of_ours_and_the_last_id_is_ignored() {
+async fn without_history_there_are_no_positions_and_the_last_event_id_is_ignored() {
     let sse = Manager::new();
     publish(&sse, 0..2);
     let mut page = page_after(&sse, "#1.1").await;
@@ -301,7 +301,7 @@ async fn without_history_there_are_no_ids_of_ours_and_the_last_id_is_ignored() {
 }
 
 #[tokio::test]
-async fn control_events_can_be_left_out() {
+async fn control_events_can_be_switched_off() {
     let sse = Manager::builder().history(Retention::default().count(2)).control_events(false);
     let sse = sse.build().unwrap();
     publish(&sse, 0..5);
@@ -313,7 +313,7 @@ async fn control_events_can_be_left_out() {
 }
 
 #[tokio::test]
-async fn an_event_to_one_connection_has_no_id_and_is_gone_with_it() {
+async fn an_event_to_one_connection_has_no_id_and_is_lost_with_it() {
     let sse = with_history();
     let mut page = page(&sse).await;
     let open = page.expect_named("prism.open").await;
@@ -332,7 +332,7 @@ async fn an_event_to_one_connection_has_no_id_and_is_gone_with_it() {
 }
 
 #[tokio::test]
-async fn oldest_begins_with_what_is_kept() {
+async fn oldest_begins_with_the_oldest_retained_event() {
     let sse = keeping(3);
     publish(&sse, 0..5);
     let mut page = client(starting(&sse, Start::Oldest), "/").await;

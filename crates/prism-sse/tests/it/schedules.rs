@@ -1,8 +1,8 @@
-//! Many tasks on several threads: publishers, and readers that stall, are cut off within a block
-//! and come back, each held against the oracle.
+//! Many tasks on several threads: publishers, and readers that stall, are cut off within a block and
+//! reconnect. What each reader saw is checked against the oracle.
 //!
-//! Receipts tell the order that there was. All choices of a run come from its seed, which a failure
-//! prints and `PRISM_SEED` repeats; which thread runs when is left to the machine.
+//! The order is known from receipts. All choices of a run come from its seed, which a failure prints
+//! and `PRISM_SEED` repeats; the scheduling of the threads is not controlled.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -23,21 +23,21 @@ const PUBLISHERS: u64 = 4;
 const READERS: u64 = 24;
 const EACH: u64 = 400;
 
-/// The last event of a run, which every audience gets.
+/// The number of the last event of a run, which every audience receives.
 const END: u64 = PUBLISHERS * EACH;
 
-/// Every one of so many events is for one connection, and so has no place of its own.
+/// One in so many events is sent to one connection, and so has no position of its own.
 const SENT: u64 = 5;
 
-/// The place of the last event: without holes, places count what was published.
+/// The sequence number of the last event. The order has no holes.
 const END_SEQ: u64 = PUBLISHERS * (EACH - EACH / SENT) + 1;
 
-/// Everything is kept; gaps are rare; gaps are common. The first is the strictest: it excuses
-/// nothing.
+/// Retention counts: everything is retained, so that no gap is allowed; gaps are rare; gaps are
+/// common.
 const KEPT: [usize; 3] = [100_000, 160, 24];
 
-/// What a publisher said, and the place its receipt told.
-struct Said {
+/// A published event, with the sequence number of its receipt.
+struct Published {
     seq: u64,
     number: u64,
     to: To,
@@ -56,7 +56,7 @@ enum Seen {
     Gap,
 }
 
-/// A reader as a page is one, and all it saw.
+/// A reader that keeps a last event id as a browser does, and everything it saw.
 struct Reader {
     sse: Manager,
     audience: Audience,
@@ -68,13 +68,13 @@ struct Reader {
     connections: Vec<ConnectionId>,
     /// With the connection on which it was seen.
     seen: Vec<(ConnectionId, Seen)>,
-    /// How often it came back and missed nothing.
+    /// How often it reconnected without a gap.
     resumed: usize,
     finished: bool,
 }
 
 #[test]
-fn many_threads_at_once_lose_nothing_in_silence() {
+fn no_event_is_lost_without_a_gap_on_many_threads() {
     let runtime = || {
         tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_time().build().unwrap()
     };
@@ -82,21 +82,21 @@ fn many_threads_at_once_lose_nothing_in_silence() {
         runtime().block_on(run(seed.parse().unwrap()));
         return;
     }
-    // Any twelve in a row have each retention with each answer to lag, with transient events and
-    // without.
+    // Any twelve consecutive seeds cover each retention with each lag policy, with and without
+    // transient events.
     let first = fastrand::u64(..1 << 32);
     let runs = (first..first + 36).map(|seed| runtime().block_on(run(seed)));
     let (gaps, resumed) = runs.fold((0, 0), |sum, (gaps, resumed)| (sum.0 + gaps, sum.1 + resumed));
     assert!(gaps > 0 && resumed > 0, "{gaps} gaps, {resumed} resumed without");
 }
 
-/// One run; how many gaps were told, and how often a reader came back without one.
+/// One run. Returns the number of gaps, and of reconnects without a gap.
 async fn run(seed: u64) -> (usize, usize) {
     let kept = KEPT[(seed % 3) as usize];
     let on_lag = if (seed / 3).is_multiple_of(2) { OnLag::Disconnect } else { OnLag::SkipWithGap };
     let transients = (seed / 6).is_multiple_of(2);
     let retention = Retention::default().count(kept);
-    // A heartbeat would wake a reader that was forgotten.
+    // A heartbeat would hide a lost wake-up.
     let builder = Manager::builder().history(retention.clone()).transient(retention);
     let builder = builder.on_lag(on_lag).no_heartbeat();
     let sse = builder.build().unwrap();
@@ -110,19 +110,24 @@ async fn run(seed: u64) -> (usize, usize) {
     for number in 0..PUBLISHERS {
         publishers.spawn(publish(sse.clone(), number * EACH, transients, rng.fork()));
     }
-    let mut said: Vec<Said> = publishers.join_all().await.into_iter().flatten().collect();
+    let mut published: Vec<Published> = publishers.join_all().await.into_iter().flatten().collect();
     let everyone: Vec<Topic> = (0..4).map(topic).collect();
     let end = sse.publish(everyone.clone(), END.to_string()).unwrap();
-    let seq = place(end).0;
+    let seq = position_of(end).0;
     assert_eq!(seq, END_SEQ);
-    said.push(Said { seq, number: END, to: To::Topics(everyone, false), is_transient: false });
+    published.push(Published {
+        seq,
+        number: END,
+        to: To::Topics(everyone, false),
+        is_transient: false,
+    });
 
-    // Less than the time after which a stalled reader is closed, and so woken.
+    // Less than the time after which a stalled reader is closed, which would wake it.
     let finished = tokio::time::timeout(Duration::from_secs(10), readers.join_all()).await;
     let readers = finished.unwrap_or_else(|_| {
         unreachable!("PRISM_SEED={seed}: a reader was never woken for the last event")
     });
-    assert_eq!(judge(said, &readers), Ok(()), "PRISM_SEED={seed}");
+    assert_eq!(check_against_oracle(published, &readers), Ok(()), "PRISM_SEED={seed}");
 
     let all = readers.iter().flat_map(|reader| &reader.seen);
     let gaps = all.filter(|(_, seen)| matches!(seen, Seen::Gap)).count();
@@ -134,7 +139,7 @@ fn topic(number: u8) -> Topic {
     Topic::try_from(&*format!("t/{number}")).unwrap()
 }
 
-/// Each selects one of the topics at least.
+/// Each selects at least one of the topics.
 fn audience(number: u64) -> Audience {
     match number % 8 {
         0 => Audience::everything(),
@@ -148,27 +153,27 @@ fn audience(number: u64) -> Audience {
     }
 }
 
-/// The sequence number that a receipt tells, and to how many the event goes.
-fn place(mut receipt: Receipt) -> (u64, usize) {
+/// The sequence number and the receivers of a receipt.
+fn position_of(mut receipt: Receipt) -> (u64, usize) {
     let ack = receipt.try_ack().unwrap().unwrap();
     (ack.position.seq, ack.receivers)
 }
 
-async fn publish(sse: Manager, first: u64, transients: bool, mut rng: Rng) -> Vec<Said> {
-    let mut said = Vec::new();
+async fn publish(sse: Manager, first: u64, transients: bool, mut rng: Rng) -> Vec<Published> {
+    let mut published = Vec::new();
     for number in first..first + EACH {
-        said.extend(say(&sse, number, transients, &mut rng));
+        published.extend(publish_one(&sse, number, transients, &mut rng));
         match rng.u8(..) {
             0..4 => tokio::time::sleep(Duration::from_millis(1)).await,
             4..64 => yield_now().await,
             _ => {}
         }
     }
-    said
+    published
 }
 
-/// Publishes something. Nothing was said if it was for a connection that is gone.
-fn say(sse: &Manager, number: u64, transients: bool, rng: &mut Rng) -> Option<Said> {
+/// Publishes an event. `None` if it was for a connection that has closed.
+fn publish_one(sse: &Manager, number: u64, transients: bool, rng: &mut Rng) -> Option<Published> {
     let mut is_transient = false;
     let (receipt, to) = match rng.u8(..8) {
         _ if number.is_multiple_of(SENT) => {
@@ -191,9 +196,9 @@ fn say(sse: &Manager, number: u64, transients: bool, rng: &mut Rng) -> Option<Sa
             (sse.append(publication).unwrap(), To::Topics(topics, private))
         }
     };
-    let (seq, receivers) = place(receipt);
+    let (seq, receivers) = position_of(receipt);
     let arrives = receivers > 0 || !matches!(to, To::One(_));
-    arrives.then_some(Said { seq, number, to, is_transient })
+    arrives.then_some(Published { seq, number, to, is_transient })
 }
 
 impl Reader {
@@ -214,11 +219,11 @@ impl Reader {
 
     async fn read(mut self, transients: bool) -> Self {
         tokio::time::sleep(Duration::from_millis(self.rng.u64(..10))).await;
-        // The oldest of two kinds begins with holes, and the oracle asks for what is in them.
+        // With two classes, records may be missing after the oldest one, which the oracle does not know.
         let oldest = self.rng.bool() && !transients;
         let start = if oldest { Start::Oldest } else { Start::Now };
         self.connect(start);
-        // A page that never got an id could not come back to any place: it gets its first.
+        // A reader can only resume once it has received an id.
         let opening = self.next().await.unwrap();
         self.parse(&opening);
         self.begin = self.parser.last_event_id().parse::<Position>().unwrap().seq;
@@ -229,10 +234,10 @@ impl Reader {
                 _ => {}
             }
             if self.connection.is_none() {
-                self.come_back().await;
+                self.reconnect().await;
             }
             match self.next().await {
-                // Now and then the network cuts it off within a block.
+                // Sometimes the connection breaks within a block.
                 Some(bytes) if self.rng.u8(..) < 6 => {
                     let end = self.rng.usize(..bytes.len());
                     self.parse(&bytes[..end]);
@@ -251,7 +256,7 @@ impl Reader {
         self.connection = Some(connection);
     }
 
-    async fn come_back(&mut self) {
+    async fn reconnect(&mut self) {
         if self.rng.bool() {
             self.stall().await;
         }
@@ -282,7 +287,7 @@ impl Reader {
             self.seen.push((connection, seen));
             self.finished |= match seen {
                 Seen::Event(number) => number == END,
-                // A gap at the very end leaves out the last event too.
+                // A gap at the end may leave out the last event.
                 Seen::Gap => event.id.parse::<Position>().unwrap().seq == END_SEQ,
             };
         }
@@ -294,53 +299,56 @@ impl Reader {
     }
 }
 
-/// What happened at one place of the order, in the order in which it did.
+/// What happened at one sequence number, in order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum At {
     Event,
     Begin,
-    /// An event for a connection, after the event whose place it has; with its place among what its
-    /// reader saw, since those of several publishers share a place of the order.
+    /// An event to one connection, after the event whose sequence number it shares. Several such events
+    /// are ordered as their reader saw them.
     Send(usize),
 }
 
-/// Holds what all readers saw against what was said, in the order that receipts told.
-fn judge(said: Vec<Said>, readers: &[Reader]) -> Result<(), Fault> {
-    let said: HashMap<u64, Said> = said.into_iter().map(|said| (said.number, said)).collect();
+/// Checks what all readers saw against what was published, in the order known from receipts.
+fn check_against_oracle(published: Vec<Published>, readers: &[Reader]) -> Result<(), Fault> {
+    let published: HashMap<u64, Published> =
+        published.into_iter().map(|published| (published.number, published)).collect();
     let mut seen_at = HashMap::new();
-    // Up to which place each connection was read, and which were told of a gap.
+    // How far each connection was read, and which of them got a gap.
     let mut read_to: HashMap<ConnectionId, u64> = HashMap::new();
-    let mut told = HashSet::new();
+    let mut gapped = HashSet::new();
     for reader in readers {
         for (at, &(connection, seen)) in reader.seen.iter().enumerate() {
             let Seen::Event(number) = seen else {
-                told.insert(connection);
+                gapped.insert(connection);
                 continue;
             };
-            let said = said.get(&number).expect("it was said");
-            match said.to {
+            let published = published.get(&number).expect("a published event");
+            match published.to {
                 To::One(to) => {
                     assert_eq!(to, connection, "event {number} is for another connection");
                     seen_at.entry(number).or_insert(at);
                 }
-                _ => _ = read_to.insert(connection, said.seq),
+                _ => _ = read_to.insert(connection, published.seq),
             }
         }
     }
 
     let mut happened: Vec<(u64, At, u64)> = Vec::new();
     happened.extend(readers.iter().zip(0..).map(|(reader, n)| (reader.begin, At::Begin, n)));
-    for said in said.values() {
-        let at = match said.to {
+    for published in published.values() {
+        let at = match published.to {
             To::Everyone | To::Topics(..) => At::Event,
-            To::One(to) => match seen_at.get(&said.number) {
+            To::One(to) => match seen_at.get(&published.number) {
                 Some(&at) => At::Send(at),
-                None if !told.contains(&to) && read_to.get(&to) > Some(&said.seq) => At::Send(0),
-                // It went with its connection, or with a gap.
+                None if !gapped.contains(&to) && read_to.get(&to) > Some(&published.seq) => {
+                    At::Send(0)
+                }
+                // It was lost with its connection, or in a gap.
                 None => continue,
             },
         };
-        happened.push((said.seq, at, said.number));
+        happened.push((published.seq, at, published.number));
     }
     happened.sort_unstable();
 
@@ -356,12 +364,12 @@ fn judge(said: Vec<Said>, readers: &[Reader]) -> Result<(), Fault> {
             owners.extend(reader.connections.iter().map(|&connection| (connection, begun)));
             continue;
         }
-        let event = match &said[&number].to {
+        let event = match &published[&number].to {
             To::Everyone => oracle.broadcast(),
             To::Topics(topics, private) => oracle.publish(topics, *private),
             To::One(to) => oracle.send(owners[to]),
         };
-        if said[&number].is_transient {
+        if published[&number].is_transient {
             oracle.transient(event);
         }
         events.insert(number, event);

@@ -1,4 +1,4 @@
-//! Limits and refusals: each names the value and what is allowed.
+//! Limits and refusals: each error names the value and what is allowed.
 
 use std::time::Duration;
 

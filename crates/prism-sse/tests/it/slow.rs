@@ -1,4 +1,4 @@
-//! Slow readers: who lags, what happens then, and that nobody else notices.
+//! Slow readers: when a reader lags, what happens then, and that other readers are not affected.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::{page, select, text, with_history};
 const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_whose_events_were_evicted_is_told_of_the_gap_and_goes_on_with_what_comes() {
+async fn a_reader_whose_events_were_evicted_gets_a_gap_and_then_live_events() {
     let sse = Manager::new();
     let mut page = page(&sse).await;
     sse.broadcast("first").unwrap();
@@ -43,7 +43,7 @@ async fn a_reader_with_history_that_lags_is_disconnected_and_resumes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_gap_by_lag_names_the_last_place_told_and_the_applied_mark() {
+async fn a_gap_by_lag_carries_the_last_sent_position_and_the_applied_mark() {
     let sse = Manager::builder()
         .history(Retention::default().count(3))
         .on_lag(OnLag::SkipWithGap)
@@ -66,7 +66,7 @@ async fn a_gap_by_lag_names_the_last_place_told_and_the_applied_mark() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_of_states_is_told_of_the_gap_and_gets_the_newest_event_of_each_topic() {
+async fn latest_per_topic_sends_a_gap_and_the_newest_event_of_each_topic() {
     let sse = Manager::builder()
         .history(Retention::default())
         .on_lag(OnLag::LatestPerTopic)
@@ -91,7 +91,7 @@ async fn a_reader_of_states_is_told_of_the_gap_and_gets_the_newest_event_of_each
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_newest_event_that_is_evicted_while_it_waits_is_no_second_gap() {
+async fn a_newest_event_that_is_evicted_before_it_is_read_is_no_second_gap() {
     let retention = Retention::default().count(10);
     let builder = Manager::builder().history(retention).on_lag(OnLag::LatestPerTopic);
     let sse = builder.build().unwrap();
@@ -163,7 +163,7 @@ async fn others_bytes_do_not_make_a_reader_lag() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_that_takes_nothing_for_15_seconds_is_closed() {
+async fn a_reader_that_accepts_nothing_for_15_seconds_is_closed() {
     for on_lag in [OnLag::Disconnect, OnLag::SkipWithGap] {
         let sse = Manager::builder().history(Retention::default()).on_lag(on_lag).build().unwrap();
         let mut stalled = page(&sse).await;
@@ -194,13 +194,13 @@ async fn a_reader_for_whom_nothing_is_due_is_never_stalled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_hook_is_told_that_a_reader_lagged() {
+async fn the_disconnect_hook_gets_the_reason_lagged() {
     let reasons = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
-    let told = reasons.clone();
+    let seen = reasons.clone();
     let sse = Manager::builder()
         .history(Retention::default())
         .lag_bytes(1)
-        .on_disconnect(move |_, reason| told.lock().unwrap().push(reason))
+        .on_disconnect(move |_, reason| seen.lock().unwrap().push(reason))
         .build()
         .unwrap();
     let mut page = page(&sse).await;

@@ -1,17 +1,17 @@
-//! URI Templates: whatever a template expands to is chosen, and what it does not is not.
+//! URI Templates: a template matches exactly its expansions.
 
 use std::fmt::Write;
 
 use prism_sse::{Selector, Topic};
 use proptest::prelude::*;
 
-fn is_chosen(template: &str, topic: &str) -> bool {
+fn matches(template: &str, topic: &str) -> bool {
     let selector = Selector::template(template).unwrap();
     assert_eq!(selector.kind(), "template", "{template}");
     selector.matches(&Topic::try_from(topic).unwrap())
 }
 
-/// Templates and expansions that section 3.2 of RFC 6570 gives, of every operator and modifier.
+/// The templates and expansions of RFC 6570, section 3.2, for every operator and modifier.
 const EXAMPLES: &[(&str, &[&str])] = &[
     ("{var}", &["value"]),
     ("{hello}", &["Hello%20World%21"]),
@@ -88,25 +88,25 @@ const EXAMPLES: &[(&str, &[&str])] = &[
 ];
 
 #[test]
-fn the_examples_of_the_rfc_are_chosen() {
+fn the_examples_of_rfc_6570_match() {
     for (template, topics) in EXAMPLES {
         for topic in *topics {
-            assert!(is_chosen(template, topic), "{template} {topic}");
+            assert!(matches(template, topic), "{template} {topic}");
         }
     }
 }
 
 #[test]
-fn what_no_values_expand_to_is_not_chosen() {
+fn texts_that_are_no_expansion_do_not_match() {
     let cases: &[(&str, &[&str])] = &[
         (
             "/books/{id}",
             &["/books", "/books/1/2", "/books/a:b", "/books/é", "/books/a b", "books/1"],
         ),
-        // A percent sign is written as a triplet, and so is nothing that needs none.
+        // A percent sign is encoded as a triplet; characters that need no encoding are not.
         ("{x}", &["50%", "%4", "%zz", "%41", "%FF", "%C3", "a/b", "a=b"]),
         ("{+x}", &["50%", "a b", "\"", "<a>", "é"]),
-        // A prefix is counted in characters, and its value is no list.
+        // A prefix counts characters, and does not apply to lists.
         ("{x:3}", &["abcd", "%C3%A9%C3%A9%C3%A9%C3%A9", "a,b"]),
         ("{+x:2}", &["abc", "%41%42%43"]),
         ("{x}{/y}", &["a/b/c"]),
@@ -124,23 +124,23 @@ fn what_no_values_expand_to_is_not_chosen() {
     ];
     for (template, topics) in cases {
         for topic in *topics {
-            assert!(!is_chosen(template, topic), "{template} {topic}");
+            assert!(!matches(template, topic), "{template} {topic}");
         }
     }
 }
 
 #[test]
-fn a_template_chooses_the_topic_that_is_written_like_itself() {
+fn a_template_matches_the_topic_with_its_own_text() {
     for (template, _) in EXAMPLES {
-        assert!(is_chosen(template, template), "{template}");
+        assert!(matches(template, template), "{template}");
     }
-    assert!(is_chosen("/é/{x}", "/é/{x}"));
-    assert!(is_chosen("/é/{x}", "/%C3%A9/1"), "a literal is written as an expansion has it");
-    assert!(!is_chosen("/é/{x}", "/é/1"));
+    assert!(matches("/é/{x}", "/é/{x}"));
+    assert!(matches("/é/{x}", "/%C3%A9/1"), "literals are matched in their encoded form");
+    assert!(!matches("/é/{x}", "/é/1"));
 }
 
 #[test]
-fn what_is_no_template_is_refused() {
+fn invalid_templates_are_refused() {
     let long = "{x:10000}";
     let refused = [
         "{", "{}", "{x", "a{x}}", "{x}}", "{{x}}", "{x{y}}", "{ x}", "{x }", "{x,}", "{,x}",
@@ -166,14 +166,14 @@ fn a_hostile_template_takes_no_longer_than_its_size_allows() {
         let template = expression.repeat(64 / (expression.matches('*').count().max(1))) + "!";
         for part in ["a", "/", "a=b&", "%41", ",", ";a=a"] {
             let topic = part.repeat(1000 / part.len());
-            assert!(!is_chosen(&template, &topic), "{template} {topic}");
+            assert!(!matches(&template, &topic), "{template} {topic}");
         }
     }
-    // A matcher that tries one way after the other would not end before the sun does.
+    // A backtracking matcher would take exponential time.
     assert!(begin.elapsed() < std::time::Duration::from_secs(5));
 }
 
-/// A value as RFC 6570 knows them.
+/// A value of RFC 6570.
 #[derive(Clone, Debug)]
 enum Value {
     Undefined,
@@ -222,7 +222,7 @@ fn template() -> impl Strategy<Value = Vec<(String, Option<Expression>)>> {
 }
 
 /// The template's text.
-fn written(template: &[(String, Option<Expression>)]) -> String {
+fn template_text(template: &[(String, Option<Expression>)]) -> String {
     let mut out = String::new();
     for (literal, expression) in template {
         out.push_str(literal);
@@ -265,7 +265,7 @@ fn encode(text: &str, reserved: bool) -> String {
     out
 }
 
-/// What RFC 6570 says that an expression expands to, step by step as in its section 3.2.1.
+/// Expands an expression as in RFC 6570, section 3.2.1.
 fn expand(expression: &Expression) -> String {
     let (first, separator, named, if_empty, reserved) = match expression.operator {
         "" => ("", ",", false, "", false),
@@ -293,7 +293,7 @@ fn expand(expression: &Expression) -> String {
                 let most = if let Modifier::Prefix(most) = modifier { *most } else { usize::MAX };
                 encode(&text.chars().take(most).collect::<String>())
             }
-            // A prefix is for texts alone.
+            // A prefix applies to strings only.
             Value::List(_) | Value::Pairs(_) if matches!(modifier, Modifier::Prefix(_)) => continue,
             Value::List(items) if explode && named => {
                 let items = items.iter().map(|item| with_name(name, encode(item)));
@@ -323,15 +323,15 @@ fn expand(expression: &Expression) -> String {
 
 proptest! {
     #[test]
-    fn whatever_a_template_expands_to_is_chosen(template in template()) {
-        let text = written(&template);
+    fn a_template_matches_each_of_its_expansions(template in template()) {
+        let text = template_text(&template);
         let mut topic = String::new();
         for (literal, expression) in &template {
             topic.push_str(&encode(literal, true));
             topic.extend(expression.as_ref().map(expand));
         }
         let is_topic = !topic.is_empty() && text.contains('{');
-        prop_assert!(!is_topic || is_chosen(&text, &topic), "{} {}", text, topic);
+        prop_assert!(!is_topic || matches(&text, &topic), "{} {}", text, topic);
     }
 
     #[test]

@@ -48,7 +48,7 @@ async fn a_heartbeat_is_a_line_and_not_a_block() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn heartbeats_are_spread() {
+async fn heartbeats_are_spread_over_connections() {
     let sse = Manager::new();
     let mut pages = Vec::new();
     for _ in 0..64 {
@@ -75,7 +75,7 @@ async fn heartbeats_are_spread() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_heartbeat_means_none() {
+async fn no_heartbeat_sends_none() {
     let sse = Manager::builder().no_heartbeat().build().unwrap();
     let mut page = page(&sse).await;
     page.listen(Duration::from_secs(3600)).await;
@@ -83,7 +83,7 @@ async fn no_heartbeat_means_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_of_a_quiet_topic_is_moved_on_by_marks() {
+async fn marks_move_the_last_event_id_of_a_reader_of_a_quiet_topic() {
     let sse = with_history();
     let events = {
         let sse = sse.clone();
@@ -110,7 +110,7 @@ async fn a_reader_of_a_quiet_topic_is_moved_on_by_marks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn marks_come_in_a_quarter_of_the_retention() {
+async fn marks_are_sent_every_quarter_of_the_retention() {
     let retention = Retention::default().age(Duration::from_secs(400));
     let sse = Manager::builder().history(retention).build().unwrap();
     let mut page = page(&sse).await;
@@ -126,7 +126,7 @@ async fn marks_come_in_a_quarter_of_the_retention() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_day_of_marks_never_lets_an_id_grow_old() {
+async fn marks_keep_the_id_of_a_quiet_reader_valid_for_a_day() {
     const MINUTE: Duration = Duration::from_secs(60);
     let seed = fastrand::u64(..);
     let mut rng = fastrand::Rng::with_seed(seed);
@@ -137,8 +137,8 @@ async fn a_day_of_marks_never_lets_an_id_grow_old() {
         let mut ticks = tokio::time::interval(5 * MINUTE);
         for n in 0.. {
             ticks.tick().await;
-            // Of topics that were dropped the log remembers floors, but not whose: with this many,
-            // an id that lies before the oldest record is a gap for a reader of any other topic.
+            // With this many dropped topics, their floors are folded in a hash table: an id before
+            // the oldest record is a gap for the reader of any other topic.
             let loud: Vec<String> = (0..100).map(|part| format!("loud/{n}/{part}")).collect();
             publisher.publish(loud, "x").unwrap();
         }
@@ -154,11 +154,11 @@ async fn a_day_of_marks_never_lets_an_id_grow_old() {
     page.expect_named("prism.open").await;
     let end = tokio::time::Instant::now() + 24 * 60 * MINUTE;
     while tokio::time::Instant::now() < end {
-        // Long enough for a mark, and then away for less than what is kept after one.
+        // Connected long enough for a mark, then away for less than the retention after it.
         let stay = rng.u32(11 * 60..120 * 60);
         let seen = page.listen(stay * SECOND).await;
         assert!(seen.iter().all(|event| event.name == "prism.mark"), "seed {seed}: {seen:?}");
-        // A quarter of an hour, but at most ten minutes; each may come a moment late.
+        // A quarter of the retention, but at most ten minutes, and up to a tick later.
         let marks = stay as usize / 601..=stay as usize / 600;
         assert!(marks.contains(&seen.len()), "seed {seed}: {} in {stay} s", seen.len());
         page.hang_up();
@@ -171,7 +171,7 @@ async fn a_day_of_marks_never_lets_an_id_grow_old() {
 }
 
 #[test]
-fn a_runtime_that_ends_takes_no_reader_with_it() {
+fn readers_are_woken_after_the_runtime_of_the_driver_ended() {
     let sse = Manager::new();
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut connection = sse.add_connection();
@@ -182,7 +182,7 @@ fn a_runtime_that_ends_takes_no_reader_with_it() {
         });
         assert!(waiting.await.is_err(), "nothing is due");
     });
-    // The driver went down with its runtime. Without any, the publisher wakes.
+    // The driver ended with its runtime. Without one, the publisher wakes readers itself.
     sse.broadcast("one").unwrap();
     let one = futures_util::FutureExt::now_or_never(futures_util::StreamExt::next(&mut connection));
     assert_eq!(one.unwrap().unwrap(), "data: one\n\n");

@@ -1,4 +1,4 @@
-//! Transient events: kept apart from the history, in one order with it.
+//! Transient events: a retention class of their own, in one order with the history.
 
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ use prism_sse::{
 
 use super::select;
 
-mod made_up;
+mod generated;
 
-/// Keeps so many events of each kind.
+/// Retains so many events of each class.
 fn kept(history: usize, transient: usize) -> ManagerBuilder {
     let [history, transient] = [history, transient].map(|count| Retention::default().count(count));
     Manager::builder().history(history).transient(transient)
@@ -24,7 +24,7 @@ fn keeping(history: usize, transient: usize) -> Manager {
     kept(history, transient).build().unwrap()
 }
 
-/// Publishes; the answer is the id of the event's place.
+/// Publishes an event. Returns its position.
 fn publish(sse: &Manager, topic: &str, data: impl Into<Event>) -> String {
     placed(sse, Publication::new(topic, data).unwrap())
 }
@@ -37,7 +37,7 @@ fn placed(sse: &Manager, publication: Publication) -> String {
     sse.append(publication).unwrap().try_ack().unwrap().unwrap().position.to_string()
 }
 
-/// The first word of all events that are due, with the reasons of gaps among them.
+/// The first word of each event that is due, and the reason of each gap.
 fn due(connection: &mut Connection) -> String {
     let mut parser = Parser::new();
     let mut seen = Vec::new();
@@ -63,7 +63,7 @@ fn after(id: impl Into<String>) -> Start {
     Start::After(id.into())
 }
 
-/// What a reader of everything gets, from the oldest on.
+/// What a reader of everything receives from the oldest event on.
 fn all(sse: &Manager) -> String {
     let [oldest, earliest] =
         [Start::Oldest, after("earliest")].map(|start| read(sse, Audience::everything(), start));
@@ -72,7 +72,7 @@ fn all(sse: &Manager) -> String {
 }
 
 #[tokio::test]
-async fn neither_kind_pushes_the_other_out() {
+async fn neither_class_evicts_the_other() {
     let sse = keeping(3, 2);
     (0..3).for_each(|n| _ = publish(&sse, "a", format!("h{n}")));
     (0..100).for_each(|n| _ = transient(&sse, "a", format!("t{n}")));
@@ -84,7 +84,7 @@ async fn neither_kind_pushes_the_other_out() {
 }
 
 #[tokio::test]
-async fn a_flood_of_transient_topics_pushes_no_history_out_by_its_bytes() {
+async fn many_transient_topics_evict_no_history_by_their_bytes() {
     let bytes = Retention::default().bytes(4096);
     let sse = Manager::builder().history(bytes.clone()).transient(bytes).build().unwrap();
     (0..2).for_each(|_| _ = publish(&sse, "a", "old"));
@@ -102,7 +102,7 @@ async fn a_flood_of_transient_topics_pushes_no_history_out_by_its_bytes() {
 }
 
 #[tokio::test]
-async fn all_readers_see_both_kinds_in_one_order() {
+async fn all_readers_see_both_classes_in_one_order() {
     let sse = keeping(10, 10);
     let mut live = sse.subscribe(Audience::everything(), Start::Now).unwrap();
     due(&mut live);
@@ -123,14 +123,14 @@ async fn all_readers_see_both_kinds_in_one_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_kind_ages_by_itself_and_nobody_has_to_publish_for_that() {
+async fn each_class_expires_by_time_without_further_publishes() {
     let hour = Duration::from_secs(3600);
     let sse = Manager::builder().history(Retention::default().age(hour)).build().unwrap();
     let mut reader = sse.add_connection();
     due(&mut reader);
     drop(reader);
     publish(&sse, "a", "h");
-    // Nobody is there any more, and the driver rests until that is too old.
+    // Without a reader the driver sleeps until the next record expires.
     tokio::time::sleep(Duration::from_secs(60)).await;
     transient(&sse, "a", "t");
     let counts = || (sse.stats().records, sse.stats().transient);
@@ -143,7 +143,7 @@ async fn each_kind_ages_by_itself_and_nobody_has_to_publish_for_that() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_history_both_kinds_are_kept_for_readers_that_are_a_little_behind() {
+async fn without_history_both_classes_are_kept_for_readers_that_are_slightly_behind() {
     let sse = Manager::new();
     let mut reader = sse.add_connection();
     due(&mut reader);
@@ -155,7 +155,7 @@ async fn without_history_both_kinds_are_kept_for_readers_that_are_a_little_behin
 }
 
 #[tokio::test]
-async fn who_would_have_read_an_evicted_event_is_told_and_who_could_not_is_not() {
+async fn only_readers_that_could_read_an_evicted_event_get_a_gap() {
     let sse = keeping(100, 1);
     let begin = publish(&sse, "a", "h0");
     transient(&sse, "b", "t0");
@@ -190,7 +190,7 @@ async fn who_would_have_read_an_evicted_event_is_told_and_who_could_not_is_not()
 }
 
 #[tokio::test]
-async fn a_reader_that_did_not_keep_up_is_told_of_what_it_lost_of_each_kind() {
+async fn a_slow_reader_gets_a_gap_for_evicted_events_of_either_class() {
     let audience = || select(["a", "b"]);
     let mut readers = Vec::new();
     for of_both in [true, false] {
@@ -208,7 +208,7 @@ async fn a_reader_that_did_not_keep_up_is_told_of_what_it_lost_of_each_kind() {
 }
 
 #[tokio::test]
-async fn the_oldest_is_the_oldest_of_both_kinds_and_never_a_gap() {
+async fn oldest_begins_with_the_oldest_of_both_classes_without_a_gap() {
     for (history, transients) in [(1, 50), (50, 1), (2, 3), (3, 2), (100, 100)] {
         let sse = keeping(history, transients);
         let mut published = Vec::new();
@@ -230,7 +230,7 @@ async fn the_oldest_is_the_oldest_of_both_kinds_and_never_a_gap() {
 }
 
 #[tokio::test]
-async fn who_began_with_the_oldest_and_is_cut_off_loses_nothing_in_silence() {
+async fn a_reader_that_began_with_the_oldest_and_is_cut_off_loses_nothing_without_a_gap() {
     let sse = keeping(5, 1);
     (0..5).for_each(|n| _ = publish(&sse, "a", format!("h{n}")));
     (0..5).for_each(|n| _ = transient(&sse, "a", format!("t{n}")));
@@ -244,7 +244,7 @@ async fn who_began_with_the_oldest_and_is_cut_off_loses_nothing_in_silence() {
 }
 
 #[tokio::test]
-async fn a_reader_of_the_oldest_is_told_when_eviction_overtakes_it_in_either_kind() {
+async fn a_replay_from_the_oldest_gets_a_gap_when_eviction_of_either_class_overtakes_it() {
     let cases = [
         (2, 0, "h6 h7 t4 t5 t6 t7 x x", "what was evicted was read"),
         (3, 0, "expired h7 t4 t5 t6 t7 x x x", "h6 was not"),
@@ -253,7 +253,7 @@ async fn a_reader_of_the_oldest_is_told_when_eviction_overtakes_it_in_either_kin
     ];
     for (history, transients, seen, why) in cases {
         let sse = kept(4, 4).on_lag(OnLag::SkipWithGap).build().unwrap();
-        // Each is a frame of its own.
+        // Each event is a frame of its own.
         let big = |name: String| format!("{name} {}", "x".repeat(20_000));
         (0..8).for_each(|n| _ = publish(&sse, "a", big(format!("h{n}"))));
         (0..8).for_each(|n| _ = transient(&sse, "a", big(format!("t{n}"))));
@@ -267,8 +267,8 @@ async fn a_reader_of_the_oldest_is_told_when_eviction_overtakes_it_in_either_kin
 }
 
 #[tokio::test]
-async fn a_pattern_finds_and_misses_both_kinds() {
-    // More than the index of a pattern keeps of each.
+async fn replays_and_gaps_of_a_pattern_cover_both_classes() {
+    // More events of each class than the index of a pattern has.
     let sse = keeping(1000, 400);
     let template = || select(Selector::template("/a/{x}").unwrap());
     let mut in_use = sse.subscribe(template(), Start::Now).unwrap();
@@ -287,7 +287,7 @@ async fn a_pattern_finds_and_misses_both_kinds() {
     }
     let order = (0..400).flat_map(|n| [format!("h{n}"), format!("t{n}")]);
     assert!(all.into_iter().eq(order));
-    // Of others nothing is missed, of its own all that is evicted.
+    // Only evicted events that the pattern matches count as missed.
     (0..400).for_each(|n| _ = transient(&sse, "/b/x", format!("{n}")));
     for (n, id) in ids.iter().enumerate() {
         let connection = sse.subscribe(template(), after(id)).unwrap();
@@ -297,7 +297,7 @@ async fn a_pattern_finds_and_misses_both_kinds() {
 }
 
 #[tokio::test]
-async fn the_id_of_a_transient_event_is_good_as_long_as_that_is_kept() {
+async fn the_id_of_a_transient_event_is_valid_while_it_is_retained() {
     let sse = keeping(10, 1);
     let named = |data: &str| Event::new(data).id(data).unwrap();
     publish(&sse, "a", "h0");
@@ -306,7 +306,7 @@ async fn the_id_of_a_transient_event_is_good_as_long_as_that_is_kept() {
     assert_eq!(read(&sse, Audience::everything(), after("t0")), "h1");
     transient(&sse, "b", named("t1"));
     let told = "expired h1";
-    assert_eq!(read(&sse, select("a"), after("t0")), told, "what came before does not come again");
+    assert_eq!(read(&sse, select("a"), after("t0")), told, "earlier events are not sent again");
     assert_eq!(read(&sse, Audience::everything(), after("t0")), "expired h1 t1");
     let secret = Publication::new("a", named("s0")).unwrap().private().transient();
     placed(&sse, secret);
@@ -316,7 +316,7 @@ async fn the_id_of_a_transient_event_is_good_as_long_as_that_is_kept() {
 }
 
 #[tokio::test]
-async fn a_topic_of_both_kinds_keeps_each_for_its_time() {
+async fn a_topic_with_events_of_both_classes_keeps_each_by_its_own_retention() {
     let sse = keeping(3, 2);
     for n in 0..4 {
         publish(&sse, "a", format!("h{n}"));
@@ -331,7 +331,7 @@ async fn a_topic_of_both_kinds_keeps_each_for_its_time() {
 }
 
 #[tokio::test]
-async fn an_order_that_was_replaced_takes_both_kinds_with_it() {
+async fn replacing_the_order_evicts_both_classes() {
     let engine = Delayed::new();
     let sse = kept(3, 3).engine(engine.clone()).build().unwrap();
     let publish_both = |range: std::ops::Range<u32>| {
@@ -360,7 +360,7 @@ async fn an_order_that_was_replaced_takes_both_kinds_with_it() {
 }
 
 #[tokio::test]
-async fn the_newest_of_a_topic_is_the_newest_of_each_kind() {
+async fn latest_begins_with_the_newest_event_of_each_class() {
     let sse = kept(10, 1).on_lag(OnLag::LatestPerTopic).lag_bytes(40).build().unwrap();
     let mut slow = sse.subscribe(Audience::everything(), Start::Now).unwrap();
     due(&mut slow);
@@ -376,7 +376,7 @@ async fn the_newest_of_a_topic_is_the_newest_of_each_kind() {
 }
 
 #[tokio::test]
-async fn keys_and_receipts_are_those_of_any_event() {
+async fn transient_events_have_idempotency_keys_and_receipts() {
     let sse = keeping(10, 1);
     let _reader = sse.subscribe(select("a"), Start::Now).unwrap();
     let event = || Publication::new("a", "x").unwrap().idempotency_key("k").unwrap();
@@ -391,7 +391,7 @@ async fn keys_and_receipts_are_those_of_any_event() {
 }
 
 #[tokio::test]
-async fn what_an_engine_did_not_answer_for_is_no_more_durable_than_memory() {
+async fn a_transient_event_without_an_answer_is_acknowledged_with_durability_memory() {
     let engine = Delayed::new();
     let sse = kept(1, 1).engine(engine.clone()).build().unwrap();
     for (transient, durability) in [(true, Durability::Memory), (false, Durability::Fsync)] {
@@ -408,7 +408,8 @@ async fn what_an_engine_did_not_answer_for_is_no_more_durable_than_memory() {
 }
 
 #[tokio::test]
-async fn the_newest_of_a_topic_is_there_though_a_newer_transient_one_goes_before_it_is_read() {
+async fn the_newest_event_is_delivered_even_if_a_newer_transient_one_is_evicted_before_it_is_read()
+{
     let sse = keeping(1000, 1);
     let large = |word: &str| format!("{word} {}", "x".repeat(20_000));
     publish(&sse, "a", "h-a");
@@ -416,7 +417,7 @@ async fn the_newest_of_a_topic_is_there_though_a_newer_transient_one_goes_before
     publish(&sse, "c", large("c"));
     transient(&sse, "a", "t-a");
     let mut slow = sse.subscribe(Audience::everything(), Start::Latest).unwrap();
-    // What begins the stream, and the first events.
+    // The opening, and the first events.
     slow.next().now_or_never().flatten().unwrap();
     let first = slow.next().now_or_never().flatten().unwrap();
     transient(&sse, "z", "t-z");
@@ -426,7 +427,7 @@ async fn the_newest_of_a_topic_is_there_though_a_newer_transient_one_goes_before
 }
 
 #[tokio::test]
-async fn who_has_everything_is_not_told_of_a_hole_again() {
+async fn a_reader_that_has_read_past_a_known_gap_gets_no_second_gap() {
     let sse = keeping(1000, 1);
     publish(&sse, "a", "h0");
     transient(&sse, "a", "t0");
@@ -449,7 +450,7 @@ async fn who_has_everything_is_not_told_of_a_hole_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_there_is_told_a_place_before_what_is_transient_grows_old() {
+async fn marks_are_sent_before_transient_events_expire() {
     let transient_age = Retention::default().age(Duration::from_secs(60));
     let builder = Manager::builder().history(Retention::default()).transient(transient_age);
     let sse = builder.no_heartbeat().build().unwrap();

@@ -6,13 +6,13 @@ use super::select;
 
 const HUB: Option<&str> = Some("https://hub.example/.well-known/mercure");
 
-fn is_chosen(pattern: &str, topic: &str) -> bool {
+fn matches(pattern: &str, topic: &str) -> bool {
     let selector = Selector::url_pattern(pattern, HUB).unwrap();
     selector.matches(&Topic::try_from(topic).unwrap())
 }
 
 #[test]
-fn a_url_pattern_chooses_the_urls_it_matches() {
+fn a_url_pattern_selects_the_urls_it_matches() {
     let cases: &[(&str, &[&str], &[&str])] = &[
         (
             "https://example.com/books/:id",
@@ -29,27 +29,27 @@ fn a_url_pattern_chooses_the_urls_it_matches() {
             &["https://x.example.com/a/", "https://x.y.example.com/a/b/c/d"],
             &["https://example.com/a/", "http://x.example.com/a/"],
         ),
-        // What a pattern says nothing of after the last thing it names may be anything.
+        // Components after the last one that a pattern names match anything.
         ("https://e.example/a?q=:v", &["https://e.example/a?q=1#x"], &["https://e.example/a?r=2"]),
         ("urn\\:isbn\\:*", &["urn:isbn:1", "urn:isbn:"], &["urn:issn:1", "https://isbn.example/"]),
     ];
     for (pattern, chosen, others) in cases {
         for topic in *chosen {
-            assert!(is_chosen(pattern, topic), "{pattern} {topic}");
+            assert!(matches(pattern, topic), "{pattern} {topic}");
         }
         for topic in *others {
-            assert!(!is_chosen(pattern, topic), "{pattern} {topic}");
+            assert!(!matches(pattern, topic), "{pattern} {topic}");
         }
     }
 }
 
 #[test]
 fn relative_patterns_and_topics_are_resolved_against_the_base() {
-    assert!(is_chosen("/books/:id", "https://hub.example/books/1"));
-    assert!(is_chosen("https://hub.example/books/:id", "/books/1"));
-    assert!(is_chosen("/books/:id", "../books/1"));
-    assert!(is_chosen(":id", "https://hub.example/.well-known/1"));
-    assert!(!is_chosen("/books/:id", "https://other.example/books/1"));
+    assert!(matches("/books/:id", "https://hub.example/books/1"));
+    assert!(matches("https://hub.example/books/:id", "/books/1"));
+    assert!(matches("/books/:id", "../books/1"));
+    assert!(matches(":id", "https://hub.example/.well-known/1"));
+    assert!(!matches("/books/:id", "https://other.example/books/1"));
     let alone = Selector::url_pattern("https://hub.example/books/:id", None).unwrap();
     assert!(!alone.matches(&Topic::try_from("/books/1").unwrap()));
     assert_eq!(Selector::url_pattern("/books/:id", None), Err(InvalidSelector::UrlPattern));
@@ -57,14 +57,14 @@ fn relative_patterns_and_topics_are_resolved_against_the_base() {
 
 #[test]
 fn paths_are_compared_with_regard_to_case_and_hosts_are_not() {
-    assert!(is_chosen("https://EXAMPLE.com/Books/:id", "https://example.COM/Books/1"));
-    assert!(!is_chosen("https://example.com/Books/:id", "https://example.com/books/1"));
+    assert!(matches("https://EXAMPLE.com/Books/:id", "https://example.COM/Books/1"));
+    assert!(!matches("https://example.com/Books/:id", "https://example.com/books/1"));
 }
 
 #[test]
-fn a_topic_that_is_no_url_is_never_chosen_but_by_star() {
-    assert!(!is_chosen("*://*/*", "https://"));
-    assert!(!is_chosen("/*", "http://[bad"));
+fn a_topic_that_is_no_url_is_matched_by_star_alone() {
+    assert!(!matches("*://*/*", "https://"));
+    assert!(!matches("/*", "http://[bad"));
     assert_eq!(Selector::url_pattern("*", HUB), Ok(Selector::Any));
 }
 
@@ -79,7 +79,7 @@ fn url_patterns_are_equal_by_text_and_base() {
 }
 
 #[test]
-fn what_is_no_url_pattern_or_is_too_large_is_refused() {
+fn invalid_and_oversized_url_patterns_are_refused() {
     let make = |text: &str| Selector::url_pattern(text, HUB).map(|_| ());
     for text in ["/:", "/(", "/{a", "/(?=a)", "/(a)\\1(", "/a(**)", "/(\\q)"] {
         assert!(make(text).is_err(), "{text}");
@@ -110,7 +110,7 @@ fn a_hostile_expression_takes_linear_time() {
 }
 
 #[tokio::test]
-async fn readers_of_url_patterns_get_what_they_choose_each_once() {
+async fn events_that_match_several_url_patterns_are_delivered_once() {
     let sse = Manager::new();
     let hub = |text: &str| Selector::url_pattern(text, HUB).unwrap();
     let _books = sse.subscribe(select(hub("/books/:id")), Start::Now).unwrap();
@@ -120,7 +120,7 @@ async fn readers_of_url_patterns_get_what_they_choose_each_once() {
         let mut receipt = sse.publish(topic, "x").unwrap();
         receipt.try_ack().unwrap().unwrap().receivers
     };
-    // The second time the answer is known.
+    // The second time the matching patterns are cached.
     for _ in 0..2 {
         assert_eq!(receivers("/books/1"), 2);
         assert_eq!(receivers("https://hub.example/films/1"), 1);

@@ -1,4 +1,4 @@
-//! What things cost in memory, counted by the allocator and not by luck.
+//! Memory use, counted by the allocator.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
@@ -22,8 +22,8 @@ fn live() -> usize {
     stats.bytes_allocated - stats.bytes_deallocated
 }
 
-/// Bytes that `make`'s result holds on to.
-fn held<T>(make: impl FnOnce() -> T) -> (usize, T) {
+/// Bytes that stay allocated after `make`, and its result.
+fn allocated<T>(make: impl FnOnce() -> T) -> (usize, T) {
     let before = live();
     let made = make();
     (live() - before, made)
@@ -41,20 +41,20 @@ fn open(sse: &Manager, count: usize) -> Vec<Connection> {
 }
 
 #[tokio::test]
-async fn an_idle_connection_costs_at_most_512_bytes_and_all_of_it_comes_back() {
+async fn an_idle_connection_costs_at_most_512_bytes_and_all_of_it_is_freed() {
     const COUNT: usize = 10_000;
     let _alone = MEASURING.lock().await;
     for builder in [Manager::builder(), Manager::builder().history(Retention::default())] {
         let before = live();
         let sse = builder.build().unwrap();
-        let (bytes, connections) = held(|| open(&sse, COUNT));
+        let (bytes, connections) = allocated(|| open(&sse, COUNT));
         println!("{} bytes for each idle connection", bytes / COUNT);
         assert!(bytes / COUNT <= 512, "{}", bytes / COUNT);
         drop((connections, sse));
-        // The driver ends at its next turn.
+        // The driver's task ends at its next step.
         tokio::task::yield_now().await;
-        // The threads of other tests wait for their turn, and hold a little while they do.
-        assert!(live() <= before + 65_536, "{} bytes are still held", live() - before);
+        // Threads of other tests that wait for the lock have allocated a little.
+        assert!(live() <= before + 65_536, "{} bytes are still allocated", live() - before);
     }
 }
 
@@ -85,11 +85,11 @@ async fn a_topic_costs_at_most_a_kibibyte_and_is_freed_with_its_last_record_and_
     let _alone = MEASURING.lock().await;
     let retention = Retention::default().count(COUNT).bytes(1 << 30);
     let sse = Manager::builder().history(retention).build().unwrap();
-    // The ring is the ring's cost: it is full of one topic's events before.
+    // The ring is filled with events of one topic first, so that its own bytes do not count.
     for n in 0..COUNT {
         sse.publish("one topic", format!("event {n}")).unwrap();
     }
-    let (bytes, ()) = held(|| {
+    let (bytes, ()) = allocated(|| {
         for n in 0..COUNT {
             sse.publish(format!("topic {n}"), format!("event {n}")).unwrap();
         }
@@ -108,12 +108,12 @@ async fn a_topic_costs_at_most_a_kibibyte_and_is_freed_with_its_last_record_and_
 }
 
 #[tokio::test]
-async fn a_flood_of_topics_stays_within_the_bytes_of_the_retention() {
+async fn many_topics_stay_within_the_bytes_of_the_retention() {
     const BOUND: usize = 1 << 20;
     let _alone = MEASURING.lock().await;
     let retention = Retention::default().bytes(BOUND);
     let sse = Manager::builder().history(retention).build().unwrap();
-    let (bytes, ()) = held(|| {
+    let (bytes, ()) = allocated(|| {
         for n in 0..200 {
             let topics: Vec<_> = (0..100).map(|m| format!("{n}-{m}-{}", "t".repeat(900))).collect();
             sse.publish(topics, "x").unwrap();
@@ -124,12 +124,12 @@ async fn a_flood_of_topics_stays_within_the_bytes_of_the_retention() {
 }
 
 #[tokio::test]
-async fn a_storm_of_transient_events_stays_within_the_bytes_of_their_retention() {
+async fn many_transient_events_stay_within_the_bytes_of_their_retention() {
     const BOUND: usize = limits::TRANSIENT_BYTES;
     let _alone = MEASURING.lock().await;
     let sse = Manager::builder().history(Retention::default()).build().unwrap();
     sse.publish("a", "history").unwrap();
-    let (bytes, ()) = held(|| {
+    let (bytes, ()) = allocated(|| {
         for n in 0..100_000 {
             let topic = format!("/.well-known/mercure/subscriptions/exact/a/{n}");
             let publication = Publication::new(topic, "x".repeat(300)).unwrap();
@@ -142,7 +142,7 @@ async fn a_storm_of_transient_events_stays_within_the_bytes_of_their_retention()
 }
 
 #[tokio::test(start_paused = true)]
-async fn connections_that_come_and_go_after_an_idle_spell_leave_nothing() {
+async fn short_connections_after_an_idle_time_leave_nothing() {
     let _alone = MEASURING.lock().await;
     let sse = Manager::new();
     drop(open(&sse, 1));
@@ -155,10 +155,10 @@ async fn connections_that_come_and_go_after_an_idle_spell_leave_nothing() {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     let grown = live().saturating_sub(before);
-    assert!(grown <= 256 * 1024, "{grown} bytes are held for connections that are gone");
+    assert!(grown <= 256 * 1024, "{grown} bytes are allocated for connections that were dropped");
 }
 
-/// A stream that was handed over, its response's body and everything else included.
+/// A stream that a shard drives, with its response's body and everything else.
 #[cfg(all(feature = "axum", feature = "serve"))]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idle_stream_of_a_shard_costs_at_most_512_bytes_and_leaves_only_room_for_the_next() {
@@ -187,11 +187,11 @@ async fn an_idle_stream_of_a_shard_costs_at_most_512_bytes_and_leaves_only_room_
         while sse.connection_count() != count {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        // The shard gives back what it had for its last steps.
+        // The shard frees what it allocated for its last steps.
         sse.broadcast("settle").unwrap();
         tokio::time::sleep(Duration::from_millis(100)).await;
     };
-    // What is there once for all is there already.
+    // What is allocated once for all connections is allocated before.
     let first = tokio::task::block_in_place(|| open(1));
     settled(1).await;
     let before = live();
@@ -202,9 +202,9 @@ async fn an_idle_stream_of_a_shard_costs_at_most_512_bytes_and_leaves_only_room_
     assert!(bytes <= 512, "{bytes}");
     drop(pages);
     settled(1).await;
-    // Tables keep the room they have grown to.
+    // Tables keep their capacity.
     let room = (live() - before) / COUNT;
-    assert!(room <= 256, "{room} bytes are still held for each stream that is gone");
+    assert!(room <= 256, "{room} bytes are still allocated for each stream that was closed");
     drop(first);
     server.abort();
 }

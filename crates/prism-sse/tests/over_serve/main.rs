@@ -3,8 +3,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-#[path = "../it/attacks.rs"]
-mod attacks;
 #[path = "../it/ends.rs"]
 mod ends;
 #[path = "../it/engines.rs"]
@@ -15,6 +13,8 @@ mod http;
 mod page;
 #[path = "../it/pages.rs"]
 mod pages;
+#[path = "../it/regressions.rs"]
+mod regressions;
 #[path = "../it/resume.rs"]
 mod resume;
 mod shards;

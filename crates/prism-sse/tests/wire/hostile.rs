@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-/// Pieces that mean something to the format, to the hub, or to a careless writer of either.
+/// Fragments with a meaning in the format or in the library, or that careless encoders mishandle.
 pub(crate) const FRAGMENTS: &[&str] = &[
     "\n",
     "\r",
@@ -43,7 +43,8 @@ pub(crate) const FRAGMENTS: &[&str] = &[
     "a",
 ];
 
-/// Whole values: every fragment alone, nothing, and combinations that injected fields elsewhere.
+/// Whole values: every fragment alone, the empty text, and combinations that have injected fields in
+/// other implementations.
 pub(crate) fn values() -> Vec<String> {
     let mut values: Vec<String> = FRAGMENTS.iter().map(|&fragment| fragment.to_owned()).collect();
     let more = [
@@ -78,12 +79,12 @@ pub(crate) fn values() -> Vec<String> {
     ];
     values.extend(more.map(str::to_owned));
     values.extend([255, 256, 300].map(|len| "x".repeat(len)));
-    // 255 and 256 bytes in characters of two, so that a limit on characters would show.
+    // 255 and 256 bytes of two-byte characters, so that a limit in characters would be noticed.
     values.extend([format!("x{}", "é".repeat(127)), "é".repeat(128)]);
     values
 }
 
-/// Text in which fragments meet each other, and sometimes any characters at all.
+/// Text of joined fragments, and sometimes of arbitrary characters.
 pub(crate) fn text() -> impl Strategy<Value = String> {
     prop_oneof![
         6 => vec(select(FRAGMENTS), 0..8).prop_map(|parts| parts.concat()),
@@ -93,8 +94,8 @@ pub(crate) fn text() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Bytes that look like a stream about half of the time.
-pub(crate) fn line_noise() -> impl Strategy<Value = Vec<u8>> {
+/// Bytes that resemble a stream in about half of the cases.
+pub(crate) fn stream_text() -> impl Strategy<Value = Vec<u8>> {
     const NOISE: &[&[u8]] = &[
         b"\n",
         b"\n",

@@ -1,4 +1,4 @@
-//! A reader that shares no code with ours: the crate `sseer`, corrected where it leaves the
+//! A decoder that shares no code with ours: the crate `sseer`, corrected where it deviates from the
 //! standard.
 //!
 //! It deviates in four points. It fails on bytes that are not UTF-8, so it gets text in which they
@@ -12,7 +12,7 @@ use futures_util::{FutureExt, StreamExt, stream};
 use sseer::EventStream;
 use sseer::parser::{RawEventLine, parse_line};
 
-/// An event as a page sees it, and the reconnection time its block set.
+/// An event as a client sees it, and the reconnection time its block set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) id: String,
@@ -51,7 +51,7 @@ pub(crate) fn retries(bytes: &[u8]) -> Vec<u64> {
             return;
         };
         if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) {
-            // No limit is in the standard; above what a number can hold, the largest will do.
+            // The standard has no limit; what does not fit becomes the largest number.
             let number = String::from_utf8_lossy(digits).parse().unwrap_or(u64::MAX);
             retries.push(number);
         }
@@ -76,10 +76,10 @@ fn with_colons(text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Calls `line` for each complete line, with its bytes. What has no end is dropped: no event and
-/// no field comes of it.
+/// Calls `line` for each complete line, with its bytes. A line without an end is dropped, as the
+/// standard says.
 fn for_each_line(text: &[u8], mut line: impl FnMut(&[u8], RawEventLine<'_>)) {
-    // The decoder waits after a last CR for the LF of a CRLF, which says no more than the CR.
+    // After a last CR the decoder waits for an LF. A CR alone ends the line.
     let mut owned = text.to_vec();
     if text.ends_with(b"\r") {
         owned.push(b'\n');
@@ -92,7 +92,7 @@ fn for_each_line(text: &[u8], mut line: impl FnMut(&[u8], RawEventLine<'_>)) {
 }
 
 #[test]
-fn the_corrections_make_it_a_reader_of_the_standard() {
+fn the_corrected_decoder_follows_the_standard() {
     let stream = b"\xef\xbb\xbfevent: x\nevent\ndata: \xff\n\nretry: 7\n\nretry: +5\nretry: 8\r";
     let seen = events(stream);
     assert_eq!(seen.len(), 1);

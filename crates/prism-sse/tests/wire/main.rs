@@ -1,10 +1,10 @@
-//! The wire format, judged by a decoder that is not ours and by vectors written from the standard.
+//! The wire format, checked with an independent decoder and with vectors written from the standard.
 //!
-//! Whatever the encoder writes must mean to a stranger exactly what was said; whatever anyone
-//! writes, our parser must read as the standard does. Then hostile text goes through every door of
-//! the library, and nothing but the events that were meant may come out.
+//! An independent decoder must read exactly what was encoded, and our parser must read any bytes as
+//! the standard says. Hostile text at every entry point of the library must not add or change an
+//! event.
 
-mod doors;
+mod entry_points;
 mod hostile;
 mod independent;
 mod manager_events;

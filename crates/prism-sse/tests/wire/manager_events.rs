@@ -1,4 +1,4 @@
-//! What a manager says itself: first lines, heartbeats, marks, gaps and refusals.
+//! What a manager itself writes: openings, heartbeats, marks, gaps and refusals.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::independent;
 use crate::stream::{GAP, MARK, OPEN, manager, read, read_body, with_history};
 
-/// What comes within this time.
+/// The frames that arrive within this time.
 async fn pieces(connection: &mut Connection, time: Duration) -> Vec<Vec<u8>> {
     let end = Instant::now() + time;
     let mut pieces = Vec::new();
@@ -27,7 +27,7 @@ fn json(text: &str) -> Value {
 }
 
 #[test]
-fn the_first_event_names_the_connection_and_the_place() {
+fn the_first_event_carries_the_connection_id_and_the_position() {
     let sse = with_history();
     sse.broadcast("before").unwrap();
     let connection = sse.add_connection();
@@ -78,7 +78,7 @@ async fn a_heartbeat_is_a_line_that_no_reader_sees() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_mark_moves_the_id_and_says_nothing_else() {
+async fn a_mark_moves_the_last_event_id_and_dispatches_nothing_else() {
     let retention = Retention::default().age(Duration::from_secs(2));
     let sse = Manager::builder().history(retention).no_heartbeat().build().unwrap();
     let mut connection = sse.subscribe(Audience::select("quiet").unwrap(), Start::Now).unwrap();
@@ -95,7 +95,7 @@ async fn a_mark_moves_the_id_and_says_nothing_else() {
 }
 
 #[test]
-fn a_gap_in_a_running_stream_is_one_event() {
+fn a_gap_in_an_open_stream_is_one_event() {
     for history in [false, true] {
         let builder = Manager::builder().on_lag(OnLag::SkipWithGap).lag_bytes(1);
         let builder = if history { builder.history(Retention::default()) } else { builder };
@@ -144,7 +144,7 @@ fn a_refusal_is_a_stream_without_events() {
 }
 
 #[test]
-fn without_control_events_a_gap_is_told_in_the_header_alone() {
+fn without_control_events_a_gap_is_reported_in_the_header_alone() {
     let sse =
         Manager::builder().history(Retention::default()).control_events(false).build().unwrap();
     sse.broadcast("kept").unwrap();

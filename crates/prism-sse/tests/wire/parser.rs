@@ -1,20 +1,21 @@
-//! Our parser against the independent one, in any pieces, and on input that is no stream at all.
+//! Our parser compared with the independent decoder, with any division of the input, and on arbitrary
+//! bytes.
 
 use prism_sse::wire::{Parsed, ParsedEvent, Parser};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::hostile::line_noise;
+use crate::hostile::stream_text;
 use crate::{independent, vectors};
 
-/// Everything a parser tells, and the id a reader would send at the end.
+/// Everything that a parser returned, and the last event id at the end.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Told {
+pub(crate) struct Decoded {
     pub(crate) items: Vec<Parsed>,
     pub(crate) last_event_id: String,
 }
 
-impl Told {
+impl Decoded {
     pub(crate) fn events(&self) -> Vec<&ParsedEvent> {
         let items = self.items.iter();
         items
@@ -35,11 +36,11 @@ impl Told {
     }
 }
 
-/// Most that a parser holds, in multiples of its limit: a line, data and a name, and an id in which
-/// each byte that is not UTF-8 became the three of U+FFFD.
+/// The most that a parser buffers, in multiples of its limit: a line, data and a name, and an id in
+/// which each byte that is not UTF-8 became the three bytes of U+FFFD.
 const HELD_MAX: usize = 6;
 
-pub(crate) fn parse<'a>(mut parser: Parser, pieces: impl IntoIterator<Item = &'a [u8]>) -> Told {
+pub(crate) fn parse<'a>(mut parser: Parser, pieces: impl IntoIterator<Item = &'a [u8]>) -> Decoded {
     let mut items = Vec::new();
     for mut piece in pieces {
         while let Some(parsed) = parser.next(&mut piece) {
@@ -47,26 +48,29 @@ pub(crate) fn parse<'a>(mut parser: Parser, pieces: impl IntoIterator<Item = &'a
         }
         assert!(piece.is_empty(), "the parser stopped before the end of its input");
     }
-    Told { items, last_event_id: parser.last_event_id().to_owned() }
+    Decoded { items, last_event_id: parser.last_event_id().to_owned() }
 }
 
-pub(crate) fn parse_whole(bytes: &[u8]) -> Told {
+pub(crate) fn parse_whole(bytes: &[u8]) -> Decoded {
     parse(Parser::new(), [bytes])
 }
 
-/// Compares with the independent decoder.
+/// Compares the parser with the independent decoder.
 fn check_against_the_independent(bytes: &[u8]) {
-    let told = parse_whole(bytes);
-    let ours: Vec<_> =
-        told.events().iter().map(|it| (it.id.clone(), it.name.clone(), it.data.clone())).collect();
+    let decoded = parse_whole(bytes);
+    let ours: Vec<_> = decoded
+        .events()
+        .iter()
+        .map(|it| (it.id.clone(), it.name.clone(), it.data.clone()))
+        .collect();
     let theirs: Vec<_> =
         independent::events(bytes).into_iter().map(|it| (it.id, it.name, it.data)).collect();
     assert_eq!(ours, theirs, "{}", bytes.escape_ascii());
-    assert_eq!(told.retries(), independent::retries(bytes), "{}", bytes.escape_ascii());
-    assert_eq!(told.discarded(), 0);
+    assert_eq!(decoded.retries(), independent::retries(bytes), "{}", bytes.escape_ascii());
+    assert_eq!(decoded.discarded(), 0);
 }
 
-/// Compares every division into two pieces, and into single bytes, with the whole.
+/// Checks that every division into two pieces, and into single bytes, is decoded like the whole.
 fn check_in_pieces(bytes: &[u8]) {
     let whole = parse_whole(bytes);
     for at in 0..=bytes.len() {
@@ -78,7 +82,7 @@ fn check_in_pieces(bytes: &[u8]) {
     assert_eq!(parse(Parser::new(), with_nothing_between), whole, "with empty pieces");
 }
 
-/// Cuts bytes at places that may be beyond their end.
+/// Cuts bytes at offsets that may be beyond their end.
 fn cut<'a>(bytes: &'a [u8], places: &[usize]) -> Vec<&'a [u8]> {
     let mut places: Vec<usize> = places.iter().map(|at| at % (bytes.len() + 1)).collect();
     places.extend([0, bytes.len()]);
@@ -94,15 +98,15 @@ proptest! {
     })]
 
     #[test]
-    fn line_noise_means_the_same_to_an_independent_reader(noise in line_noise()) {
+    fn random_stream_text_is_decoded_as_by_the_independent_decoder(noise in stream_text()) {
         check_against_the_independent(&noise);
-        // Whatever the noise left open ends here, and the event shows the id in force.
+        // This ends whatever is still open, and the event has the last event id.
         check_against_the_independent(&[&noise, &b"\n\ndata: probe\n\n"[..]].concat());
     }
 
     #[test]
-    fn pieces_of_line_noise_mean_what_the_whole_means(
-        noise in line_noise(),
+    fn random_stream_text_is_decoded_alike_in_any_pieces(
+        noise in stream_text(),
         places in vec(any::<usize>(), 0..12),
         limit in prop_oneof![Just(usize::MAX), 1..40_usize],
     ) {
@@ -111,8 +115,8 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_read_without_harm_and_within_the_limit(
-        noise in prop_oneof![line_noise(), vec(any::<u8>(), 0..200)],
+    fn any_bytes_are_parsed_within_the_memory_limit(
+        noise in prop_oneof![stream_text(), vec(any::<u8>(), 0..200)],
         places in vec(any::<usize>(), 0..12),
         limit in 1..40_usize,
     ) {
@@ -126,15 +130,15 @@ proptest! {
     }
 
     #[test]
-    fn with_a_limit_an_event_is_whole_or_discarded(
-        noise in line_noise(),
+    fn with_a_limit_an_event_is_complete_or_discarded(
+        noise in stream_text(),
         limit in 1..40_usize,
     ) {
         let all = parse_whole(&noise);
         let limited = parse(Parser::with_limit(limit), [&noise[..]]);
         let mut rest = all.events().into_iter();
         for event in limited.events() {
-            // The id may be an older one, if the line that set a newer one was too long.
+            // The id may be an older one, if the line with a newer one was too long.
             let same = |it: &&ParsedEvent| (&it.name, &it.data) == (&event.name, &event.data);
             prop_assert!(rest.any(|it| same(&it)), "shortened or invented: {event:?}");
         }
@@ -143,21 +147,21 @@ proptest! {
     }
 
     #[test]
-    fn after_whatever_came_before_the_next_event_is_read(
-        noise in prop_oneof![line_noise(), vec(any::<u8>(), 0..200)],
+    fn an_event_is_parsed_whatever_bytes_precede_it(
+        noise in prop_oneof![stream_text(), vec(any::<u8>(), 0..200)],
         limit in 8..40_usize,
     ) {
         let stream = [&noise, &b"\n\nevent: e\ndata: ok\n\n"[..]].concat();
-        let told = parse(Parser::with_limit(limit), [&stream[..]]);
-        let Some(Parsed::Event(event)) = told.items.last() else {
-            return Err(TestCaseError::fail(format!("the event is lost: {told:?}")));
+        let decoded = parse(Parser::with_limit(limit), [&stream[..]]);
+        let Some(Parsed::Event(event)) = decoded.items.last() else {
+            return Err(TestCaseError::fail(format!("the event is lost: {decoded:?}")));
         };
         prop_assert_eq!((event.name.as_str(), event.data.as_str()), ("e", "ok"));
     }
 }
 
 #[test]
-fn vectors_mean_the_same_at_every_chunk_boundary() {
+fn vectors_are_decoded_alike_at_every_chunk_boundary() {
     for vector in vectors::all() {
         check_in_pieces(&vector.stream);
     }
@@ -180,7 +184,7 @@ fn a_line_break_cut_in_two_is_one_line_break() {
 }
 
 #[test]
-fn what_is_too_large_is_discarded_and_the_stream_goes_on() {
+fn an_oversized_event_is_discarded_and_the_stream_continues() {
     let long = "x".repeat(17);
     for (before, discarded) in [
         (format!("data: {long}\n\n"), 1),
@@ -189,16 +193,16 @@ fn what_is_too_large_is_discarded_and_the_stream_goes_on() {
         (format!("id: {long}\ndata: a\n\n"), 1),
         (format!("{long}: a\ndata: a\n\n"), 1),
         (format!("data: {long}\n\ndata: {long}\r\n\r\n"), 2),
-        // A comment may be as long as it likes, and an event of just the limit is no larger.
+        // A comment may have any length, and an event of exactly the limit is accepted.
         (format!(": {long}\n"), 0),
         (format!("data: {}\n\n", "x".repeat(10)), 0),
         (format!("{}\n", "data: 123\n".repeat(4)), 0),
     ] {
         let stream = format!("{before}id: 7\ndata: next\n\n");
         for size in [1, 2, 7, stream.len()] {
-            let told = parse(Parser::with_limit(16), stream.as_bytes().chunks(size));
-            assert_eq!(told.discarded(), discarded, "{before:?}");
-            let last = told.events().last().copied().cloned();
+            let decoded = parse(Parser::with_limit(16), stream.as_bytes().chunks(size));
+            assert_eq!(decoded.discarded(), discarded, "{before:?}");
+            let last = decoded.events().last().copied().cloned();
             let next = ["7", "message", "next"].map(str::to_owned);
             assert_eq!(last.map(|it| [it.id, it.name, it.data]), Some(next), "{before:?}");
         }
@@ -206,7 +210,7 @@ fn what_is_too_large_is_discarded_and_the_stream_goes_on() {
 }
 
 #[test]
-fn a_flood_without_an_end_is_held_within_the_limit() {
+fn an_endless_line_stays_within_the_memory_limit() {
     const LIMIT: usize = 64;
     for unit in [
         &b"data: x\n"[..],
@@ -232,11 +236,11 @@ fn a_flood_without_an_end_is_held_within_the_limit() {
 }
 
 #[test]
-fn nothing_is_kept_of_an_event_that_was_discarded() {
+fn a_discarded_event_leaves_no_fields_for_the_next() {
     let stream = b"event: old\ndata: 0123456789abcdef\n\ndata: b\n\n";
-    let told = parse(Parser::with_limit(16), [&stream[..]]);
-    assert_eq!(told.discarded(), 1);
-    let events = told.events();
+    let decoded = parse(Parser::with_limit(16), [&stream[..]]);
+    assert_eq!(decoded.discarded(), 1);
+    let events = decoded.events();
     assert_eq!(events.len(), 1);
     assert_eq!((events[0].name.as_str(), events[0].data.as_str()), ("message", "b"));
 }

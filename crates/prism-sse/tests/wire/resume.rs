@@ -1,4 +1,4 @@
-//! Hostile text as the last id of a reader that comes back.
+//! Hostile text as the last event id of a reader that reconnects.
 
 use http::{HeaderMap, HeaderValue, Method};
 use prism_sse::{Audience, Event, Manager, SseRequest, Start};
@@ -20,14 +20,14 @@ fn with_three_events() -> Manager {
     sse
 }
 
-/// The value as a header, if one can carry it.
+/// The value as a header, if it is a valid one.
 fn headers(last_event_id: &[u8]) -> Option<HeaderMap> {
     let value = HeaderValue::from_bytes(last_event_id).ok()?;
     Some(HeaderMap::from_iter([(http::HeaderName::from_static("last-event-id"), value)]))
 }
 
-/// The gap that the response's header tells, and the response's bytes.
-fn come_back(sse: &Manager, headers: &HeaderMap) -> (Option<String>, Vec<u8>) {
+/// The gap in the response's header, and the response's bytes.
+fn reconnect(sse: &Manager, headers: &HeaderMap) -> (Option<String>, Vec<u8>) {
     let request = SseRequest::new(&Method::GET, headers).expect("there is no Accept");
     let response = sse.respond(request);
     let gap = response.headers().get("prism-gap");
@@ -35,7 +35,7 @@ fn come_back(sse: &Manager, headers: &HeaderMap) -> (Option<String>, Vec<u8>) {
     (gap, read_body(sse, response.into_body()))
 }
 
-/// Checks a stream that begins with a gap and goes on with all three events.
+/// Checks a stream that begins with a gap and continues with all three events.
 fn check_gap(bytes: &[u8], asked: &str) -> Value {
     let seen = independent::events(bytes);
     let names: Vec<_> = seen.iter().map(|event| event.name.as_str()).collect();
@@ -44,31 +44,31 @@ fn check_gap(bytes: &[u8], asked: &str) -> Value {
     assert_eq!(data, ["one", "two\n\nthree", ""]);
 
     let Seen { id, data, .. } = &seen[1];
-    assert_eq!(seen[0].id, "", "the place is told with the gap, and not before it");
-    let told: Value = serde_json::from_str(data).expect("the data of a gap is JSON");
+    assert_eq!(seen[0].id, "", "the position is sent with the gap, and not before it");
+    let decoded: Value = serde_json::from_str(data).expect("the data of a gap is JSON");
     let after = if asked.len() <= 255 { Value::from(asked) } else { Value::Null };
-    let expected = json!({ "reason": told["reason"], "after": after, "resumed_at": id });
-    assert_eq!(told, expected);
+    let expected = json!({ "reason": decoded["reason"], "after": after, "resumed_at": id });
+    assert_eq!(decoded, expected);
     assert_eq!(parse_whole(bytes).events().len(), seen.len());
-    // A manager that is closed says once more when to come back.
+    // A closed manager sends the time to reconnect once more.
     assert!((1..=2).contains(&independent::retries(bytes).len()));
-    told["reason"].clone()
+    decoded["reason"].clone()
 }
 
-/// What a request with this header must get: a gap that tells it back.
+/// Checks that the gap for this header repeats it.
 fn check_header(last_event_id: &[u8]) {
     let Some(headers) = headers(last_event_id) else { return };
     let asked = String::from_utf8_lossy(last_event_id);
     if asked.is_empty() || asked == "earliest" {
         return;
     }
-    let (gap, bytes) = come_back(&with_three_events(), &headers);
+    let (gap, bytes) = reconnect(&with_three_events(), &headers);
     let reason = check_gap(&bytes, &asked);
     assert_eq!(gap.as_deref(), reason.as_str(), "header and event differ: {asked:?}");
 }
 
 #[test]
-fn a_hostile_last_event_id_is_told_back_exactly_and_does_nothing_else() {
+fn a_hostile_last_event_id_is_repeated_exactly_and_has_no_other_effect() {
     for value in hostile::values() {
         check_header(value.as_bytes());
     }
@@ -76,7 +76,7 @@ fn a_hostile_last_event_id_is_told_back_exactly_and_does_nothing_else() {
     {
         check_header(bytes);
     }
-    // The longest that is told back, and one more; and one that grows as it is read.
+    // The longest id that is repeated, one byte more, and one that grows when it is made valid UTF-8.
     for len in [255, 256, 10_000] {
         check_header(&vec![b'"'; len]);
     }
@@ -96,7 +96,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_last_event_id_is_told_back_exactly(
+    fn any_last_event_id_is_repeated_exactly(
         id in prop_oneof![
             hostile::text().prop_map(String::into_bytes),
             vec(prop_oneof![Just(b'\t'), 0x20..=0xff_u8], 0..300),
@@ -109,7 +109,7 @@ proptest! {
     }
 
     #[test]
-    fn any_start_is_told_back_exactly(id in hostile::text()) {
+    fn any_start_is_repeated_exactly(id in hostile::text()) {
         check_start(&id);
     }
 }
@@ -118,7 +118,7 @@ fn select_digit() -> impl Strategy<Value = u8> {
     proptest::sample::select(&b"0123456789abcdefABCDEF.#+- "[..])
 }
 
-/// An application may take an id from anywhere, with what no header carries.
+/// An application may pass an id that no header could carry.
 fn check_start(id: &str) {
     if id == "earliest" {
         return;
@@ -132,7 +132,7 @@ fn check_start(id: &str) {
 }
 
 #[test]
-fn a_hostile_start_is_told_back_exactly_and_does_nothing_else() {
+fn a_hostile_start_is_repeated_exactly_and_has_no_other_effect() {
     for value in hostile::values() {
         check_start(&value);
     }
@@ -143,7 +143,7 @@ fn without_history_a_last_event_id_changes_nothing() {
     for headers in hostile::values().iter().filter_map(|value| headers(value.as_bytes())) {
         let sse = Manager::new();
         sse.broadcast("before").unwrap();
-        let (gap, bytes) = come_back(&sse, &headers);
+        let (gap, bytes) = reconnect(&sse, &headers);
         assert_eq!(gap, None);
         assert_eq!(independent::events(&bytes), []);
         assert_eq!(bytes.iter().filter(|&&byte| byte == b'\n').count(), 2, "two lines of retry");
@@ -153,21 +153,21 @@ fn without_history_a_last_event_id_changes_nothing() {
 #[test]
 fn without_a_last_event_id_there_is_no_gap() {
     for headers in [HeaderMap::new(), headers(b"").unwrap()] {
-        let (gap, bytes) = come_back(&with_three_events(), &headers);
+        let (gap, bytes) = reconnect(&with_three_events(), &headers);
         assert_eq!(gap, None);
         assert_eq!(independent::names(&bytes), [OPEN, MARK]);
     }
 }
 
 #[test]
-fn earliest_is_everything_and_no_gap() {
-    let (gap, bytes) = come_back(&with_three_events(), &headers(b"earliest").unwrap());
+fn earliest_replays_everything_without_a_gap() {
+    let (gap, bytes) = reconnect(&with_three_events(), &headers(b"earliest").unwrap());
     assert_eq!(gap, None);
     assert_eq!(independent::names(&bytes), [OPEN, "message", "message", "message", MARK]);
 }
 
 #[test]
-fn a_hostile_id_of_a_publisher_is_resumed_from_like_any_other() {
+fn a_hostile_publishers_id_can_be_resumed_after() {
     let mut resumed = 0;
     for id in hostile::values() {
         let Ok(event) = Event::new("last seen").id(id.as_str()) else { continue };
@@ -177,7 +177,7 @@ fn a_hostile_id_of_a_publisher_is_resumed_from_like_any_other() {
             continue;
         }
         sse.broadcast("next\n\nevent: evil\n\n").unwrap();
-        let (gap, bytes) = come_back(&sse, &headers);
+        let (gap, bytes) = reconnect(&sse, &headers);
         assert_eq!(gap, None, "{id:?}");
         let seen = independent::events(&bytes);
         assert_eq!(independent::names(&bytes), [OPEN, "message", MARK], "{id:?}");
@@ -188,12 +188,12 @@ fn a_hostile_id_of_a_publisher_is_resumed_from_like_any_other() {
 }
 
 #[test]
-fn the_id_that_a_reader_keeps_is_one_it_can_resume_from() {
+fn the_last_event_id_of_a_reader_can_be_resumed_after() {
     let sse = with_three_events();
     let connection = sse.subscribe(Audience::everything(), Start::Oldest).unwrap();
-    let told = parse_whole(&read(&sse, connection));
+    let decoded = parse_whole(&read(&sse, connection));
     sse.broadcast("later").unwrap();
-    let (gap, bytes) = come_back(&sse, &headers(told.last_event_id.as_bytes()).unwrap());
+    let (gap, bytes) = reconnect(&sse, &headers(decoded.last_event_id.as_bytes()).unwrap());
     assert_eq!(gap, None);
     let data: Vec<_> = independent::events(&bytes).into_iter().map(|it| it.data).collect();
     assert_eq!(data[1..], ["later", ""]);
@@ -223,10 +223,10 @@ fn a_position_is_resumed_from_exactly_or_is_a_gap() {
         let epoch = place.strip_suffix(".3").expect("three events were published");
         let asked = format!("{epoch}{tail}");
 
-        let (gap, bytes) = come_back(&sse, &headers(asked.as_bytes()).unwrap());
-        let told = independent::names(&bytes).iter().filter(|name| *name == "message").count();
+        let (gap, bytes) = reconnect(&sse, &headers(asked.as_bytes()).unwrap());
+        let decoded = independent::names(&bytes).iter().filter(|name| *name == "message").count();
         let outcome = match &gap {
-            None => Ok(told),
+            None => Ok(decoded),
             Some(reason) => Err(reason.as_str()),
         };
         assert_eq!(outcome, expected, "{asked}");

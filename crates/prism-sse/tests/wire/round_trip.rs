@@ -1,4 +1,4 @@
-//! What is encoded is decoded by a stranger as exactly the same event, or was refused for a reason.
+//! An event is decoded by the independent decoder as it was built, or was refused for a stated reason.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::hostile;
 use crate::independent::{self, Seen};
 use crate::parser::parse_whole;
 
-/// What a publisher may try to say.
+/// The fields that a publisher may set.
 #[derive(Clone, Debug)]
 struct Fields {
     id: Option<String>,
@@ -50,7 +50,7 @@ fn build(fields: &Fields) -> Result<Event, InvalidEvent> {
     Ok(event)
 }
 
-/// Whether the documentation says that these fields are refused.
+/// Whether these fields are refused according to the documentation.
 fn must_be_refused(fields: &Fields) -> bool {
     let breaks = |text: &str| text.contains(['\r', '\n']);
     let token = |text: &Option<String>| {
@@ -65,7 +65,7 @@ fn must_be_refused(fields: &Fields) -> bool {
     let retry = fields.retry.is_some_and(|retry| {
         retry > Duration::from_millis(2_147_483_647) || retry.subsec_nanos() % 1_000_000 != 0
     });
-    let id = fields.id.as_deref().is_some_and(loses_in_a_header);
+    let id = fields.id.as_deref().is_some_and(is_changed_by_a_header);
     (fields.is_comment && breaks(&fields.text))
         || token(&fields.id)
         || token(&fields.name)
@@ -73,14 +73,14 @@ fn must_be_refused(fields: &Fields) -> bool {
         || retry
 }
 
-/// Whether a request header would bring something else back.
-fn loses_in_a_header(id: &str) -> bool {
+/// Whether the id would be different after its way through a request header.
+fn is_changed_by_a_header(id: &str) -> bool {
     id.trim_matches([' ', '\t']) != id
         || id.chars().any(|char| char < ' ' && char != '\t' || char == '\x7f')
 }
 
-/// Whether the reason that was given is true of these fields.
-fn holds(reason: &InvalidEvent, fields: &Fields) -> bool {
+/// Whether the reason of a refusal applies to these fields.
+fn is_justified(reason: &InvalidEvent, fields: &Fields) -> bool {
     let text = |field: &Field| match field {
         Field::Comment => Some(fields.text.as_str()).filter(|_| fields.is_comment),
         Field::Id => fields.id.as_deref(),
@@ -91,7 +91,7 @@ fn holds(reason: &InvalidEvent, fields: &Fields) -> bool {
     match reason {
         InvalidEvent::Empty { field } => says(field, &str::is_empty),
         InvalidEvent::LineBreak { field } => says(field, &|text| text.contains(['\r', '\n'])),
-        InvalidEvent::NotHeaderText { field } => says(field, &loses_in_a_header),
+        InvalidEvent::NotHeaderText { field } => says(field, &is_changed_by_a_header),
         InvalidEvent::Nul { field } => says(field, &|text| text.contains('\0')),
         InvalidEvent::NoData { field } => fields.is_comment && says(field, &|_| true),
         InvalidEvent::RetryFraction => {
@@ -113,7 +113,7 @@ fn with_line_feeds(text: &str) -> String {
     text.replace("\r\n", "\n").replace('\r', "\n")
 }
 
-/// Decodes the event between two others, which must come out as they went in.
+/// Decodes the event between two others, which must be unchanged.
 fn decode_between(encoded: &[u8]) -> Vec<Seen> {
     let stream = [b"data: before\n\n", encoded, b"data: after\n\n"].concat();
     let mut seen = independent::events(&stream);
@@ -132,12 +132,12 @@ proptest! {
     })]
 
     #[test]
-    fn an_event_is_refused_for_a_true_reason_or_comes_back_exactly(fields in fields()) {
+    fn an_event_is_refused_for_the_right_reason_or_decoded_exactly(fields in fields()) {
         let event = match build(&fields) {
             Ok(event) => event,
             Err(reason) => {
                 prop_assert!(must_be_refused(&fields), "refused without need: {reason}");
-                prop_assert!(holds(&reason, &fields), "the reason is not true: {reason}");
+                prop_assert!(is_justified(&reason, &fields), "the reason does not apply: {reason}");
                 return Ok(());
             }
         };
@@ -161,7 +161,7 @@ proptest! {
     }
 
     #[test]
-    fn an_event_keeps_what_it_was_given(fields in fields()) {
+    fn an_event_returns_the_values_it_was_built_with(fields in fields()) {
         let Ok(event) = build(&fields) else { return Ok(()) };
         let [data, comment] = if fields.is_comment {
             [None, Some(fields.text.as_str())]
@@ -183,7 +183,7 @@ proptest! {
         prop_assert!(!encoded.contains(&b'\r'));
         let mark = "\u{feff}".as_bytes();
         prop_assert!(!encoded.starts_with(mark));
-        // A block ends in the one blank line it has; a comment has none.
+        // A block has one blank line, at its end; a comment has none.
         let blank = encoded.windows(2).filter(|pair| pair == b"\n\n").count();
         prop_assert_eq!(blank, usize::from(!fields.is_comment));
         prop_assert_eq!(encoded.ends_with(b"\n\n"), !fields.is_comment);
@@ -208,13 +208,13 @@ fn a_reconnection_time_is_whole_and_fits_or_is_refused() {
         (Duration::MAX, too_long(Duration::MAX.as_millis())),
     ] {
         let event = Event::new("x").retry(after);
-        let told = event.map(|event| independent::retries(&event.encode()));
-        assert_eq!(told, expected.map(|ms| vec![ms]), "{after:?}");
+        let decoded = event.map(|event| independent::retries(&event.encode()));
+        assert_eq!(decoded, expected.map(|ms| vec![ms]), "{after:?}");
     }
 }
 
 #[test]
-fn a_megabyte_of_hostile_text_comes_back_exactly() {
+fn a_megabyte_of_hostile_text_is_decoded_exactly() {
     const MEGABYTE: usize = 1024 * 1024;
     let hostile: String = hostile::FRAGMENTS.concat();
     let mut mixed = hostile.repeat(MEGABYTE / hostile.len());
@@ -225,26 +225,26 @@ fn a_megabyte_of_hostile_text_comes_back_exactly() {
         assert_eq!(seen.len(), 1);
         // Not `assert_eq`, which would print it.
         assert!(seen[0].data == with_line_feeds(&text));
-        let told = parse_whole(&Event::new(text.as_str()).encode());
-        assert!(told.events()[0].data == seen[0].data);
+        let decoded = parse_whole(&Event::new(text.as_str()).encode());
+        assert!(decoded.events()[0].data == seen[0].data);
     }
 }
 
 #[cfg(feature = "json")]
 #[test]
-fn text_in_json_comes_back_exactly() {
+fn text_in_json_is_decoded_exactly() {
     for value in hostile::values() {
         let event = Event::json(&[&value]).unwrap();
         let seen = decode_between(&event.encode());
         assert_eq!(seen.len(), 1, "{value:?}");
-        let [told]: [String; 1] = serde_json::from_str(&seen[0].data).unwrap();
-        assert_eq!(told, value);
+        let [decoded]: [String; 1] = serde_json::from_str(&seen[0].data).unwrap();
+        assert_eq!(decoded, value);
     }
 }
 
 #[cfg(feature = "json")]
 #[test]
-fn a_value_that_is_no_json_is_refused() {
+fn a_value_that_does_not_serialise_is_refused() {
     let keys_are_no_text = std::collections::BTreeMap::from([((1, 2), 3)]);
     let error = Event::json(&keys_are_no_text).unwrap_err();
     assert!(matches!(error, InvalidEvent::Json { .. }), "{error}");

@@ -1,7 +1,7 @@
 //! Streams in `tests/data`, each with what the standard says about it.
 //!
 //! `NAME.sse` is a stream, byte for byte. `NAME.txt` beside it has one line for each thing to be
-//! told: `event ID NAME DATA`, `retry MILLISECONDS`, and at the end `last ID` for the id a reader
+//! decoded: `event ID NAME DATA`, `retry MILLISECONDS`, and at the end `last ID` for the id a reader
 //! would send back; strings as in JSON. Lines that begin with `//` say which rule it is about.
 
 use std::collections::BTreeSet;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use prism_sse::wire::Parsed;
 
 use crate::independent;
-use crate::parser::{Told, parse_whole};
+use crate::parser::{Decoded, parse_whole};
 
 /// A stream and what is expected of it.
 #[derive(Debug)]
@@ -42,10 +42,10 @@ pub(crate) fn all() -> Vec<Vector> {
     streams.into_iter().map(read).collect()
 }
 
-/// What was told, in the words of the expectations.
-fn describe(told: &Told) -> String {
+/// What was decoded, as an expectation is written.
+fn describe(decoded: &Decoded) -> String {
     let quoted = |text: &str| serde_json::to_string(text).expect("text is JSON");
-    let mut lines: Vec<String> = told
+    let mut lines: Vec<String> = decoded
         .items
         .iter()
         .map(|item| match item {
@@ -57,11 +57,11 @@ fn describe(told: &Told) -> String {
             other => format!("{other:?}"),
         })
         .collect();
-    lines.push(format!("last {}", quoted(&told.last_event_id)));
+    lines.push(format!("last {}", quoted(&decoded.last_event_id)));
     lines.join("\n")
 }
 
-/// Puts an expectation into the one form that [`describe`] uses.
+/// An expectation in the form that [`describe`] writes.
 fn canonical(expect: &str) -> String {
     let lines = expect.lines().filter(|line| !line.starts_with("//") && !line.is_empty());
     let rewrite = |line: &str| {
@@ -76,7 +76,7 @@ fn canonical(expect: &str) -> String {
 fn check(input: &[u8], expect: &str, name: &str) {
     let expect = canonical(expect);
     assert_eq!(describe(&parse_whole(input)), expect, "{name}");
-    // The expectation itself may be wrong: the independent reader sees the same events.
+    // The expectation itself may be wrong: it is checked with the independent decoder.
     let kinds = |kind: &'static str| {
         let line = move |line: &&str| line.starts_with(kind);
         expect.lines().filter(line).map(str::to_owned).collect::<Vec<_>>()

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::{Delivery, HandOver, Held, drop_foreign, stall_ms};
 use crate::connection::next_bytes::{Framing, NextBytes};
 use crate::limits;
-use crate::manager::{CloseReason, ManagerSettings, disconnected};
+use crate::manager::{CloseReason, ManagerSettings};
 use crate::random;
 use crate::subscription::Subscription;
 use crate::wire::{Framed, HEARTBEAT_CHUNK, LAST_CHUNK};
@@ -331,7 +331,7 @@ impl<S: Read + Write> Delivery<S> {
         let called = state.take_shards_to_wake();
         drop(state);
         called.into_iter().for_each(Waker::wake);
-        disconnected(&shared.settings.hooks, &shared, ended);
+        shared.run_disconnect_hook(ended);
         let bytes = match step {
             NextBytes::Wait => return Went::Nowhere,
             NextBytes::Again => return Went::Later,
@@ -412,7 +412,7 @@ impl<S: Read + Write> Delivery<S> {
         let called = state.take_shards_to_wake();
         drop(state);
         called.into_iter().for_each(Waker::wake);
-        disconnected(&shared.settings.hooks, &shared, ended);
+        shared.run_disconnect_hook(ended);
     }
 
     /// Drops a member: its socket is closed, and its place is free.

@@ -188,7 +188,7 @@ pub(super) fn offered(
     let offered = offered.unwrap();
     HandOver {
         socket: Socket(wire.clone()),
-        shared: offered.shared,
+        shared: offered.manager,
         slot: offered.slot,
         id: offered.id,
         reading: offered.subscription,

@@ -1,42 +1,42 @@
-//! Made-up histories of both kinds, and what each reader must get of them, wherever it begins.
+//! Random histories with both classes, and what each reader must receive, wherever it begins.
 
 use prism_sse::{Audience, Publication, Selector, Start, Topic};
 use proptest::prelude::*;
 
 use super::{after, keeping, placed, read, select};
 
-/// An event of a made-up history: broadcast if it has no topics.
+/// An event of a random history; a broadcast if it has no topics.
 #[derive(Clone, Debug)]
-struct Made {
+struct GeneratedEvent {
     topics: Vec<u8>,
     is_private: bool,
     is_transient: bool,
 }
 
-impl Made {
+impl GeneratedEvent {
     fn topics(&self) -> Vec<Topic> {
         self.topics.iter().map(|n| Topic::try_from(&*format!("t{n}")).unwrap()).collect()
     }
 
-    /// The rule of audiences; `walks` says whether a reader's floors count for it, which know
-    /// nothing of which grant a private event takes.
-    fn is_for(&self, audience: &Audience, walks: bool) -> bool {
+    /// Whether an audience reads the event. With `by_floors` it is whether the event counts for the
+    /// audience's floors, which do not distinguish by topic what a reader of patterns or grants reads.
+    fn is_for(&self, audience: &Audience, by_floors: bool) -> bool {
         let topics = self.topics();
         let any = |selectors: &[Selector]| {
             topics.iter().any(|topic| selectors.iter().any(|selector| selector.matches(topic)))
         };
         let is_wide = audience.selectors().iter().any(|selector| selector.kind() != "exact");
-        let is_granted = any(audience.grants()) || walks && !audience.grants().is_empty();
-        let is_selected = any(audience.selectors()) || topics.is_empty() || walks && is_wide;
+        let is_granted = any(audience.grants()) || by_floors && !audience.grants().is_empty();
+        let is_selected = any(audience.selectors()) || topics.is_empty() || by_floors && is_wide;
         is_selected && (!self.is_private || is_granted)
     }
 }
 
-fn made() -> impl Strategy<Value = Made> {
+fn generated_event() -> impl Strategy<Value = GeneratedEvent> {
     let topics = prop::collection::vec(0..4_u8, 0..3);
     (topics, any::<(bool, bool)>()).prop_map(|(topics, (is_private, is_transient))| {
         let is_private = is_private && !topics.is_empty();
-        Made { topics, is_private, is_transient }
+        GeneratedEvent { topics, is_private, is_transient }
     })
 }
 
@@ -56,20 +56,20 @@ fn audiences() -> Vec<Audience> {
 proptest! {
     #![proptest_config(ProptestConfig::default())]
 
-    /// Where each reader may begin, in words that know of no ring and no floor.
+    /// The expectation is computed from the list of events alone, without rings and floors.
     #[test]
-    fn everyone_gets_what_is_kept_and_is_told_exactly_of_what_is_not(
-        events in prop::collection::vec(made(), 0..30),
+    fn replays_are_complete_and_gaps_are_reported_exactly(
+        events in prop::collection::vec(generated_event(), 0..30),
         history in 1..8_usize,
         transients in 1..8_usize,
         in_use in any::<bool>(),
     ) {
         let sse = keeping(history, transients);
-        let begin = Made { topics: vec![9], is_private: false, is_transient: false };
-        // Patterns in use have an index, others do not.
+        let begin = GeneratedEvent { topics: vec![9], is_private: false, is_transient: false };
+        // Patterns have an index only while they are in use.
         let readers = audiences().into_iter().filter(|_| in_use);
         let readers: Vec<_> = readers.map(|it| sse.subscribe(it, Start::Now).unwrap()).collect();
-        let events: Vec<Made> = [begin].into_iter().chain(events).collect();
+        let events: Vec<GeneratedEvent> = [begin].into_iter().chain(events).collect();
         let mut ids = Vec::new();
         for (n, event) in events.iter().enumerate() {
             let publication = match &*event.topics {
@@ -80,7 +80,7 @@ proptest! {
             ids.push(placed(&sse, if event.is_transient { private.transient() } else { private }));
         }
         let is_kept = |n: usize| {
-            let same = |other: &&Made| other.is_transient == events[n].is_transient;
+            let same = |other: &&GeneratedEvent| other.is_transient == events[n].is_transient;
             let kept = if events[n].is_transient { transients } else { history };
             events[n..].iter().filter(same).count() <= kept
         };
@@ -103,8 +103,8 @@ proptest! {
                 let mut evicted = (n + 1..events.len()).filter(|&n| !is_kept(n));
                 let is_missed = evicted.clone().any(|n| events[n].is_for(&audience, false));
                 let may_be = evicted.any(|n| events[n].is_for(&audience, true));
-                prop_assert!(gap || !is_missed, "{:?} after {} was not told", audience, n);
-                prop_assert!(!gap || may_be, "{:?} after {} was told of nothing", audience, n);
+                prop_assert!(gap || !is_missed, "{:?} after {} got no gap", audience, n);
+                prop_assert!(!gap || may_be, "{:?} after {} got a gap for nothing", audience, n);
             }
         }
         drop(readers);

@@ -1,4 +1,4 @@
-//! Hostile text through every door by which an event comes in.
+//! Hostile text at every entry point for events.
 
 use prism_sse::{
     Audience, Connection, Event, InvalidTopic, Manager, Publication, PublishError, SendError,
@@ -14,7 +14,7 @@ use crate::parser::parse_whole;
 use crate::stream::{MARK, OPEN, manager, read};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Door {
+enum EntryPoint {
     Broadcast,
     Publish,
     Append,
@@ -22,9 +22,15 @@ enum Door {
     Handle,
 }
 
-const DOORS: [Door; 5] = [Door::Broadcast, Door::Publish, Door::Append, Door::Send, Door::Handle];
+const ENTRY_POINTS: [EntryPoint; 5] = [
+    EntryPoint::Broadcast,
+    EntryPoint::Publish,
+    EntryPoint::Append,
+    EntryPoint::Send,
+    EntryPoint::Handle,
+];
 
-impl Door {
+impl EntryPoint {
     fn push(self, sse: &Manager, connection: &Connection, event: Event) -> Result<(), SendError> {
         let receipt = match self {
             Self::Broadcast => sse.broadcast(event).map_err(SendError::Publish),
@@ -39,42 +45,42 @@ impl Door {
         receipt.map(drop)
     }
 
-    /// Whether the event gets a place in the order, and so an id of the hub's.
-    fn gives_a_place(self) -> bool {
+    /// Whether the event gets a position, and with history an id of ours.
+    fn assigns_a_position(self) -> bool {
         !matches!(self, Self::Send | Self::Handle)
     }
 }
 
 /// Why a manager refuses a valid event, as documented.
-fn refusal(door: Door, event: &Event, history: bool) -> Option<SendError> {
+fn refusal(entry_point: EntryPoint, event: &Event, history: bool) -> Option<SendError> {
     let id = event.event_id().map_or("", |id| id.as_str());
     if event.name().is_some_and(|name| name.as_str().starts_with("prism.")) {
         Some(SendError::Publish(PublishError::ReservedName))
     } else if history && (id.starts_with('#') || id == "earliest") {
         Some(SendError::Publish(PublishError::ReservedId))
-    } else if history && event.event_id().is_some() && !door.gives_a_place() {
+    } else if history && event.event_id().is_some() && !entry_point.assigns_a_position() {
         Some(SendError::IdNotKept)
     } else {
         None
     }
 }
 
-/// The event's data as a page sees it.
+/// The event's data as a client sees it.
 fn data(event: &Event) -> Option<String> {
     event.data().map(|data| data.replace("\r\n", "\n").replace('\r', "\n"))
 }
 
-/// Pushes events through doors, and checks that exactly they come out.
-fn check(history: bool, events: &[(Door, Event)]) {
+/// Publishes events through entry points, and checks that the stream has exactly those.
+fn check(history: bool, events: &[(EntryPoint, Event)]) {
     let sse = manager(history);
     let connection = sse.add_connection();
     let mut expected = Vec::new();
-    for (door, event) in events {
-        let result = door.push(&sse, &connection, event.clone());
-        let refusal = refusal(*door, event, history);
-        assert_eq!(result.err(), refusal, "{door:?} {event:?}");
+    for (entry_point, event) in events {
+        let result = entry_point.push(&sse, &connection, event.clone());
+        let refusal = refusal(*entry_point, event, history);
+        assert_eq!(result.err(), refusal, "{entry_point:?} {event:?}");
         if refusal.is_none() {
-            expected.push((*door, event));
+            expected.push((*entry_point, event));
         }
     }
     let bytes = read(&sse, connection);
@@ -89,37 +95,41 @@ fn check(history: bool, events: &[(Door, Event)]) {
     }
     let epoch = in_force.trim_end_matches(".0").to_owned();
     let position = |seq: u64| format!("{epoch}.{seq}");
-    for (door, event) in expected {
-        seq += u64::from(door.gives_a_place());
+    for (entry_point, event) in expected {
+        seq += u64::from(entry_point.assigns_a_position());
         let Some(data) = data(event) else { continue };
         match event.event_id() {
             Some(id) => id.as_str().clone_into(&mut in_force),
-            None if history && door.gives_a_place() => in_force = position(seq),
+            None if history && entry_point.assigns_a_position() => in_force = position(seq),
             None => {}
         }
-        let Seen { id, name, data: told, .. } = seen.next().expect("an event for each accepted");
+        let Seen { id, name, data: decoded, .. } = seen.next().expect("an event for each accepted");
         let expected_name = event.name().map_or("message", |name| name.as_str());
-        assert_eq!((&id, name.as_str(), &told), (&in_force, expected_name, &data), "{door:?}");
+        assert_eq!(
+            (&id, name.as_str(), &decoded),
+            (&in_force, expected_name, &data),
+            "{entry_point:?}"
+        );
     }
     if history {
         let mark = seen.next().expect("the last event");
         assert_eq!((mark.name.as_str(), &mark.id, mark.data.as_str()), (MARK, &position(seq), ""));
     }
-    assert_eq!(seen.next(), None, "more came out than went in: {events:?}");
-    let told = parse_whole(&bytes);
-    assert_eq!(told.events().len(), independent::events(&bytes).len());
+    assert_eq!(seen.next(), None, "more events than were published: {events:?}");
+    let decoded = parse_whole(&bytes);
+    assert_eq!(decoded.events().len(), independent::events(&bytes).len());
     check_retries(&bytes, events);
 }
 
-/// The manager's own reconnection time comes first, and no other that nobody asked for.
-fn check_retries(bytes: &[u8], events: &[(Door, Event)]) {
+/// Checks that the manager's own reconnection time comes first, and only those of events follow.
+fn check_retries(bytes: &[u8], events: &[(EntryPoint, Event)]) {
     let retries = independent::retries(bytes);
     assert!((3000..=4500).contains(&retries[0]), "{retries:?}");
     let asked = events.iter().filter(|(_, event)| event.retry_after().is_some()).count();
     assert!(retries.len() <= 1 + asked, "{retries:?}");
 }
 
-/// Every valid event that can be made of a hostile value.
+/// Every valid event that can be built from a hostile value.
 fn events_of(value: &str) -> Vec<Event> {
     let attempts = [
         Ok(Event::new(value)),
@@ -133,12 +143,12 @@ fn events_of(value: &str) -> Vec<Event> {
 }
 
 #[test]
-fn no_door_lets_hostile_text_add_or_change_an_event() {
+fn hostile_text_adds_or_changes_no_event_at_any_entry_point() {
     for history in [false, true] {
         for value in hostile::values() {
             for event in events_of(&value) {
-                for door in DOORS {
-                    check(history, &[(door, event.clone())]);
+                for entry_point in ENTRY_POINTS {
+                    check(history, &[(entry_point, event.clone())]);
                 }
             }
         }
@@ -146,10 +156,10 @@ fn no_door_lets_hostile_text_add_or_change_an_event() {
 }
 
 #[test]
-fn hostile_events_in_a_row_stay_apart() {
+fn consecutive_hostile_events_stay_separate() {
     let values = hostile::values();
     let events = values.iter().flat_map(|value| events_of(value));
-    let events: Vec<_> = DOORS.into_iter().cycle().zip(events).collect();
+    let events: Vec<_> = ENTRY_POINTS.into_iter().cycle().zip(events).collect();
     assert!(events.len() > 200);
     for history in [false, true] {
         check(history, &events);
@@ -160,26 +170,26 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn hostile_events_stay_apart_in_any_order(
-        values in vec((select(&DOORS[..]), hostile::text(), 0..6_usize), 0..12),
+    fn hostile_events_stay_separate_in_any_order(
+        values in vec((select(&ENTRY_POINTS[..]), hostile::text(), 0..6_usize), 0..12),
         history in any::<bool>(),
     ) {
         let events: Vec<_> = values
             .iter()
-            .filter_map(|(door, value, kind)| Some((*door, events_of(value).get(*kind)?.clone())))
+            .filter_map(|(entry_point, value, kind)| Some((*entry_point, events_of(value).get(*kind)?.clone())))
             .collect();
         check(history, &events);
     }
 }
 
-/// Checks that an event is refused at every door and leaves nothing behind.
+/// Checks that an event is refused at every entry point and leaves no trace in the stream.
 fn check_refused(history: bool, event: &Event, reason: PublishError) {
-    for door in DOORS {
+    for entry_point in ENTRY_POINTS {
         let sse = manager(history);
         let connection = sse.add_connection();
         let before = sse.stats();
-        let refused = door.push(&sse, &connection, event.clone());
-        assert_eq!(refused, Err(SendError::Publish(reason)), "{door:?} {event:?}");
+        let refused = entry_point.push(&sse, &connection, event.clone());
+        assert_eq!(refused, Err(SendError::Publish(reason)), "{entry_point:?} {event:?}");
         let Stats { published, records, bytes, .. } = sse.stats();
         assert_eq!((published, records, bytes), (before.published, before.records, before.bytes));
         let names = independent::names(&read(&sse, connection));
@@ -188,7 +198,7 @@ fn check_refused(history: bool, event: &Event, reason: PublishError) {
 }
 
 #[test]
-fn names_of_the_manager_are_refused_at_every_door() {
+fn reserved_names_are_refused_at_every_entry_point() {
     for name in [OPEN, MARK, "prism.gap", "prism.", "prism.x", "prism.\u{2028}", "prism. "] {
         let event = Event::new("x").event(name).unwrap();
         for history in [false, true] {
@@ -198,41 +208,43 @@ fn names_of_the_manager_are_refused_at_every_door() {
 }
 
 #[test]
-fn ids_of_the_hub_are_refused_at_every_door_where_there_is_history() {
+fn reserved_ids_are_refused_at_every_entry_point_with_history() {
     for id in ["#", "#0.0", "#1.1", "#x", "##", "earliest"] {
         let event = Event::new("x").id(id).unwrap();
         check_refused(true, &event, PublishError::ReservedId);
-        for door in DOORS {
-            check(false, &[(door, event.clone())]);
+        for entry_point in ENTRY_POINTS {
+            check(false, &[(entry_point, event.clone())]);
         }
     }
 }
 
 #[test]
-fn what_only_resembles_a_reserved_word_is_accepted() {
+fn names_and_ids_that_resemble_reserved_ones_are_accepted() {
     for name in ["prism", "Prism.open", " prism.open", "prisms.x", "\u{feff}prism.x", "x.prism."] {
         let event = Event::new("x").event(name).unwrap();
-        for (door, history) in DOORS.into_iter().zip([true, false].into_iter().cycle()) {
-            check(history, &[(door, event.clone())]);
+        for (entry_point, history) in
+            ENTRY_POINTS.into_iter().zip([true, false].into_iter().cycle())
+        {
+            check(history, &[(entry_point, event.clone())]);
         }
     }
     for id in ["1#", "Earliest", "earliest.", "_earliest", "＃1.1"] {
         let event = Event::new("x").id(id).unwrap();
-        for door in DOORS {
-            check(true, &[(door, event.clone())]);
+        for entry_point in ENTRY_POINTS {
+            check(true, &[(entry_point, event.clone())]);
         }
     }
 }
 
 #[test]
-fn an_event_above_the_limit_is_refused_at_every_door() {
+fn an_event_above_the_limit_is_refused_at_every_entry_point() {
     let sse = Manager::builder().max_event_bytes(8).build().unwrap();
     let connection = sse.add_connection();
     for event in [Event::new("123456789"), Event::comment("123456789").unwrap()] {
-        for door in DOORS {
-            let result = door.push(&sse, &connection, event.clone());
+        for entry_point in ENTRY_POINTS {
+            let result = entry_point.push(&sse, &connection, event.clone());
             let refused = SendError::Publish(PublishError::TooLarge { len: 9, max: 8 });
-            assert_eq!(result, Err(refused), "{door:?}");
+            assert_eq!(result, Err(refused), "{entry_point:?}");
         }
     }
     let bytes = read(&sse, connection);

@@ -1,4 +1,4 @@
-//! Attacks on what the library promises: each was once a fault, or nearly one.
+//! Regression tests: each was a fault once, or a suspected one, found by adversarial tests.
 
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
@@ -81,7 +81,7 @@ async fn a_private_broadcast_is_private() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn heartbeats_go_on_after_a_spell_without_connections() {
+async fn heartbeats_continue_after_a_time_without_connections() {
     let sse = Manager::new();
     let mut first = page(&sse).await;
     first.listen(SECOND).await;
@@ -94,7 +94,7 @@ async fn heartbeats_go_on_after_a_spell_without_connections() {
 }
 
 #[tokio::test]
-async fn a_goodbye_after_the_order_was_replaced_claims_nothing_undelivered() {
+async fn the_mark_before_a_close_never_covers_undelivered_events_of_a_replaced_order() {
     let engine = Delayed::new();
     let sse =
         Manager::builder().history(Retention::default()).engine(engine.clone()).build().unwrap();
@@ -105,11 +105,11 @@ async fn a_goodbye_after_the_order_was_replaced_claims_nothing_undelivered() {
     let mut p = page(&sse).await;
     p.expect_named("prism.open").await;
     let id = sse.connections()[0].id();
-    sse.remove_connection(id); // decided: end, applied = 4 of the old order
+    sse.remove_connection(id); // the close is decided at the applied mark 4 of the old order
     engine.begin_epoch(1); // the order is replaced
     for n in 12..15 {
         sse.broadcast(n.to_string()).unwrap();
-    } // places 2, 3, 4
+    } // sequence numbers 2, 3, 4
     while engine.apply() {}
     let mut ids = Vec::new();
     while let Some(e) = p.event().await {
@@ -165,7 +165,8 @@ impl Engine for Naive {
 }
 
 #[tokio::test]
-async fn an_engine_that_forgets_ephemeral_does_not_broadcast_it() {
+async fn an_engine_that_applies_an_ephemeral_publication_as_an_ordinary_one_does_not_broadcast_it()
+{
     let sse = Manager::builder().engine(Naive::default()).build().unwrap();
     let one = sse.add_connection();
     let mut other = sse.add_connection();
@@ -174,7 +175,7 @@ async fn an_engine_that_forgets_ephemeral_does_not_broadcast_it() {
     assert_eq!(due(&mut other), "");
 }
 #[tokio::test]
-async fn an_epoch_that_goes_on_makes_no_quiet_reader_lag() {
+async fn an_epoch_that_continues_the_order_makes_no_quiet_reader_lag() {
     let engine = Delayed::new();
     let sse = Manager::builder()
         .history(Retention::default().count(10))
@@ -202,7 +203,7 @@ async fn an_epoch_that_goes_on_makes_no_quiet_reader_lag() {
 }
 
 #[tokio::test]
-async fn a_replay_from_the_oldest_is_not_disconnected_by_one_more_event() {
+async fn a_replay_from_the_oldest_event_is_not_disconnected_when_one_more_event_evicts() {
     let sse = keeping(100);
     for n in 0..200 {
         sse.broadcast(n.to_string()).unwrap();
@@ -223,7 +224,7 @@ fn receivers_are_open_connections() {
 }
 
 #[tokio::test]
-async fn what_comes_after_an_end_was_decided_is_no_lag() {
+async fn events_after_a_close_was_decided_are_no_lag() {
     let sse = keeping(10);
     let mut c = sse.add_connection();
     due(&mut c);
@@ -238,7 +239,7 @@ async fn what_comes_after_an_end_was_decided_is_no_lag() {
 }
 
 #[tokio::test]
-async fn what_comes_after_an_end_was_decided_is_no_gap() {
+async fn events_after_a_close_was_decided_are_no_gap() {
     let sse = Manager::builder()
         .history(Retention::default().count(10))
         .on_lag(OnLag::SkipWithGap)
@@ -265,7 +266,7 @@ async fn one_event_of_an_allowed_size_is_delivered() {
 }
 
 #[tokio::test]
-async fn without_history_the_last_id_is_ignored_and_the_start_is_the_applications() {
+async fn without_history_the_last_event_id_is_ignored_and_the_application_chooses_the_start() {
     let sse = Manager::new();
     sse.publish("t", Event::new("painted").id("m1").unwrap()).unwrap();
     let mut headers = http::HeaderMap::new();
@@ -290,7 +291,7 @@ async fn a_reused_slot_is_not_due() {
             drop(sse.add_connection());
         }
         let mut fresh = sse.add_connection();
-        fresh.next().await.unwrap(); // takes the opening; nothing else is due
+        fresh.next().await.unwrap(); // the opening; nothing else is due
         tokio::time::sleep(60 * SECOND).await;
         assert_eq!(fresh.close_reason(), None, "drop_first {drop_first}");
     }
@@ -308,7 +309,7 @@ fn an_age_below_a_millisecond_is_refused() {
 }
 
 #[tokio::test]
-async fn what_is_sent_does_not_push_history_out() {
+async fn events_to_one_connection_do_not_evict_history() {
     let sse = keeping(100);
     let mut receipt = sse.broadcast("a").unwrap();
     let a = receipt.try_ack().unwrap().unwrap().position.to_string();
@@ -322,7 +323,7 @@ async fn what_is_sent_does_not_push_history_out() {
 }
 
 #[tokio::test]
-async fn an_epoch_announced_again_goes_on() {
+async fn an_epoch_that_is_announced_again_continues() {
     #[derive(Debug, Clone, Default)]
     struct Again(Arc<Mutex<(Option<Follower>, u64)>>);
     impl Engine for Again {
@@ -349,7 +350,7 @@ async fn an_epoch_announced_again_goes_on() {
         Manager::builder().history(Retention::default()).engine(engine.clone()).build().unwrap();
     sse.broadcast("1").unwrap();
     let f = engine.0.lock().unwrap().0.clone().unwrap();
-    // The follower lost its connection and found the same order.
+    // As after a lost connection to a shared engine whose order is unchanged.
     f.begin_epoch(Epoch::new(7), 1).wake();
     let p = sse.broadcast("2").unwrap().try_ack().unwrap().unwrap().position;
     sse.broadcast("3").unwrap();
@@ -358,7 +359,7 @@ async fn an_epoch_announced_again_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_comment_tells_no_place() {
+async fn a_comment_carries_no_position() {
     let sse = with_history();
     let mut p = page(&sse).await;
     p.expect_named("prism.open").await;
@@ -368,7 +369,7 @@ async fn a_comment_tells_no_place() {
 }
 
 #[tokio::test]
-async fn no_gap_is_silent() {
+async fn every_gap_is_reported() {
     let sse = Manager::builder()
         .history(Retention::default().count(3))
         .on_lag(OnLag::SkipWithGap)
@@ -387,7 +388,7 @@ async fn no_gap_is_silent() {
 }
 
 #[tokio::test]
-async fn an_epoch_that_begins_beyond_what_was_applied_is_told() {
+async fn an_epoch_that_begins_beyond_the_applied_mark_is_a_gap() {
     let engine = Delayed::new();
     let sse =
         Manager::builder().history(Retention::default()).engine(engine.clone()).build().unwrap();
@@ -402,7 +403,7 @@ async fn an_epoch_that_begins_beyond_what_was_applied_is_told() {
     for n in 0..5 {
         live.expect("message", &n.to_string()).await;
     }
-    engine.begin_epoch(10); // 6..=10 were never applied here
+    engine.begin_epoch(10); // 6 to 10 were never applied here
     sse.broadcast("11").unwrap();
     while engine.apply() {}
     let e = live.event().await.unwrap();
@@ -411,20 +412,20 @@ async fn an_epoch_that_begins_beyond_what_was_applied_is_told() {
 }
 
 #[test]
-fn grants_add_up() {
+fn grants_accumulate() {
     let a = Audience::select("t").unwrap().grant("x").unwrap().grant("y").unwrap();
     assert_eq!(a.grants().len(), 2, "{:?}", a.grants());
 }
 
 #[test]
-fn who_selects_everything_can_do_without_broadcasts() {
+fn an_audience_of_everything_can_exclude_broadcasts() {
     let sse = Manager::new();
     let _c = sse.subscribe(Audience::everything().broadcasts(false), Start::Now).unwrap();
     assert_eq!(sse.broadcast("x").unwrap().try_ack().unwrap().unwrap().receivers, 0);
 }
 
 #[tokio::test]
-async fn a_stream_cut_between_open_and_gap_does_not_hide_the_gap() {
+async fn a_stream_cut_between_prism_open_and_prism_gap_does_not_hide_the_gap() {
     let sse = keeping(3);
     for n in 0..10 {
         sse.broadcast(n.to_string()).unwrap();

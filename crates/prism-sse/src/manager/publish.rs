@@ -1,0 +1,113 @@
+//! From a publication to the log: checks, idempotency keys, the engine, and applying.
+
+use std::sync::Arc;
+
+use super::error::{PublishError, SendError};
+use super::idempotency::KeyLookup;
+use super::inner::ManagerInner;
+use crate::engine::{
+    AckSender, Apply, Durability, Publication, Receipt, Target, Wakes, receipt, shared_receipt,
+};
+use crate::wire::{ConnectionId, Epoch, Event, EventId, Framed, Position};
+
+/// Event names with this prefix are those of control events.
+const RESERVED_PREFIX: &str = "prism.";
+
+impl ManagerInner {
+    /// Checks a publication and appends it to the engine. One whose idempotency key is known is not
+    /// appended again.
+    pub(super) fn publish(&self, publication: Publication) -> Result<Receipt, PublishError> {
+        self.check(publication.event())?;
+        self.append(publication)
+    }
+
+    /// Checks an event and sends it to one connection.
+    pub(super) fn send(&self, event: Event, to: ConnectionId) -> Result<Receipt, SendError> {
+        self.check(&event).map_err(SendError::Publish)?;
+        if self.settings.has_history() && event.event_id().is_some() {
+            return Err(SendError::IdNotKept);
+        }
+        if self.lock().find(to).is_none() {
+            return Err(SendError::NoSuchConnection { id: to });
+        }
+        let publication = Publication::to(Target::Connection(to), event);
+        self.append(publication).map_err(SendError::Publish)
+    }
+
+    fn check(&self, event: &Event) -> Result<(), PublishError> {
+        let max = self.settings.max_event_bytes;
+        if event.size() > max {
+            return Err(PublishError::TooLarge { len: event.size(), max });
+        }
+        if event.name().is_some_and(|name| name.as_str().starts_with(RESERVED_PREFIX)) {
+            return Err(PublishError::ReservedName);
+        }
+        let is_reserved =
+            self.settings.has_history() && event.event_id().is_some_and(EventId::is_reserved);
+        if is_reserved { Err(PublishError::ReservedId) } else { Ok(()) }
+    }
+
+    fn append(&self, publication: Publication) -> Result<Receipt, PublishError> {
+        let Some(digest) = self.digests.of(&publication) else {
+            let (completion, receipt) = receipt(self.apply_target());
+            self.engine.append(publication, completion)?;
+            return Ok(receipt);
+        };
+        let (now, window) = (self.now(), self.settings.idempotency_window_ms());
+        let durability =
+            if publication.is_transient() { Durability::Memory } else { self.engine.durability() };
+        let lookup = self.lock().look_up_key(digest, now, window, durability)?;
+        let outcome = match lookup {
+            KeyLookup::Known(receipt) => return Ok(receipt),
+            KeyLookup::New(outcome) => outcome,
+        };
+        let (completion, receipt) = shared_receipt(self.apply_target(), Arc::clone(&outcome));
+        if let Err(error) = self.engine.append(publication, completion) {
+            self.lock().keys.refused(digest, &outcome);
+            return Err(error.into());
+        }
+        Ok(receipt)
+    }
+
+    /// The event's bytes. With history the position becomes its id, unless it has one of its own.
+    fn encode(&self, publication: &Publication, position: Option<Position>) -> Framed {
+        let position = position.filter(|_| self.settings.has_history());
+        Framed::encode(publication.event(), position)
+    }
+}
+
+impl Apply for ManagerInner {
+    fn begin_epoch(&self, epoch: Epoch, after: u64) -> Wakes {
+        self.lock().begin_epoch(epoch, after)
+    }
+
+    fn apply(&self, seq: u64, publication: Publication) -> Wakes {
+        // Only one thread applies at a time, so that the epoch is still the same when the lock is
+        // taken again. Encoding and hashing take time in proportion to the event, and so are done
+        // without the lock.
+        let Some(position) = self.lock().log.next_position(seq) else { return Wakes::default() };
+        let framed = self.encode(&publication, Some(position));
+        let digest = self.digests.of(&publication);
+        let now = self.now();
+        let mut state = self.lock();
+        if let Some(digest) = digest {
+            state.keys.applied(digest, seq, now, self.settings.idempotency_window_ms());
+        }
+        state.apply(seq, now, &publication, framed)
+    }
+
+    fn apply_ephemeral(&self, publication: Publication, sender: AckSender) -> Wakes {
+        let Target::Connection(to) = *publication.target() else { return Wakes::default() };
+        let framed = self.encode(&publication, None);
+        let now = self.now();
+        self.lock().apply_ephemeral(now, to, framed, sender)
+    }
+
+    fn acknowledge(&self, seq: u64, durability: Durability, sender: AckSender) -> Wakes {
+        self.lock().acknowledge(seq, durability, sender)
+    }
+
+    fn wake_readers(self: Arc<Self>) {
+        self.wake_bodies();
+    }
+}
