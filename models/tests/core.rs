@@ -1,7 +1,7 @@
-//! Model checks of the core: loom tries every interleaving of small scenes.
+//! Model checks of the core: loom explores every interleaving of small scenarios.
 //!
 //! They run under `--cfg prism_loom`, in a target directory of their own: `cargo xtask loom`. There
-//! is no runtime in a model, so that publishers wake readers themselves; the lock, the flag and the
+//! is no runtime in a model, so that publishers wake readers themselves; the lock, the atomics and the
 //! wake-ups are those of every other build.
 
 #![cfg(prism_loom)]
@@ -16,35 +16,36 @@ use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 use prism_sse::{Audience, Connection, Manager, Retention, Start};
 
-/// Counts how often it was woken.
-struct Bell(AtomicUsize);
+/// A waker that counts how often it was called.
+struct WakeCounter(AtomicUsize);
 
-impl Wake for Bell {
+impl Wake for WakeCounter {
     fn wake(self: Arc<Self>) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
 }
 
-/// A connection that is polled when it was woken, as a server does.
-struct Page {
+/// A connection that is polled after it was woken, as by a server.
+struct PolledConnection {
     connection: Connection,
-    bell: Arc<Bell>,
-    answered: usize,
+    wakes: Arc<WakeCounter>,
+    /// The count of wakes at the last poll.
+    handled_wakes: usize,
     seen: String,
 }
 
-impl Page {
+impl PolledConnection {
     fn new(connection: Connection) -> Self {
-        let bell = Arc::new(Bell(AtomicUsize::new(0)));
-        let mut page = Self { connection, bell, answered: 0, seen: String::new() };
+        let wakes = Arc::new(WakeCounter(AtomicUsize::new(0)));
+        let mut page = Self { connection, wakes, handled_wakes: 0, seen: String::new() };
         page.poll();
         page.seen.clear();
         page
     }
 
-    /// Reads what is there. `true` if the stream ended.
+    /// Reads everything that is due. `true` if the stream ended.
     fn poll(&mut self) -> bool {
-        let waker = Waker::from(self.bell.clone());
+        let waker = Waker::from(self.wakes.clone());
         let mut cx = Context::from_waker(&waker);
         loop {
             match Pin::new(&mut self.connection).poll_next(&mut cx) {
@@ -55,14 +56,14 @@ impl Page {
         }
     }
 
-    /// Polls as long as the bell has rung since the last poll. `true` if the stream ended.
-    fn answer(&mut self) -> bool {
+    /// Polls until there was no wake since the last poll. `true` if the stream ended.
+    fn poll_if_woken(&mut self) -> bool {
         loop {
-            let rung = self.bell.0.load(Ordering::SeqCst);
-            if rung == self.answered {
+            let wakes = self.wakes.0.load(Ordering::SeqCst);
+            if wakes == self.handled_wakes {
                 return false;
             }
-            self.answered = rung;
+            self.handled_wakes = wakes;
             if self.poll() {
                 return true;
             }
@@ -82,7 +83,7 @@ fn select(sse: &Manager, topics: &[&str]) -> Connection {
 fn a_reader_that_begins_to_wait_while_an_event_is_published_gets_it() {
     loom::model(|| {
         let sse = Manager::new();
-        let mut page = Page::new(sse.add_connection());
+        let mut page = PolledConnection::new(sse.add_connection());
         let publisher = {
             let sse = sse.clone();
             thread::spawn(move || {
@@ -91,7 +92,7 @@ fn a_reader_that_begins_to_wait_while_an_event_is_published_gets_it() {
         };
         page.poll();
         publisher.join().unwrap();
-        page.answer();
+        page.poll_if_woken();
         assert_eq!(page.data(), ["x"]);
     });
 }
@@ -100,7 +101,7 @@ fn a_reader_that_begins_to_wait_while_an_event_is_published_gets_it() {
 fn a_reader_of_two_topics_sees_them_in_the_order_of_the_log() {
     loom::model(|| {
         let sse = Manager::new();
-        let mut page = Page::new(select(&sse, &["a", "b"]));
+        let mut page = PolledConnection::new(select(&sse, &["a", "b"]));
         let publish = |topic: &'static str| {
             let sse = sse.clone();
             thread::spawn(move || {
@@ -109,15 +110,15 @@ fn a_reader_of_two_topics_sees_them_in_the_order_of_the_log() {
             })
         };
         let (a, b) = (publish("a"), publish("b"));
-        page.answer();
+        page.poll_if_woken();
         let (a, b) = (a.join().unwrap(), b.join().unwrap());
-        page.answer();
+        page.poll_if_woken();
         assert_eq!(page.data(), if a < b { ["a", "b"] } else { ["b", "a"] });
     });
 }
 
 #[test]
-fn a_reader_that_comes_while_an_event_is_published_gets_it_live_or_by_its_place() {
+fn a_reader_that_connects_while_an_event_is_published_gets_it_live_or_begins_after_it() {
     loom::model(|| {
         let sse = Manager::builder().history(Retention::default()).build().unwrap();
         let publisher = {
@@ -128,37 +129,40 @@ fn a_reader_that_comes_while_an_event_is_published_gets_it_live_or_by_its_place(
         };
         let connection = sse.add_connection();
         publisher.join().unwrap();
-        let mut page = Page::new(connection);
+        let mut page = PolledConnection::new(connection);
         page.poll();
-        // What it did not get is before the place it was told.
+        // An event that it did not get is before the position in its opening.
         let replay = sse.subscribe(Audience::everything(), Start::Oldest).unwrap();
-        assert_eq!(Page::new(replay).connection.gap(), None);
+        assert_eq!(PolledConnection::new(replay).connection.gap(), None);
         assert!(page.data().len() <= 1);
     });
 }
 
 #[test]
-fn a_connection_that_begins_while_the_manager_closes_ends() {
+fn a_connection_that_opens_while_the_manager_closes_ends() {
     loom::model(|| {
         let sse = Manager::new();
         let closing = {
             let sse = sse.clone();
             thread::spawn(move || sse.close())
         };
-        let mut page = Page::new(sse.add_connection());
+        let mut page = PolledConnection::new(sse.add_connection());
         let ended = page.poll();
         closing.join().unwrap();
-        assert!(ended || page.answer(), "closed, and still open");
+        assert!(
+            ended || page.poll_if_woken(),
+            "the manager is closed and the stream is still open"
+        );
         assert_eq!(sse.connection_count(), 0);
     });
 }
 
 #[test]
-fn the_last_reader_may_go_while_an_event_is_published() {
+fn the_last_reader_may_disconnect_while_an_event_is_published() {
     loom::model(|| {
         let sse = Manager::new();
-        let page = Page::new(select(&sse, &["a"]));
-        let other = Page::new(select(&sse, &["a"]));
+        let page = PolledConnection::new(select(&sse, &["a"]));
+        let other = PolledConnection::new(select(&sse, &["a"]));
         let publisher = {
             let sse = sse.clone();
             thread::spawn(move || {
@@ -173,21 +177,21 @@ fn the_last_reader_may_go_while_an_event_is_published() {
 }
 
 #[test]
-fn who_stays_is_woken_although_who_goes_changes_the_order_of_members() {
+fn a_member_is_woken_although_another_one_that_leaves_changes_the_order_of_members() {
     loom::model(|| {
         let sse = Manager::new();
-        let first = Page::new(sse.add_connection());
-        let mut second = Page::new(sse.add_connection());
+        let first = PolledConnection::new(sse.add_connection());
+        let mut second = PolledConnection::new(sse.add_connection());
         let publisher = {
             let sse = sse.clone();
             thread::spawn(move || {
                 sse.broadcast("x").unwrap();
             })
         };
-        // The second takes the place of the first while both are due.
+        // The second member moves to the index of the first while both are due.
         drop(first);
         publisher.join().unwrap();
-        second.answer();
+        second.poll_if_woken();
         assert_eq!(second.data(), ["x"]);
     });
 }

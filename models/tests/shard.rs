@@ -1,7 +1,6 @@
-//! Model checks of delivery shards: publish, the shard's wake-up, and what it then takes.
+//! Model checks of delivery shards: publishing, the wake-up of the shard, and the events it then takes.
 //!
-//! The shard is driven by hand; what is checked is that its waker rings for whatever it has not
-//! taken.
+//! The shard is driven by hand. The models check that it is woken for everything it has not taken.
 
 #![cfg(prism_loom)]
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
@@ -14,41 +13,43 @@ use loom::thread;
 use prism_sse::Manager;
 use prism_sse::test::Shard;
 
-/// Counts how often it was rung.
-struct Bell(AtomicUsize);
+/// A waker that counts how often it was called.
+struct WakeCounter(AtomicUsize);
 
-impl Wake for Bell {
+impl Wake for WakeCounter {
     fn wake(self: Arc<Self>) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
 }
 
-/// A shard that has a turn when its bell was rung, as its thread does.
-struct Thread {
+/// A shard that runs after it was woken, as its thread does.
+struct ShardThread {
     shard: Shard,
-    bell: Arc<Bell>,
-    answered: usize,
+    wakes: Arc<WakeCounter>,
+    /// The count of wakes at the last run.
+    handled_wakes: usize,
 }
 
-impl Thread {
+impl ShardThread {
     fn new() -> Self {
-        let bell = Arc::new(Bell(AtomicUsize::new(0)));
-        Self { shard: Shard::new(Waker::from(Arc::clone(&bell))), bell, answered: 0 }
+        let wakes = Arc::new(WakeCounter(AtomicUsize::new(0)));
+        let shard = Shard::new(Waker::from(Arc::clone(&wakes)));
+        Self { shard, wakes, handled_wakes: 0 }
     }
 
-    /// Works until there is nothing more to do and nobody rang.
-    fn answer(&mut self) {
+    /// Runs until there is nothing to do and there was no further wake.
+    fn run_if_woken(&mut self) {
         loop {
-            let rung = self.bell.0.load(Ordering::SeqCst);
-            if rung == self.answered {
+            let wakes = self.wakes.0.load(Ordering::SeqCst);
+            if wakes == self.handled_wakes {
                 return;
             }
-            self.answered = rung;
-            self.work();
+            self.handled_wakes = wakes;
+            self.run();
         }
     }
 
-    fn work(&mut self) {
+    fn run(&mut self) {
         while self.shard.turn() {}
     }
 
@@ -60,12 +61,12 @@ impl Thread {
 }
 
 #[test]
-fn what_is_published_while_the_shard_takes_its_calls_is_written() {
+fn events_published_while_the_shard_takes_its_wake_ups_are_written() {
     loom::model(|| {
         let sse = Manager::builder().no_heartbeat().build().unwrap();
-        let mut thread = Thread::new();
+        let mut thread = ShardThread::new();
         let reader = thread.shard.adopt(sse.add_connection());
-        thread.work();
+        thread.run();
         let publisher = {
             let sse = sse.clone();
             thread::spawn(move || {
@@ -73,9 +74,9 @@ fn what_is_published_while_the_shard_takes_its_calls_is_written() {
                 sse.broadcast("y").unwrap();
             })
         };
-        thread.answer();
+        thread.run_if_woken();
         publisher.join().unwrap();
-        thread.answer();
+        thread.run_if_woken();
         assert_eq!(thread.data(reader), ["x", "y"]);
     });
 }
@@ -84,7 +85,7 @@ fn what_is_published_while_the_shard_takes_its_calls_is_written() {
 fn a_connection_that_is_adopted_while_an_event_is_published_gets_it_once() {
     loom::model(|| {
         let sse = Manager::builder().no_heartbeat().build().unwrap();
-        let mut thread = Thread::new();
+        let mut thread = ShardThread::new();
         let connection = sse.add_connection();
         let publisher = {
             let sse = sse.clone();
@@ -93,22 +94,22 @@ fn a_connection_that_is_adopted_while_an_event_is_published_gets_it_once() {
             })
         };
         let reader = thread.shard.adopt(connection);
-        thread.work();
+        thread.run();
         publisher.join().unwrap();
-        thread.answer();
+        thread.run_if_woken();
         assert_eq!(thread.data(reader), ["x"]);
     });
 }
 
 #[test]
-fn what_is_sent_to_one_keeps_its_place_while_the_shard_is_at_work() {
+fn an_event_sent_to_one_connection_keeps_its_order_while_the_shard_runs() {
     loom::model(|| {
         let sse = Manager::builder().no_heartbeat().build().unwrap();
-        let mut thread = Thread::new();
+        let mut thread = ShardThread::new();
         let connection = sse.add_connection();
         let id = connection.id();
         let reader = thread.shard.adopt(connection);
-        thread.work();
+        thread.run();
         let publisher = {
             let sse = sse.clone();
             thread::spawn(move || {
@@ -116,9 +117,9 @@ fn what_is_sent_to_one_keeps_its_place_while_the_shard_is_at_work() {
                 sse.send("y", id).unwrap();
             })
         };
-        thread.answer();
+        thread.run_if_woken();
         publisher.join().unwrap();
-        thread.answer();
+        thread.run_if_woken();
         assert_eq!(thread.data(reader), ["x", "y"]);
     });
 }

@@ -1,4 +1,4 @@
-//! Live stock prices: a page that changes by itself, and comes back by itself.
+//! Live stock prices on a page that reconnects by itself.
 
 mod server;
 

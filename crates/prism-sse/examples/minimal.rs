@@ -1,4 +1,4 @@
-//! The shortest possible: every page that reads `/events` sees the time go by.
+//! The shortest example: every page that reads `/events` shows a running counter.
 
 mod server;
 
@@ -23,6 +23,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         Ok::<(), prism_sse::PublishError>(())
     });
 
-    // Which is `axum::serve(listener, app)`, or `prism_sse::serve(listener, app)`.
+    // This is `axum::serve(listener, app)` or `prism_sse::serve(listener, app)`.
     Ok(server::run(app, sse).await?)
 }

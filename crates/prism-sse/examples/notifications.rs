@@ -1,4 +1,4 @@
-//! Order notifications: whoever posts an order, every open page hears of it.
+//! Order notifications: each order that is posted is shown on every open page.
 
 mod server;
 

@@ -1,4 +1,4 @@
-//! A long job's progress: each job is a topic, and a page that reconnects in the middle of one
+//! The progress of long jobs: each job is a topic, and a page that reconnects in the middle of a job
 //! resumes exactly where it was.
 
 mod server;
@@ -47,7 +47,7 @@ async fn events(State(jobs): State<Jobs>, Path(job): Path<u32>, request: SseRequ
         return (StatusCode::NOT_FOUND, "there is no such job\n").into_response();
     }
     match Audience::select(format!("jobs/{job}")) {
-        // A page that comes for the first time sees the job from its beginning.
+        // A page that connects for the first time receives the job's events from the beginning.
         Ok(job) => jobs.sse.respond(request.audience(job).start(Start::Oldest)).into_response(),
         Err(error) => (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
     }

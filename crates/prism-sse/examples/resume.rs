@@ -1,5 +1,5 @@
-//! Nothing is lost in silence: a page that was cut off gets what it missed, and one whose server
-//! was restarted, so that its memory is gone, is told of the gap.
+//! Resume and gaps: a page that was disconnected receives what it missed, and gets a gap if its server
+//! was restarted and has lost the history in its memory.
 
 mod server;
 
@@ -27,7 +27,7 @@ async fn main() -> Result<(), Error> {
     Ok(server::run(app, sse).await?)
 }
 
-/// Ends every connection. The pages come back after the time they were told to wait.
+/// Closes every connection. The pages reconnect after the reconnection time that they were sent.
 async fn cut(State(sse): State<Manager>) -> StatusCode {
     for connection in sse.connections() {
         connection.remove();

@@ -1,4 +1,4 @@
-//! Serves an example, by `prism_sse::serve` or by `axum::serve`. They take the same.
+//! Serves an example with `prism_sse::serve` or `axum::serve`, which take the same arguments.
 
 use std::future::Future;
 use std::io;
@@ -17,14 +17,14 @@ pub(crate) async fn run(app: Router, sse: Manager) -> io::Result<()> {
     serve(listener, app, sse, ctrl_c).await
 }
 
-/// The server that `PRISM_SERVER` names: `prism` or `axum`. Unless it does, that is
-/// `prism_sse::serve` if it is there, which the feature `serve` decides.
+/// The server that `PRISM_SERVER` names, `prism` or `axum`. By default it is `prism_sse::serve` if the
+/// feature `serve` is on.
 pub(crate) fn named() -> String {
     let default = if cfg!(feature = "serve") { "prism" } else { "axum" };
     std::env::var("PRISM_SERVER").unwrap_or(default.to_owned())
 }
 
-/// Serves until `signal`, by the named server.
+/// Serves with the named server until `signal`.
 pub(crate) async fn serve(
     listener: TcpListener,
     app: Router,
@@ -33,14 +33,14 @@ pub(crate) async fn serve(
 ) -> io::Result<()> {
     let server = named();
     match server.as_str() {
-        // It ends its streams itself, not all at once: here, within a second.
+        // It closes its streams itself, spread over a time: here, one second.
         #[cfg(feature = "serve")]
         "prism" => {
             let server = prism_sse::serve(listener, app).drain(std::time::Duration::from_secs(1));
             println!("{}", server.capacity());
             server.with_graceful_shutdown(signal).await
         }
-        // It waits for its streams, which do not end by themselves. `graceful` ends them.
+        // It waits for its streams, which do not end by themselves. `graceful` closes them.
         "axum" => axum::serve(listener, app).with_graceful_shutdown(sse.graceful(signal)).await,
         _ => Err(io::Error::other(format!("PRISM_SERVER: there is no server `{server}` here"))),
     }
