@@ -6,6 +6,8 @@
 mod audiences;
 mod builder;
 mod close_reason;
+mod connection_entry;
+mod connections;
 mod driver;
 mod driver_task;
 mod error;
@@ -33,6 +35,7 @@ use crate::wire::{ConnectionId, Event, Position};
 
 pub use builder::ManagerBuilder;
 pub use close_reason::CloseReason;
+pub(crate) use connection_entry::{Closing, EndedConnection};
 pub use error::{PublishError, SendError};
 pub use inner::ConnectionRef;
 pub(crate) use inner::ManagerInner;
@@ -40,7 +43,7 @@ pub(crate) use keys::{AudienceKey, ShardKey};
 pub(crate) use settings::ManagerSettings;
 pub use settings::{InvalidSetting, OnLag};
 pub(crate) use shards::PendingWakeups;
-pub(crate) use state::{Closing, EndedConnection, State};
+pub(crate) use state::State;
 pub(crate) use timers::Timers;
 
 /// Tracks connections and delivers events to them.

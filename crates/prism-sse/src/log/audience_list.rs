@@ -2,8 +2,8 @@
 
 /// Keys of audiences, in no order.
 ///
-/// Adding and removing take constant time, however many there are, because whoever maintains the list
-/// remembers the position of each audience in it.
+/// Adding and removing take constant time, however many there are, because the manager stores with
+/// each audience its position in the list.
 #[derive(Debug, Default)]
 pub(crate) struct AudienceList(Vec<u32>);
 

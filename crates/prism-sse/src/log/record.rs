@@ -4,7 +4,7 @@ use super::class::Class;
 use super::keys::TopicKey;
 use crate::wire::{EventId, Framed};
 
-/// A record: an event with its place in the log, in the bytes that every reader receives.
+/// A record: an event with its index in the log, in the bytes that every reader receives.
 #[derive(Debug)]
 pub(crate) struct Record {
     /// Its number in the log; [`Log::append`](super::Log::append) sets it.

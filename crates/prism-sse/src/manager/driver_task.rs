@@ -16,9 +16,10 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::close_reason::CloseReason;
+use super::connection_entry::{DrivenBy, EndedConnection};
 use super::inner::ManagerInner;
 use super::settings::ManagerSettings;
-use super::state::{DrivenBy, Due, EndedConnection, State};
+use super::state::{Due, State};
 use crate::limits;
 
 /// What the driver does next.

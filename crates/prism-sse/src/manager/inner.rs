@@ -12,11 +12,12 @@ use std::sync::{Arc, PoisonError, Weak};
 use tokio::time::Instant;
 
 use super::close_reason::CloseReason;
+use super::connection_entry::EndedConnection;
 use super::driver::Driver;
 use super::error::SendError;
 use super::idempotency::DigestHasher;
 use super::settings::ManagerSettings;
-use super::state::{EndedConnection, State};
+use super::state::State;
 use crate::engine::{Apply, Engine, Follower, Receipt};
 use crate::sync::{AtomicU64, Mutex, MutexGuard};
 use crate::wire::{ConnectionId, Event};

@@ -9,8 +9,8 @@ pub(crate) type Tick = u64;
 
 /// Connections by the tick at which their timer fires.
 ///
-/// An entry is not removed with its connection or when the connection's timer is set again. Whoever
-/// takes it compares its tick with the one that was last set.
+/// An entry is not removed with its connection, or when the connection's timer is set again. The
+/// caller of [`take_due`](Self::take_due) compares its tick with the one that was set last.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     at: BTreeMap<Tick, Vec<u32>>,

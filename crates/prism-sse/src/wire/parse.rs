@@ -55,7 +55,7 @@ enum ByteOrderMark {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Parsed {
-    /// A block was larger than the limit and was dropped. The stream goes on after it.
+    /// A block was larger than the limit and was dropped. The stream continues after it.
     Discarded,
     /// An event that a page would receive.
     Event(ParsedEvent),

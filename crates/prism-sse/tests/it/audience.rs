@@ -156,7 +156,7 @@ async fn the_id_of_a_private_event_is_unknown_to_readers_that_may_not_read_it() 
     sse.publish("news", "public").unwrap();
     let start = || Start::After("payslip-7".to_owned());
     let other = sse.subscribe(Audience::everything(), start()).unwrap();
-    assert_eq!(other.gap(), Some(Gap::Unknown), "as one that nobody ever published");
+    assert_eq!(other.gap(), Some(Gap::Unknown), "like an id that was never published");
     let owner = Audience::everything().grant("users/7").unwrap();
     let mut owner = sse.subscribe(owner, start()).unwrap();
     assert_eq!(owner.gap(), None);

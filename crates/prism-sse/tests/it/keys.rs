@@ -59,7 +59,7 @@ async fn a_publication_that_is_repeated_before_the_engine_answered_gets_the_same
     assert_eq!(sse.append(keyed("k", "y")).unwrap_err(), PublishError::KeyReused);
     let waiting = tokio::spawn(second);
     tokio::task::yield_now().await;
-    assert!(engine.apply() && !engine.apply(), "it was handed over once");
+    assert!(engine.apply() && !engine.apply(), "it was appended once");
     assert_eq!(first.try_ack(), None);
     assert!(engine.acknowledge_first() && !engine.acknowledge_first());
     let ack = first.await.unwrap();
@@ -76,7 +76,7 @@ async fn an_event_that_was_applied_without_an_answer_is_not_published_again() {
     engine.apply();
     let ack = sse.append(keyed("k", "x")).unwrap().await.unwrap();
     assert_eq!(ack.position.seq, 1);
-    assert!(!engine.apply(), "nothing was handed over");
+    assert!(!engine.apply(), "nothing was appended");
     assert_eq!(sse.append(keyed("k", "x")).unwrap().await, Ok(ack));
 }
 

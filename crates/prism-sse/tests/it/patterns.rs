@@ -249,7 +249,7 @@ async fn patterns_beyond_the_limit_are_refused() {
         drop(readers);
         let _one = one_more().unwrap();
     }
-    assert_eq!(sse.stats().audiences, 0, "who was refused left nothing behind");
+    assert_eq!(sse.stats().audiences, 0, "a refused subscription leaves nothing");
     assert!(Manager::builder().max_patterns(0).build().is_err());
 }
 

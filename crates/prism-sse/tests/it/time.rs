@@ -100,7 +100,7 @@ async fn marks_move_the_last_event_id_of_a_reader_of_a_quiet_topic() {
     assert_eq!(marks.len(), 1, "{marks:?}");
     assert_eq!((&*marks[0].name, &*marks[0].data), ("prism.mark", ""));
     assert_eq!(marks[0].id, open.id.replace(".0", ".1"));
-    assert!(page.listen(Duration::from_secs(3600)).await.is_empty(), "nothing to tell");
+    assert!(page.listen(Duration::from_secs(3600)).await.is_empty(), "no mark is due");
     for _ in 0..30_000 {
         sse.publish("loud", "x").unwrap();
     }

@@ -305,14 +305,18 @@ async fn the_id_of_a_transient_event_is_valid_while_it_is_retained() {
     publish(&sse, "a", "h1");
     assert_eq!(read(&sse, Audience::everything(), after("t0")), "h1");
     transient(&sse, "b", named("t1"));
-    let told = "expired h1";
-    assert_eq!(read(&sse, select("a"), after("t0")), told, "earlier events are not sent again");
+    let expected = "expired h1";
+    assert_eq!(read(&sse, select("a"), after("t0")), expected, "earlier events are not sent again");
     assert_eq!(read(&sse, Audience::everything(), after("t0")), "expired h1 t1");
     let secret = Publication::new("a", named("s0")).unwrap().private().transient();
     placed(&sse, secret);
     assert_eq!(read(&sse, select("a"), after("s0")), "unknown h0 h1");
     transient(&sse, "b", "t2");
-    assert_eq!(read(&sse, select("a"), after("s0")), "expired h0 h1", "its place is nobody's");
+    assert_eq!(
+        read(&sse, select("a"), after("s0")),
+        "expired h0 h1",
+        "the position of a private event is not remembered"
+    );
 }
 
 #[tokio::test]
@@ -327,7 +331,7 @@ async fn a_topic_with_events_of_both_classes_keeps_each_by_its_own_retention() {
     assert_eq!(read(&sse, select("a"), Start::Oldest), "h1 h2 h3");
     (0..3).for_each(|n| _ = publish(&sse, "b", format!("{n}")));
     assert_eq!(read(&sse, select("a"), Start::Oldest), "");
-    assert_eq!(sse.stats().topics, 1, "the topic went with its last record");
+    assert_eq!(sse.stats().topics, 1, "the topic was dropped with its last record");
 }
 
 #[tokio::test]
