@@ -5,7 +5,7 @@
 //! and fuzzers reach it. It promises no stable interface; the program does.
 //!
 //! Top down: [`cli`] has the arguments, [`run`] chooses the mode; [`serve`] is the hub itself,
-//! told what to do by [`config`], who may do what by [`auth`], and what both are now by [`live`];
+//! told what to do by [`config`], who may do what by [`auth`], and what a reload replaces by [`rules`];
 //! `jwks` fetches keys that are elsewhere, [`tls`] reads certificates.
 //! What is asked of it over HTTP is answered by [`api`], and counted by [`metrics`].
 //! Every refusal is a [`problem`], and every bound stands in [`limits`].
@@ -15,9 +15,9 @@ pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod limits;
-pub mod live;
 pub mod metrics;
 pub mod problem;
+pub mod rules;
 pub mod serve;
 pub mod tls;
 

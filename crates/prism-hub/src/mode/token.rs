@@ -1,4 +1,4 @@
-//! `token`: makes a token of either dialect.
+//! `token`: creates a token of either dialect.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::auth::{Clock, SigningKey};
 use crate::cli::{DialectArg, TokenArgs};
 use crate::config::{self, KeySource};
 
-/// Makes a token and prints it.
+/// Creates a token and prints it.
 pub(super) fn token(args: &TokenArgs) -> Result<(), Failure> {
     println!("{}", make(args, Clock::system().now())?);
     Ok(())
@@ -41,7 +41,7 @@ fn draft_07(args: &TokenArgs, now: u64, expires: u64) -> Value {
         "iat": now,
         "exp": expires,
     });
-    // That dialect does not look at them, but whoever reads the token may.
+    // The hub ignores both in draft-07 tokens; other readers of the token may not.
     if let Some(issuer) = &args.issuer {
         claims["iss"] = issuer.clone().into();
     }
@@ -75,7 +75,7 @@ fn draft_08(args: &TokenArgs, now: u64, expires: u64) -> Result<Value, Failure> 
     }))
 }
 
-/// A matcher of draft-08: `urlpattern:PATTERN` is a URL Pattern, other text is a topic or `*`.
+/// A topic matcher of draft-08: `urlpattern:PATTERN` is a URL Pattern, other text is a topic or `*`.
 fn matcher(selector: &str) -> Value {
     match selector.strip_prefix("urlpattern:") {
         Some(pattern) => json!({"match": pattern, "match_type": "urlpattern"}),
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_of_either_dialect_is_one_that_the_hub_takes() {
+    fn the_hub_accepts_a_token_of_either_dialect() {
         let config = Config::from_args([
             "--publisher-key",
             SECRET,
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_token_of_draft_08_needs_is_asked_for() {
+    fn a_missing_claim_of_draft_08_is_named() {
         let without = TokenArgs { issuer: None, ..args(DialectArg::Draft08) };
         let Err(Failure::Usage(what)) = make(&without, 0) else { panic!("a token") };
         assert_eq!(what, "--issuer: a token of draft-08 needs it");

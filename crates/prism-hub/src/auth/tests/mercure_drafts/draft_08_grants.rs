@@ -18,7 +18,7 @@ fn m08_119_details_of_other_types_are_passed_over() {
         json!(null),
         json!([]),
     ] {
-        let token = new(&details(json!([other, detail(json!([{"match": "a"}]))])));
+        let token = draft_08_token(&details(json!([other, detail(json!([{"match": "a"}]))])));
         assert!(allows(&token, "a") && !allows(&token, "b"), "{other}");
     }
 }
@@ -46,7 +46,7 @@ fn m08_122_topics_are_several_matchers() {
 
 #[test]
 fn m08_123_without_a_grant_there_is_no_right() {
-    for token in [new(&details(json!([]))), without("authorization_details")] {
+    for token in [draft_08_token(&details(json!([]))), without("authorization_details")] {
         assert!(!allows(&token, "a"));
         assert!(!hub().subscriber(&token).unwrap().may_read(&topic("a")));
     }
@@ -63,11 +63,13 @@ fn m08_124_a_token_s_grants_are_bounded() {
     assert!(hub().publisher(&grants(names(0..all))).is_ok());
     assert!(is_invalid(hub().publisher(&grants(names(0..all + 1)))));
     let half = all / 2;
-    let two = |end: usize| new(&details(json!([detail(names(0..half)), detail(names(half..end))])));
+    let two = |end: usize| {
+        draft_08_token(&details(json!([detail(names(0..half)), detail(names(half..end))])))
+    };
     assert!(hub().publisher(&two(all)).is_ok());
     assert!(is_invalid(hub().publisher(&two(all + 1))));
     let one_each: Vec<_> = (0..all + 1).map(|n| detail(names(n..n + 1))).collect();
-    assert!(is_invalid(hub().publisher(&new(&details(json!(one_each))))));
+    assert!(is_invalid(hub().publisher(&draft_08_token(&details(json!(one_each))))));
     // And each text.
     let pattern = |len: usize| {
         let text = format!("/{}", "x".repeat(len - 1));
@@ -101,14 +103,16 @@ fn m08_127_beside_a_malformed_grant_good_ones_have_no_effect() {
     let mut bad = good.clone();
     bad["topics"] = json!([]);
     for both in [json!([good, bad]), json!([bad, good])] {
-        assert!(is_invalid(hub().publisher(&new(&details(both)))));
+        assert!(is_invalid(hub().publisher(&draft_08_token(&details(both)))));
     }
 }
 
 #[test]
 fn m08_128_grants_together_cover_the_topics() {
-    let token =
-        new(&details(json!([detail(json!([{"match": "a"}])), detail(json!([{"match": "b"}])),])));
+    let token = draft_08_token(&details(json!([
+        detail(json!([{"match": "a"}])),
+        detail(json!([{"match": "b"}])),
+    ])));
     let publisher = hub().publisher(&token).unwrap();
     assert!(publisher.may_publish(&[topic("a"), topic("b")]));
 }
@@ -202,7 +206,7 @@ fn m08_169_the_first_grant_that_covers_a_subscription_has_its_payload() {
     };
     let mut publishing = with("a", json!({"n": 0}));
     publishing["actions"] = json!(["publish"]);
-    let token = new(&details(json!([
+    let token = draft_08_token(&details(json!([
         publishing,
         with("a", json!({"n": 1})),
         with("a", json!({"n": 2})),
@@ -225,7 +229,7 @@ fn m08_170_a_subscription_s_text_counts_as_a_topic() {
         detail["payload"] = json!({"from": payload});
         detail
     };
-    let token = new(&details(json!([
+    let token = draft_08_token(&details(json!([
         with(json!({"match": pattern, "match_type": "urlpattern"}), "pattern"),
         with(json!({"match": "exact"}), "exact"),
         with(json!({"match": "*"}), "default"),

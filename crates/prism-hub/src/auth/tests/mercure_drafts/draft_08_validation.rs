@@ -19,7 +19,7 @@ fn m08_074_an_access_token_is_a_compact_signature() {
 
 #[test]
 fn m08_098_the_type_says_that_it_is_an_access_token() {
-    let strict = Fixture::new(&["--compat-draft-07", "off"]);
+    let strict = TestAuthority::new(&["--compat-draft-07", "off"]);
     for typ in ["at+jwt", "AT+JWT", "application/at+jwt", "Application/At+Jwt"] {
         assert!(strict.publisher(&with_typ(&format!(r#","typ":"{typ}""#))).is_ok(), "{typ}");
     }
@@ -32,7 +32,7 @@ fn m08_098_the_type_says_that_it_is_an_access_token() {
 
 #[test]
 fn m08_100_algorithms_that_are_not_accepted_are_refused() {
-    let pair = Pair::ec(Algorithm::ES256);
+    let pair = KeyPair::ec(Algorithm::ES256);
     assert!(is_invalid(hub().publisher(&pair.token(&mercure(&["*"])))));
 }
 
@@ -40,23 +40,23 @@ fn m08_100_algorithms_that_are_not_accepted_are_refused() {
 fn m08_101_none_is_never_accepted() {
     let header = r#"{"alg":"none","typ":"at+jwt"}"#;
     let claims = details(json!([])).to_string();
-    assert!(is_invalid(hub().publisher(&super::super::fixture::raw(header, &claims, ""))));
+    assert!(is_invalid(hub().publisher(&crate::auth::tests::fixture::raw(header, &claims, ""))));
 }
 
 #[test]
 fn m08_103_the_algorithm_fits_the_kind_of_the_key() {
-    let pair = Pair::rsa();
+    let pair = KeyPair::rsa();
     let pem = pair.public_pem();
-    let hub = Fixture::of(&["--publisher-key", &pem, "--anonymous"]);
+    let hub = TestAuthority::of(&["--publisher-key", &pem, "--anonymous"]);
     assert!(hub.publisher(&pair.token(&mercure(&["*"]))).is_ok());
-    assert!(hub.publisher(&old_by(&pem, &mercure(&["*"]))).is_err());
+    assert!(hub.publisher(&draft_07_token_by(&pem, &mercure(&["*"]))).is_err());
 }
 
 #[test]
 fn m08_104_the_usual_algorithms_are_there() {
-    for pair in [Pair::ed(), Pair::ec(Algorithm::ES256), Pair::rsa()] {
+    for pair in [KeyPair::ed(), KeyPair::ec(Algorithm::ES256), KeyPair::rsa()] {
         let pem = pair.public_pem();
-        let hub = Fixture::of(&[
+        let hub = TestAuthority::of(&[
             "--publisher-key",
             &pem,
             "--anonymous",
@@ -75,7 +75,8 @@ fn m08_104_the_usual_algorithms_are_there() {
 #[test]
 fn m08_107_a_key_in_the_token_is_not_used() {
     let stranger = EncodingKey::from_secret(b"a stranger's secret");
-    let header = json!({"alg": "HS256", "typ": "at+jwt", "jwk": octets("", "a stranger's secret")});
+    let header =
+        json!({"alg": "HS256", "typ": "at+jwt", "jwk": hmac_jwk("", "a stranger's secret")});
     let claims = details(json!([])).to_string();
     let token = sign(&header.to_string(), &claims, &stranger, Algorithm::HS256);
     assert!(is_invalid(hub().publisher(&token)));
@@ -83,17 +84,17 @@ fn m08_107_a_key_in_the_token_is_not_used() {
 
 #[test]
 fn m08_108_every_trusted_key_belongs_to_one_issuer() {
-    let set = TempFile::new(json!({"keys": [octets("1", SECRET)]}).to_string()).source();
+    let set = TempFile::new(json!({"keys": [hmac_jwk("1", SECRET)]}).to_string()).source();
     let two = ["--issuer", ISSUER, "--issuer", "https://b.example", "--audience", HUB];
-    let error = Fixture::try_of(&[&two[..], &["--jwks", &set]].concat()).err().unwrap();
+    let error = TestAuthority::try_of(&[&two[..], &["--jwks", &set]].concat()).err().unwrap();
     assert!(error.contains("of several issuers, say whose it is"), "{error}");
 }
 
 #[test]
 fn m08_109_only_keys_of_the_token_s_issuer_are_tried() {
-    let a = TempFile::new(json!({"keys": [octets("1", SECRET)]}).to_string());
-    let b = TempFile::new(json!({"keys": [octets("2", OTHER_SECRET)]}).to_string());
-    let hub = Fixture::of(&[
+    let a = TempFile::new(json!({"keys": [hmac_jwk("1", SECRET)]}).to_string());
+    let b = TempFile::new(json!({"keys": [hmac_jwk("2", OTHER_SECRET)]}).to_string());
+    let hub = TestAuthority::of(&[
         "--issuer",
         ISSUER,
         "--issuer",
@@ -115,7 +116,7 @@ fn m08_110_a_token_is_over_at_its_end() {
     let token = changed("exp", json!(NOW + 5));
     assert!(hub.publisher(&token).is_ok());
     assert!(is_invalid(hub.at(NOW + 5).publisher(&token)), "also when it is known");
-    assert!(is_invalid(Fixture::new(&[]).at(NOW + 6).publisher(&token)));
+    assert!(is_invalid(TestAuthority::new(&[]).at(NOW + 6).publisher(&token)));
 }
 
 #[test]
@@ -132,14 +133,15 @@ fn m08_112_a_token_does_not_count_before_it_begins() {
 
 #[test]
 fn m08_113_a_hub_that_takes_these_tokens_has_a_name() {
-    let error = Fixture::try_of(&["--publisher-key", SECRET, "--anonymous", "--issuer", ISSUER]);
+    let error =
+        TestAuthority::try_of(&["--publisher-key", SECRET, "--anonymous", "--issuer", ISSUER]);
     assert!(error.err().unwrap().contains("give `audience` or `public-url`"));
 }
 
 #[test]
 fn m08_114_its_name_is_its_address_unless_it_has_another() {
     assert!(hub().publisher(&changed("aud", json!(HUB))).is_ok());
-    let named = Fixture::new(&["--audience", "urn:hub:7"]);
+    let named = TestAuthority::new(&["--audience", "urn:hub:7"]);
     assert!(named.publisher(&changed("aud", json!("urn:hub:7"))).is_ok());
     assert!(is_invalid(named.publisher(&changed("aud", json!(HUB)))));
 }
@@ -160,13 +162,13 @@ fn m08_116_the_issuer_is_exactly_a_trusted_one() {
         assert!(is_invalid(hub().publisher(&changed("iss", json!(iss)))));
     }
     assert!(is_invalid(hub().publisher(&without("iss"))));
-    let nobody = Fixture::of(&["--publisher-key", SECRET, "--anonymous"]);
+    let nobody = TestAuthority::of(&["--publisher-key", SECRET, "--anonymous"]);
     assert!(nobody.publisher(&grants(json!([{"match": "*"}]))).is_err());
 }
 
 #[test]
 fn m08_117_what_the_hub_does_not_rely_on_may_be_missing() {
-    assert!(hub().publisher(&new(&details(json!([])))).is_ok());
+    assert!(hub().publisher(&draft_08_token(&details(json!([])))).is_ok());
 }
 
 #[test]
@@ -185,7 +187,7 @@ fn m08_133_a_stream_ends_with_its_token() {
 fn m08_193_a_key_that_was_taken_away_opens_nothing() {
     let token = grants(json!([{"match": "*"}]));
     assert!(hub().publisher(&token).is_ok());
-    let other = Fixture::of(&[
+    let other = TestAuthority::of(&[
         "--publisher-key",
         OTHER_SECRET,
         "--anonymous",
@@ -204,9 +206,9 @@ fn everything(header: &str, key: &EncodingKey, algorithm: Algorithm) -> String {
 }
 
 /// A hub that this key alone opens.
-fn opened_by(key: &str) -> Fixture {
+fn opened_by(key: &str) -> TestAuthority {
     let usual = ["--publisher-key", key, "--anonymous", "--issuer", ISSUER, "--audience", HUB];
-    Fixture::of(&usual)
+    TestAuthority::of(&usual)
 }
 
 const HMAC: [Algorithm; 3] = [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
@@ -255,8 +257,12 @@ fn m08_097_a_token_that_breaks_one_rule_is_refused() {
 #[test]
 fn m08_099_each_key_has_its_list_of_algorithms() {
     let secret = EncodingKey::from_secret(SECRET.as_bytes());
-    let [rsa, ec, large_ec, ed] =
-        [Pair::rsa(), Pair::ec(Algorithm::ES256), Pair::ec(Algorithm::ES384), Pair::ed()];
+    let [rsa, ec, large_ec, ed] = [
+        KeyPair::rsa(),
+        KeyPair::ec(Algorithm::ES256),
+        KeyPair::ec(Algorithm::ES384),
+        KeyPair::ed(),
+    ];
     let kinds = [
         (SECRET.to_owned(), &secret, &HMAC[..]),
         (rsa.public_pem(), &rsa.signing, &RSA),
@@ -283,8 +289,8 @@ fn m08_099_each_key_has_its_list_of_algorithms() {
 fn m08_102_a_token_does_not_choose_its_algorithm() {
     let key = EncodingKey::from_secret(SECRET.as_bytes());
     // The key says that it is for HS256: its signature by another algorithm is none.
-    let file = TempFile::new(json!({"keys": [octets("1", SECRET)]}).to_string());
-    let hub = Fixture::of(&["--jwks", &file.source(), "--issuer", ISSUER, "--audience", HUB]);
+    let file = TempFile::new(json!({"keys": [hmac_jwk("1", SECRET)]}).to_string());
+    let hub = TestAuthority::of(&["--jwks", &file.source(), "--issuer", ISSUER, "--audience", HUB]);
     let with = |named: Algorithm, used: Algorithm| {
         everything(&format!(r#""alg":"{named:?}""#), &key, used)
     };
@@ -306,7 +312,8 @@ R3ptY4oiPA7jFiGHbQIDAQAB
 #[test]
 fn m08_105_nothing_weak_is_on_a_list() {
     let refused = |args: &[&str], what: &str| {
-        let error = Fixture::try_of(args).err().unwrap_or_else(|| panic!("{args:?} is accepted"));
+        let error =
+            TestAuthority::try_of(args).err().unwrap_or_else(|| panic!("{args:?} is accepted"));
         assert!(error.contains(what), "{error}");
     };
     refused(
@@ -332,8 +339,8 @@ fn m08_105_nothing_weak_is_on_a_list() {
 #[test]
 fn m08_106_only_keys_that_were_configured_verify() {
     let stranger = EncodingKey::from_secret(b"a stranger's secret, which is long enough");
-    let file = TempFile::new(json!({"keys": [octets("1", SECRET)]}).to_string());
-    let hub = Fixture::of(&["--jwks", &file.source(), "--issuer", ISSUER, "--audience", HUB]);
+    let file = TempFile::new(json!({"keys": [hmac_jwk("1", SECRET)]}).to_string());
+    let hub = TestAuthority::of(&["--jwks", &file.source(), "--issuer", ISSUER, "--audience", HUB]);
     for header in [r#""alg":"HS256""#, r#""alg":"HS256","kid":"1""#, r#""alg":"HS256","kid":"2""#] {
         let token = everything(header, &stranger, Algorithm::HS256);
         assert!(is_invalid(hub.publisher(&token)), "{header}");

@@ -4,30 +4,31 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::Pace;
-use super::fixture::{Answer, Endpoint, Fixture, PACE, token, token_of};
-use crate::auth::fixture::{ISSUER, Pair, SECRET, octets, raw};
+use super::fixture::{KeySetServer, ServerAnswer, TIMING, TestHub, token, token_of};
+use crate::auth::tests::fixture::{ISSUER, KeyPair, SECRET, hmac_jwk, raw};
+use crate::jwks::RefreshTiming;
 use crate::limits;
 
-fn set(keys: &[Value]) -> Answer {
-    Answer::of("200 OK", "", &json!({ "keys": keys }).to_string())
+fn set(keys: &[Value]) -> ServerAnswer {
+    ServerAnswer::of("200 OK", "", &json!({ "keys": keys }).to_string())
 }
 
-/// A pace at which what is not there at once is late. What never comes is late at any pace.
-const IMPATIENT: Pace = Pace { fetch: Duration::from_millis(50), ..PACE };
+/// A timing at which what is not there at once is late. What never comes is late at any timing.
+const IMPATIENT: RefreshTiming =
+    RefreshTiming { fetch_timeout: Duration::from_millis(50), ..TIMING };
 
 /// Asserts that an answer is no set, for this reason: a hub does not begin with it, and one that
 /// runs keeps what it has.
-async fn refused(answer: Answer, pace: Pace, reason: &str) {
-    let pair = Pair::ed();
-    let bad = Endpoint::start(answer.clone()).await;
-    let error = Fixture::new(&bad, pace).refresher.start().await.unwrap_err().to_string();
+async fn refused(answer: ServerAnswer, timing: RefreshTiming, reason: &str) {
+    let pair = KeyPair::ed();
+    let bad = KeySetServer::start(answer.clone()).await;
+    let error = TestHub::new(&bad, timing).refresher.start().await.unwrap_err().to_string();
     assert!(error.starts_with(&format!("the key set {}: {reason}", bad.url)), "{error}");
     assert!(bad.asked() <= 1, "one try, which may be late before it is heard");
 
-    let endpoint = Endpoint::start(Answer::keys(&[("a", &pair)])).await;
-    let mut fixture = Fixture::started(&endpoint).await;
-    fixture.refresher.pace = pace;
+    let endpoint = KeySetServer::start(ServerAnswer::keys(&[("a", &pair)])).await;
+    let mut fixture = TestHub::started(&endpoint).await;
+    fixture.refresher.timing = timing;
     let token = token("a", &pair);
     fixture.publishes(&token).unwrap();
     let before = fixture.hub.live().rules();
@@ -47,23 +48,24 @@ async fn t_jwt_an_address_that_does_not_give_the_set() {
         ("201 Created", "the answer is 201 Created; it must be 200"),
         ("304 Not Modified", "the answer is 304 Not Modified; it must be 200"),
     ] {
-        let answer = Answer::of(status, "", "");
-        refused(answer, PACE, reason).await;
+        let answer = ServerAnswer::of(status, "", "");
+        refused(answer, TIMING, reason).await;
     }
-    let half = Answer::Bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"keys\":[".to_vec());
-    refused(half, PACE, "").await;
-    let garbage = Answer::Bytes(b"SSH-2.0-OpenSSH_9.9\r\n".to_vec());
-    refused(garbage, PACE, "").await;
+    let half =
+        ServerAnswer::Bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"keys\":[".to_vec());
+    refused(half, TIMING, "").await;
+    let garbage = ServerAnswer::Bytes(b"SSH-2.0-OpenSSH_9.9\r\n".to_vec());
+    refused(garbage, TIMING, "").await;
 }
 
 #[tokio::test]
 async fn t_jwt_an_address_that_points_elsewhere() {
-    let elsewhere = Endpoint::start(Answer::keys(&[("a", &Pair::ed())])).await;
+    let elsewhere = KeySetServer::start(ServerAnswer::keys(&[("a", &KeyPair::ed())])).await;
     for status in ["301 Moved Permanently", "302 Found", "307 Temporary Redirect"] {
         let location = format!("location: {}\r\n", elsewhere.url);
         let reason =
             format!("the answer is {status}, and no redirect is followed; name where it is");
-        refused(Answer::of(status, &location, ""), PACE, &reason).await;
+        refused(ServerAnswer::of(status, &location, ""), TIMING, &reason).await;
     }
     assert_eq!(elsewhere.asked(), 0);
 }
@@ -77,53 +79,53 @@ async fn t_jwt_an_address_that_takes_its_time() {
         b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{\"keys\":[",
         b"HTTP/1.1 200 OK\r\n\r\n{\"keys\":[",
     ] {
-        refused(Answer::Silence(sent.to_vec()), IMPATIENT, reason).await;
+        refused(ServerAnswer::Silence(sent.to_vec()), IMPATIENT, reason).await;
     }
 }
 
 #[tokio::test]
 async fn t_jwt_an_address_that_gives_too_much() {
     let reason = "the answer has more than 262144 bytes";
-    let key = Pair::ed().jwk(&[]);
+    let key = KeyPair::ed().jwk(&[]);
     let padded = |len: usize| {
         let text = json!({ "keys": [key] }).to_string();
         format!("{text}{}", " ".repeat(len - text.len()))
     };
     let max = usize::try_from(limits::KEY_FILE_BYTES_MAX).unwrap();
-    refused(Answer::of("200 OK", "", &padded(max + 1)), PACE, reason).await;
+    refused(ServerAnswer::of("200 OK", "", &padded(max + 1)), TIMING, reason).await;
     let large = padded(10 * 1024 * 1024);
-    refused(Answer::of("200 OK", "", &large), PACE, reason).await;
+    refused(ServerAnswer::of("200 OK", "", &large), TIMING, reason).await;
     // Without a length, and without an end.
     let endless = format!("HTTP/1.1 200 OK\r\n\r\n{large}").into_bytes();
-    refused(Answer::Silence(endless), PACE, reason).await;
-    let endpoint = Endpoint::start(Answer::of("200 OK", "", &padded(max))).await;
-    Fixture::started(&endpoint).await;
+    refused(ServerAnswer::Silence(endless), TIMING, reason).await;
+    let endpoint = KeySetServer::start(ServerAnswer::of("200 OK", "", &padded(max))).await;
+    TestHub::started(&endpoint).await;
 }
 
 #[tokio::test]
 async fn t_jwt_what_is_no_set_of_keys() {
     for text in ["", "[]", "<html></html>", "{\"keys\":{}}", "{\"keys\":[]", "null"] {
-        let answer = Answer::of("200 OK", "", text);
-        refused(answer, PACE, "it is no JSON object with `keys`").await;
+        let answer = ServerAnswer::of("200 OK", "", text);
+        refused(answer, TIMING, "it is no JSON object with `keys`").await;
     }
-    let many = vec![Pair::ed().jwk(&[]); limits::KEYS_MAX + 1];
-    refused(set(&many), PACE, "it has 101 keys; at most 100 are allowed").await;
+    let many = vec![KeyPair::ed().jwk(&[]); limits::KEYS_MAX + 1];
+    refused(set(&many), TIMING, "it has 101 keys; at most 100 are allowed").await;
 }
 
 #[tokio::test]
 async fn t_jwt_a_set_without_a_key_begins_no_hub_and_takes_the_old_keys_out_of_one_that_runs() {
     for keys in [
         set(&[]),
-        set(&[Pair::ed().jwk(&[("use", "enc")])]),
+        set(&[KeyPair::ed().jwk(&[("use", "enc")])]),
         // What the hub reads there without a password, others can read too.
-        set(&[octets("a", SECRET)]),
+        set(&[hmac_jwk("a", SECRET)]),
     ] {
-        let bad = Endpoint::start(keys.clone()).await;
-        let error = Fixture::new(&bad, PACE).refresher.start().await.unwrap_err().to_string();
+        let bad = KeySetServer::start(keys.clone()).await;
+        let error = TestHub::new(&bad, TIMING).refresher.start().await.unwrap_err().to_string();
         assert!(error.ends_with("it has no key for signatures that is supported"), "{error}");
-        let pair = Pair::ed();
-        let endpoint = Endpoint::start(Answer::keys(&[("a", &pair)])).await;
-        let mut fixture = Fixture::started(&endpoint).await;
+        let pair = KeyPair::ed();
+        let endpoint = KeySetServer::start(ServerAnswer::keys(&[("a", &pair)])).await;
+        let mut fixture = TestHub::started(&endpoint).await;
         let token = token("a", &pair);
         fixture.publishes(&token).unwrap();
         endpoint.now_gives(keys);
@@ -134,9 +136,9 @@ async fn t_jwt_a_set_without_a_key_begins_no_hub_and_takes_the_old_keys_out_of_o
 
 #[tokio::test]
 async fn t_jwt_a_key_that_cannot_be_used_keeps_nobody_from_taking_another_one_out() {
-    let (old, new) = (Pair::ed(), Pair::ed());
-    let endpoint = Endpoint::start(Answer::keys(&[("old", &old)])).await;
-    let mut fixture = Fixture::started(&endpoint).await;
+    let (old, new) = (KeyPair::ed(), KeyPair::ed());
+    let endpoint = KeySetServer::start(ServerAnswer::keys(&[("old", &old)])).await;
+    let mut fixture = TestHub::started(&endpoint).await;
     let tokens = [token("old", &old), token("new", &new)];
     assert_eq!(fixture.statuses([&tokens[0], &tokens[1]]), [200, 401]);
     let weak =
@@ -148,8 +150,9 @@ async fn t_jwt_a_key_that_cannot_be_used_keeps_nobody_from_taking_another_one_ou
 
 #[tokio::test]
 async fn t_jwt_a_token_for_another_program_of_the_same_provider_is_none_for_this_hub() {
-    let pair = Pair::ed();
-    let fixture = Fixture::started(&Endpoint::start(Answer::keys(&[("a", &pair)])).await).await;
+    let pair = KeyPair::ed();
+    let fixture =
+        TestHub::started(&KeySetServer::start(ServerAnswer::keys(&[("a", &pair)])).await).await;
     let claims = json!({"iss": "https://idp.example", "aud": "other", "sub": "somebody"});
     let other = pair.token(&claims);
     assert_eq!(fixture.reads(&other).unwrap_err().status(), 401);
@@ -158,22 +161,22 @@ async fn t_jwt_a_token_for_another_program_of_the_same_provider_is_none_for_this
 
 #[tokio::test]
 async fn t_jwt_a_secret_in_a_set_that_is_fetched_verifies_nothing() {
-    let pair = Pair::ed();
-    let keys = set(&[octets("a", SECRET), pair.jwk(&[("kid", "b")])]);
-    let fixture = Fixture::started(&Endpoint::start(keys).await).await;
-    let claims = crate::auth::fixture::mercure(&["*"]);
-    let by_secret = crate::auth::fixture::old_by(SECRET, &claims);
+    let pair = KeyPair::ed();
+    let keys = set(&[hmac_jwk("a", SECRET), pair.jwk(&[("kid", "b")])]);
+    let fixture = TestHub::started(&KeySetServer::start(keys).await).await;
+    let claims = crate::auth::tests::fixture::mercure(&["*"]);
+    let by_secret = crate::auth::tests::fixture::draft_07_token_by(SECRET, &claims);
     assert_eq!(fixture.statuses([&by_secret, &token("b", &pair)]), [401, 200]);
 }
 
 #[tokio::test]
 async fn t_jwt_what_is_not_verified_fetches_nothing() {
-    let (pair, other) = (Pair::ed(), Pair::ed());
-    let endpoint = Endpoint::start(Answer::keys(&[("a", &pair)])).await;
-    let elsewhere = Endpoint::start(Answer::keys(&[("b", &other)])).await;
+    let (pair, other) = (KeyPair::ed(), KeyPair::ed());
+    let endpoint = KeySetServer::start(ServerAnswer::keys(&[("a", &pair)])).await;
+    let elsewhere = KeySetServer::start(ServerAnswer::keys(&[("b", &other)])).await;
     let url = &elsewhere.url;
     let args = ["--public-url", "https://hub.example", "--issuer", ISSUER];
-    let mut fixture = Fixture::of(&[&args[..], &["--jwks", &endpoint.url]].concat(), PACE);
+    let mut fixture = TestHub::of(&[&args[..], &["--jwks", &endpoint.url]].concat(), TIMING);
     fixture.refresher.start().await.unwrap();
     assert_eq!(fixture.statuses([&token_of(ISSUER, &pair)]), [200]);
     let claims = json!({"iss": url, "aud": "https://hub.example", "exp": 4_102_444_800_u64});
@@ -191,18 +194,18 @@ async fn t_jwt_what_is_not_verified_fetches_nothing() {
         }
     }
     // All that is ever fetched stands in a list, which no token made longer or earlier.
-    assert!(fixture.refresher.fetches.is_empty());
-    assert_eq!(fixture.refresher.due.len(), 1);
-    fixture.refresher.begin_due();
-    assert!(fixture.refresher.fetches.is_empty());
+    assert!(fixture.refresher.in_flight.is_empty());
+    assert_eq!(fixture.refresher.next_fetch.len(), 1);
+    fixture.refresher.start_due_fetches();
+    assert!(fixture.refresher.in_flight.is_empty());
     assert_eq!((endpoint.asked(), elsewhere.asked()), (1, 0));
 }
 
 #[tokio::test]
 async fn failures_are_counted_and_the_age_is_told() {
-    let pair = Pair::ed();
-    let endpoint = Endpoint::start(Answer::keys(&[("a", &pair)])).await;
-    let mut fixture = Fixture::started(&endpoint).await;
+    let pair = KeyPair::ed();
+    let endpoint = KeySetServer::start(ServerAnswer::keys(&[("a", &pair)])).await;
+    let mut fixture = TestHub::started(&endpoint).await;
     endpoint.goes_down();
     for _ in 0..3 {
         fixture.now.fetch_add(100, std::sync::atomic::Ordering::Relaxed);

@@ -17,7 +17,7 @@ use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
 
-use super::{AuthError, Authority, Clock, Publisher, Subscriber};
+use crate::auth::{AuthError, Authority, Clock, Publisher, Subscriber};
 use crate::config::Config;
 use crate::problem::Problem;
 
@@ -30,12 +30,12 @@ pub(crate) const HUB: &str = "https://hub.example/.well-known/mercure";
 pub(crate) const NOW: u64 = 1_800_000_000;
 
 /// An authority and its clock.
-pub(crate) struct Fixture {
+pub(crate) struct TestAuthority {
     pub(crate) authority: Authority,
     pub(crate) now: Arc<AtomicU64>,
 }
 
-impl Fixture {
+impl TestAuthority {
     /// One that both dialects' tokens with `SECRET` open, for publishers and subscribers.
     pub(crate) fn new(more: &[&str]) -> Self {
         let usual = [
@@ -80,7 +80,7 @@ impl Fixture {
 
 /// Asserts that a token is refused in both roles, with the one answer for all defects.
 #[track_caller]
-pub(crate) fn refused(fixture: &Fixture, token: &str) {
+pub(crate) fn assert_refused(fixture: &TestAuthority, token: &str) {
     let expected = "401 Bearer error=\"invalid_token\", resource_metadata=\"https://hub.example\
                     /.well-known/oauth-protected-resource/.well-known/mercure\" \
                     {\"title\":\"Unauthorized\",\"status\":401,\
@@ -127,25 +127,25 @@ pub(crate) fn sign(header: &str, claims: &str, key: &EncodingKey, algorithm: Alg
 }
 
 /// A token of draft-07 with these claims.
-pub(crate) fn old(claims: &Value) -> String {
-    old_by(SECRET, claims)
+pub(crate) fn draft_07_token(claims: &Value) -> String {
+    draft_07_token_by(SECRET, claims)
 }
 
-pub(crate) fn old_by(secret: &str, claims: &Value) -> String {
-    old_text(secret, &claims.to_string())
+pub(crate) fn draft_07_token_by(secret: &str, claims: &Value) -> String {
+    draft_07_token_text(secret, &claims.to_string())
 }
 
-pub(crate) fn old_text(secret: &str, claims: &str) -> String {
+pub(crate) fn draft_07_token_text(secret: &str, claims: &str) -> String {
     let key = EncodingKey::from_secret(secret.as_bytes());
     sign(r#"{"alg":"HS256","typ":"JWT"}"#, claims, &key, Algorithm::HS256)
 }
 
 /// A token of draft-08 with these claims.
-pub(crate) fn new(claims: &Value) -> String {
-    new_text(&claims.to_string())
+pub(crate) fn draft_08_token(claims: &Value) -> String {
+    draft_08_token_text(&claims.to_string())
 }
 
-pub(crate) fn new_text(claims: &str) -> String {
+pub(crate) fn draft_08_token_text(claims: &str) -> String {
     let key = EncodingKey::from_secret(SECRET.as_bytes());
     sign(r#"{"alg":"HS256","typ":"at+jwt"}"#, claims, &key, Algorithm::HS256)
 }
@@ -174,14 +174,14 @@ pub(crate) fn topic(text: &str) -> prism_sse::Topic {
 }
 
 /// A pair of keys of one kind.
-pub(crate) struct Pair {
+pub(crate) struct KeyPair {
     pub(crate) algorithm: Algorithm,
     pub(crate) signing: EncodingKey,
     pub(crate) public_der: Vec<u8>,
     pub(crate) private_pem: String,
 }
 
-impl Pair {
+impl KeyPair {
     pub(crate) fn public_pem(&self) -> String {
         pem("PUBLIC KEY", &self.public_der)
     }
@@ -249,7 +249,7 @@ pub(crate) fn pem(label: &str, der: &[u8]) -> String {
 }
 
 /// A JSON Web Key for HMAC.
-pub(crate) fn octets(id: &str, secret: &str) -> Value {
+pub(crate) fn hmac_jwk(id: &str, secret: &str) -> Value {
     json!({"kty": "oct", "kid": id, "alg": "HS256", "k": URL_SAFE_NO_PAD.encode(secret)})
 }
 
