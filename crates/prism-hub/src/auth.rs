@@ -1,14 +1,14 @@
 //! Authentication and authorization: from the head of a request to what its sender may do.
 //!
 //! An [`Authority`] is built from the configuration and asked for every request. It extracts the
-//! token (`token_extractor`), takes it from the cache of verified tokens (`token_cache`) or verifies
-//! it (`token_verifier`), and answers with a [`Publisher`] or a [`Subscriber`]. A reload builds a
-//! new `Authority` with an empty cache, so that a removed key accepts no token any more.
+//! token (`token_extractor`), takes it from the cache of verified tokens (`token_cache`) or
+//! verifies it (`token_verifier`), and answers with a [`Publisher`] or a [`Subscriber`]. A reload
+//! builds a new `Authority` with an empty cache, so that a removed key accepts no token any more.
 //!
 //! What holds for every token:
 //!
-//! - The algorithm belongs to the key, and is known before a token arrives. A token's `alg` must
-//!   agree with it, and a token with `jwk`, `jku` or `x5u` is invalid.
+//! - Each key is used with one algorithm (RFC 8725, section 3.1), which is known before a token
+//!   arrives. A token's `alg` must be this one, and a token with `jwk`, `jku` or `x5u` is invalid.
 //! - An unverified token causes no input or output. Keys are looked up in memory; key sets are
 //!   fetched from configured URLs by a schedule (`jwks`), whatever tokens say.
 //! - Every invalid token gets the same answer, [`AuthError`], so that an attacker learns nothing.
@@ -41,6 +41,7 @@ mod key_error;
 mod key_material;
 mod key_set;
 mod key_strength;
+mod key_type;
 mod keyring;
 mod principal;
 mod role;
@@ -57,6 +58,7 @@ mod verified_token;
 pub(crate) mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::request::Parts;
 
@@ -90,6 +92,8 @@ pub struct Authority {
     allows_anonymous: bool,
     /// The URL of the hub's metadata (RFC 9728), for `WWW-Authenticate`.
     metadata_url: Option<Arc<str>>,
+    /// Whether a token that was refused because of its algorithm has been logged.
+    has_logged_algorithm: AtomicBool,
 }
 
 impl Authority {
@@ -132,6 +136,7 @@ impl Authority {
             is_dev: auth.dev,
             allows_anonymous: auth.anonymous || auth.dev,
             metadata_url: config.metadata_url().map(|url| url.as_str().into()),
+            has_logged_algorithm: AtomicBool::new(false),
         })
     }
 
@@ -150,6 +155,7 @@ impl Authority {
             is_dev: self.is_dev,
             allows_anonymous: self.allows_anonymous,
             metadata_url: self.metadata_url.clone(),
+            has_logged_algorithm: self.has_logged_algorithm.load(Ordering::Relaxed).into(),
         }
     }
 
@@ -180,7 +186,8 @@ impl Authority {
     ///
     /// # Errors
     ///
-    /// [`AuthError`] for an invalid token, and without one unless anonymous subscribers are allowed.
+    /// [`AuthError`] for an invalid token, and without one unless anonymous subscribers are
+    /// allowed.
     pub fn subscriber(&self, request: &Parts) -> Result<Subscriber, AuthError> {
         let presented = self.extractor.extract(request).map_err(|error| self.challenge(error))?;
         let Some(presented) = presented else {
@@ -213,10 +220,24 @@ impl Authority {
             Role::Publisher => &self.publisher_tokens,
             Role::Subscriber => &self.subscriber_tokens,
         };
-        let verified = Arc::new(verifier.verify(token, now).map_err(invalid)?);
+        let verified = verifier.verify(token, now);
+        let verified = verified.inspect_err(|error| self.log_algorithm(*error)).map_err(invalid)?;
+        let verified = Arc::new(verified);
         verified.check_time(now).map_err(invalid)?;
         self.cache.insert(role, token, &verified);
         Ok(verified)
+    }
+
+    /// Warns of the first token that is refused because of its algorithm, since the answer does not
+    /// say so and the remedy is a setting. Only the first, because anybody can send such tokens.
+    fn log_algorithm(&self, error: TokenError) {
+        let is_algorithm = matches!(error, TokenError::Algorithm { .. });
+        if is_algorithm && !self.has_logged_algorithm.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "a token was refused: {error}; `publisher-key-alg`, `subscriber-key-alg` and \
+                 `jwks-alg` set the algorithm of a key (more of these are logged at level debug)"
+            );
+        }
     }
 
     fn challenge(&self, error: AuthError) -> AuthError {

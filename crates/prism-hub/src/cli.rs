@@ -14,10 +14,10 @@ Try it out:
 Exit status: 0 ok, 1 refused or failed, 2 wrong usage.";
 
 const SERVE_HELP: &str = "\
-Every setting can also be set in the environment and in a file, under the same name: --max-body 1MiB
-is PRISM_HUB_MAX_BODY=1MiB in the environment, and `max-body = \"1MiB\"` in TOML. The values of a flag
-that may be repeated are separated by commas in the environment, and an array in the file. A flag takes
-precedence over the environment, and the environment over the file.
+Every setting can also be set in the environment and in a file, under the same name: --max-body
+1MiB is PRISM_HUB_MAX_BODY=1MiB in the environment, and `max-body = \"1MiB\"` in TOML. The values
+of a flag that may be repeated are separated by commas in the environment, and an array in the
+file. A flag takes precedence over the environment, and the environment over the file.
 
 Durations are written 250ms, 15s, 2m, 24h; sizes 64KiB, 1MiB, 1GiB; `unlimited` means no limit.
 
@@ -97,23 +97,23 @@ pub struct DemoArgs {
 pub struct ServeArgs {
     /// Address to listen on; may be repeated
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
-    #[arg(help_heading = "Where")]
+    #[arg(help_heading = "Addresses")]
     pub listen: Vec<String>,
     /// Address for metrics and the console, or `off`
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9090")]
-    #[arg(help_heading = "Where")]
+    #[arg(help_heading = "Addresses")]
     pub admin_listen: Option<String>,
     /// Configuration file, TOML
-    #[arg(long, value_name = "FILE", help_heading = "Where")]
+    #[arg(long, value_name = "FILE", help_heading = "Addresses")]
     pub config: Option<String>,
     /// Certificate chain, PEM
-    #[arg(long, value_name = "FILE", help_heading = "Where")]
+    #[arg(long, value_name = "FILE", help_heading = "Addresses")]
     pub tls_cert: Option<String>,
     /// Private key of the certificate, PEM
-    #[arg(long, value_name = "FILE", help_heading = "Where")]
+    #[arg(long, value_name = "FILE", help_heading = "Addresses")]
     pub tls_key: Option<String>,
     /// URL under which clients find the hub, such as https://hub.example.com
-    #[arg(long, value_name = "URL", help_heading = "Where")]
+    #[arg(long, value_name = "URL", help_heading = "Addresses")]
     pub public_url: Option<String>,
 
     /// Engine that orders and keeps events: `memory`
@@ -136,39 +136,50 @@ pub struct ServeArgs {
     pub idempotency_window: Option<String>,
 
     /// Key of publishers' tokens: TEXT, file:PATH (a public key as PEM, or a secret) or env:NAME
-    #[arg(long, value_name = "KEY", help_heading = "Who may do what")]
+    #[arg(long, value_name = "KEY", help_heading = "Authentication")]
     #[arg(allow_hyphen_values = true)]
     pub publisher_key: Option<String>,
+    /// Algorithm of the publishers' key, such as HS512. Default: HS256 for a secret, RS256 for RSA;
+    /// other keys have one by their curve
+    #[arg(long, value_name = "ALG", help_heading = "Authentication")]
+    pub publisher_key_alg: Option<String>,
     /// Key of subscribers' tokens
-    #[arg(long, value_name = "KEY", help_heading = "Who may do what")]
+    #[arg(long, value_name = "KEY", help_heading = "Authentication")]
     #[arg(allow_hyphen_values = true)]
     pub subscriber_key: Option<String>,
+    /// Algorithm of the subscribers' key. Default: as for publishers
+    #[arg(long, value_name = "ALG", help_heading = "Authentication")]
+    pub subscriber_key_alg: Option<String>,
     /// Key set (RFC 7517): https://HOST/PATH or file:PATH, or ISSUER= and one of them; may be
     /// repeated. http is for loopback addresses only. Fetched every 5 minutes and at SIGHUP
-    #[arg(long, value_name = "KEYS", help_heading = "Who may do what")]
+    #[arg(long, value_name = "KEYS", help_heading = "Authentication")]
     pub jwks: Vec<String>,
+    /// Algorithm of the keys in key sets that have no `alg`: an algorithm such as PS256, or ISSUER=
+    /// and one; may be repeated. Default: as for publishers
+    #[arg(long, value_name = "ALG", help_heading = "Authentication")]
+    pub jwks_alg: Vec<String>,
     /// Issuer of draft-08 tokens; may be repeated. The publisher and subscriber keys belong to the
     /// first
-    #[arg(long, value_name = "URL", help_heading = "Who may do what")]
+    #[arg(long, value_name = "URL", help_heading = "Authentication")]
     pub issuer: Vec<String>,
     /// Name of this hub in draft-08 tokens; may be repeated. Default: the public URL and
     /// /.well-known/mercure
-    #[arg(long, value_name = "URL", help_heading = "Who may do what")]
+    #[arg(long, value_name = "URL", help_heading = "Authentication")]
     pub audience: Vec<String>,
     /// Allows subscribers without a token to read public events
-    #[arg(long, value_name = "on|off", default_value = "off", help_heading = "Who may do what")]
+    #[arg(long, value_name = "on|off", default_value = "off", help_heading = "Authentication")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "on")]
     pub anonymous: Option<String>,
     /// Development mode: allows everything without a token, on loopback addresses only
-    #[arg(long, value_name = "on|off", default_value = "off", help_heading = "Who may do what")]
+    #[arg(long, value_name = "on|off", default_value = "off", help_heading = "Authentication")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "on")]
     pub dev: Option<String>,
     /// Origin whose pages may read answers, with cookies; may be repeated. `*` is every origin,
     /// without cookies
-    #[arg(long, value_name = "ORIGIN", help_heading = "Who may do what")]
+    #[arg(long, value_name = "ORIGIN", help_heading = "Authentication")]
     pub cors_origin: Vec<String>,
     /// Origin whose pages may publish with a cookie; may be repeated
-    #[arg(long, value_name = "ORIGIN", help_heading = "Who may do what")]
+    #[arg(long, value_name = "ORIGIN", help_heading = "Authentication")]
     pub publish_origin: Vec<String>,
 
     /// Accepts draft-07 of the Mercure protocol, as deployed up to 0.24
@@ -270,6 +281,10 @@ pub struct TokenArgs {
     /// Key to sign with: TEXT, file:PATH (a private key as PEM, or a secret) or env:NAME
     #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     pub key: String,
+    /// Algorithm to sign with, such as HS512. Default: HS256 for a secret, RS256 for RSA; other
+    /// keys have one by their curve
+    #[arg(long, value_name = "ALG")]
+    pub key_alg: Option<String>,
     /// Draft of the Mercure protocol
     #[arg(long, value_enum, default_value = "07")]
     pub dialect: DialectArg,

@@ -1,11 +1,11 @@
 //! The configuration of a hub: one immutable value, checked as a whole before anything starts.
 //!
 //! Flags, the environment and a TOML file set the same settings under the same names. A flag takes
-//! precedence over the environment, and the environment over the file. An unknown setting is refused,
-//! with a suggestion.
+//! precedence over the environment, and the environment over the file. An unknown setting is
+//! refused, with a suggestion.
 //!
-//! `settings` collects the text of each setting, `parse` and `key_source` read the text, and `build`
-//! makes a [`Config`] of it.
+//! `settings` collects the text of each setting, `parse` and `key_source` read the text, and
+//! `build` makes a [`Config`] of it.
 //!
 //! ```
 //! use prism_hub::config::Config;
@@ -30,21 +30,19 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jsonwebtoken::Algorithm;
 use prism_sse::OnLag;
 use url::Url;
 
 pub(crate) use build::connections_of_files;
-pub use key_source::{KeySetLocation, KeySetSource, KeySetUrl, KeySource};
+pub use key_source::{KeySetAlgorithm, KeySetLocation, KeySetSource, KeySetUrl, KeySource};
 pub use origin::Origin;
-pub(crate) use parse::duration;
+pub(crate) use parse::{COOKIE_08, algorithm, duration};
 pub(crate) use settings::environment;
 pub use settings::{ConfigError, SettingLocation};
 
 /// Path of the hub below its public URL, in both dialects of the Mercure protocol.
 pub const HUB_PATH: &str = "/.well-known/mercure";
-
-/// The cookie for draft-08 tokens. Browsers accept a cookie with this prefix over TLS alone.
-pub(crate) const COOKIE_08: &str = "__Secure-mercure_access_token";
 
 /// All settings of a hub.
 #[derive(Clone, Debug)]
@@ -103,10 +101,16 @@ pub struct Config {
 pub struct AuthConfig {
     /// The key of publishers' tokens.
     pub publisher_key: Option<KeySource>,
+    /// The algorithm of the publisher's key. `None` for the default of its type.
+    pub publisher_key_algorithm: Option<Algorithm>,
     /// The key of subscribers' tokens.
     pub subscriber_key: Option<KeySource>,
+    /// The algorithm of the subscriber's key. `None` for the default of its type.
+    pub subscriber_key_algorithm: Option<Algorithm>,
     /// Key sets, each of an issuer or for draft-07 tokens.
     pub key_sets: Vec<KeySetSource>,
+    /// The algorithms of JWKs without `alg`. Each issuer has at most one for each type of key.
+    pub key_set_algorithms: Vec<KeySetAlgorithm>,
     /// Issuers of draft-08 tokens. The publisher's and the subscriber's key belong to the first.
     pub issuers: Vec<String>,
     /// The names of this hub in the `aud` of draft-08 tokens.
@@ -132,6 +136,13 @@ impl AuthConfig {
             KeySetLocation::File(_) => None,
         });
         urls.collect()
+    }
+
+    /// The algorithms of JWKs without `alg` in the key sets of an issuer, or of those for draft-07
+    /// tokens.
+    pub(crate) fn key_set_algorithms_of(&self, issuer: Option<&str>) -> Vec<Algorithm> {
+        let own = self.key_set_algorithms.iter().filter(|it| it.issuer.as_deref() == issuer);
+        own.map(|it| it.algorithm).collect()
     }
 
     /// The URLs of the key sets for draft-07 tokens, which belong to no issuer.
@@ -207,8 +218,8 @@ pub enum RefusalMode {
 }
 
 impl Config {
-    /// Takes note of the address of the first listener. If the system chose the port and there is no
-    /// public URL, clients find the hub at this port.
+    /// Takes note of the address of the first listener. If the system chose the port and there is
+    /// no public URL, clients find the hub at this port.
     pub(crate) fn listens_at(&mut self, address: SocketAddr) {
         let is_chosen = self.listen.first().is_some_and(|asked| asked.port() == 0);
         if is_chosen && self.public_url.is_none() {

@@ -1,8 +1,9 @@
 //! Fetches key sets from their URLs: before the hub starts serving, and periodically while it runs.
 //!
-//! A schedule and the operator cause fetches; requests never do. A fetched set takes effect together
-//! with all other rules, as one value ([`ReloadableRules`](crate::rules::ReloadableRules)). After a
-//! failed fetch the previous set stays in use until it is stale.
+//! A schedule and the operator cause fetches; requests never do. A fetched set takes effect
+//! together with all other rules, as one value
+//! ([`ReloadableRules`](crate::rules::ReloadableRules)). After a failed fetch the previous set
+//! stays in use until it is stale.
 
 mod fetch;
 
@@ -27,8 +28,8 @@ use crate::serve::{Hub, Reload};
 
 use fetch::FetchError;
 
-/// Fetches the key sets of a hub and performs its reloads. One task does both, so that a fetch and a
-/// reload never replace the rules at the same time.
+/// Fetches the key sets of a hub and performs its reloads. One task does both, so that a fetch and
+/// a reload never replace the rules at the same time.
 pub(crate) struct KeySetRefresher {
     hub: Hub,
     timing: RefreshTiming,

@@ -1,7 +1,7 @@
 //! The part of the configuration that a reload replaces: trusted keys, limits and the certificate.
 //!
-//! They are one immutable value, [`Rules`], which is replaced as a whole. A request takes a snapshot
-//! once, so that it never sees the keys of one configuration with the limits of another. A
+//! They are one immutable value, [`Rules`], which is replaced as a whole. A request takes a
+//! snapshot once, so that it never sees the keys of one configuration with the limits of another. A
 //! configuration with an error changes nothing.
 
 use std::fmt;
@@ -110,8 +110,8 @@ impl ReloadableRules {
         Ok(())
     }
 
-    /// Replaces the key set of a URL by the text that was fetched, or confirms it if the text is the
-    /// same. Returns whether it has changed.
+    /// Replaces the key set of a URL by the text that was fetched, or confirms it if the text is
+    /// the same. Returns whether it has changed.
     pub(crate) fn put_key_set(&self, url: &KeySetUrl, text: &[u8]) -> Result<bool, KeyError> {
         let now = self.clock.now();
         let _replacing = self.replacing();

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode};
+use jsonwebtoken::Algorithm;
 
 use crate::limits;
 use crate::problem::Problem;
@@ -38,8 +39,13 @@ enum AuthErrorKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TokenError {
-    /// The algorithm is `none`, unknown, or not the one of the key.
-    Algorithm,
+    /// The token is signed with another algorithm than that of the key.
+    Algorithm {
+        /// The algorithm that the token names.
+        found: Algorithm,
+        /// The one algorithm that the key is used with; of several keys, that of the first.
+        allowed: Algorithm,
+    },
     /// The token is for another hub.
     Audience,
     /// A claim cannot be read, or there are more grants than allowed.
@@ -62,6 +68,8 @@ pub enum TokenError {
     NotYetValid,
     /// The signature does not verify.
     Signature,
+    /// The algorithm is `none`, or not supported.
+    UnknownAlgorithm,
 }
 
 impl AuthError {
@@ -147,6 +155,31 @@ impl fmt::Display for AuthError {
 }
 
 impl std::error::Error for AuthError {}
+
+/// The sentence for the log.
+impl fmt::Display for TokenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Algorithm { found, allowed } => {
+                return write!(f, "the token is signed with {found:?}; its key allows {allowed:?}");
+            }
+            Self::Audience => "the token is for another hub",
+            Self::Claims => "a claim of the token cannot be read, or has too many grants",
+            Self::Dialect => "the token is of draft-07, which is switched off",
+            Self::Expired => "the token has expired",
+            Self::Format => "the token is not a compact JWS with an acceptable header",
+            Self::Issuer => "the issuer of the token is not trusted",
+            Self::Key => "no trusted key has the key id of the token",
+            Self::KeysUnavailable => "the key set that could verify the token is not available",
+            Self::Length => "the token is too long",
+            Self::NotYetValid => "the token is not valid yet",
+            Self::Signature => "the signature of the token does not verify",
+            Self::UnknownAlgorithm => "the algorithm of the token is not supported",
+        })
+    }
+}
+
+impl std::error::Error for TokenError {}
 
 impl From<AuthError> for Problem {
     fn from(error: AuthError) -> Self {

@@ -4,14 +4,17 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse};
-use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey};
+use jsonwebtoken::DecodingKey;
+use jsonwebtoken::jwk::{
+    AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse,
+};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::key_error::{KeyError, KeyErrorReason};
 use super::key_material;
 use super::key_strength;
+use super::key_type::KeyType;
 use super::verification_key::VerificationKey;
 use crate::config::KeySetUrl;
 use crate::limits;
@@ -77,31 +80,26 @@ fn verification_key(jwk: &Jwk, is_dev: bool) -> Result<Option<VerificationKey>, 
     if !is_for_signatures || !verifies {
         return Ok(None);
     }
-    let allowed: &[Algorithm] = match &jwk.algorithm {
-        AlgorithmParameters::EllipticCurve(it) if it.curve == EllipticCurve::P256 => {
-            &[Algorithm::ES256]
-        }
-        AlgorithmParameters::EllipticCurve(it) if it.curve == EllipticCurve::P384 => {
-            &[Algorithm::ES384]
-        }
+    let key_type = match &jwk.algorithm {
+        AlgorithmParameters::EllipticCurve(it) if it.curve == EllipticCurve::P256 => KeyType::P256,
+        AlgorithmParameters::EllipticCurve(it) if it.curve == EllipticCurve::P384 => KeyType::P384,
         AlgorithmParameters::OctetKeyPair(it) if it.curve == EllipticCurve::Ed25519 => {
-            &[Algorithm::EdDSA]
+            KeyType::Ed25519
         }
-        AlgorithmParameters::RSA(_) => AlgorithmFamily::Rsa.algorithms(),
-        AlgorithmParameters::OctetKey(_) => AlgorithmFamily::Hmac.algorithms(),
+        AlgorithmParameters::RSA(_) => KeyType::Rsa,
+        AlgorithmParameters::OctetKey(_) => KeyType::Secret,
         _ => return Ok(None),
     };
-    let algorithms: Vec<Algorithm> = match parameters.key_algorithm {
-        None => allowed.to_vec(),
-        Some(named) => {
-            let is_named = |it: &&Algorithm| format!("{it:?}") == format!("{named:?}");
-            allowed.iter().filter(is_named).copied().collect()
+    let mut algorithm = None;
+    if let Some(alg) = parameters.key_algorithm {
+        let allowed = key_type.algorithms();
+        algorithm = allowed.iter().copied().find(|it| KeyAlgorithm::from(*it) == alg);
+        // The `alg` of another use, such as encryption, or of another type.
+        if algorithm.is_none() {
+            return Ok(None);
         }
-    };
-    let Ok(key) = DecodingKey::from_jwk(jwk) else { return Ok(None) };
-    if algorithms.is_empty() {
-        return Ok(None);
     }
+    let Ok(key) = DecodingKey::from_jwk(jwk) else { return Ok(None) };
     match &jwk.algorithm {
         AlgorithmParameters::OctetKey(_) => {
             let secret = key.try_get_as_bytes().unwrap_or_default();
@@ -113,5 +111,6 @@ fn verification_key(jwk: &Jwk, is_dev: bool) -> Result<Option<VerificationKey>, 
         }
         _ => {}
     }
-    Ok(Some(VerificationKey::new(parameters.key_id.clone(), algorithms, key)))
+    let id = parameters.key_id.clone();
+    Ok(Some(VerificationKey::from_jwk(id, key_type, algorithm, key)))
 }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use jsonwebtoken::Algorithm;
+
 use crate::config::KeySetUrl;
 use crate::limits;
 
@@ -16,6 +18,7 @@ pub struct KeyError {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum KeyErrorReason {
+    Algorithm { found: Algorithm, key_type: &'static str, allowed: &'static [Algorithm] },
     Empty,
     Fetch(String),
     File { path: PathBuf, error: String },
@@ -58,6 +61,11 @@ impl fmt::Display for KeyError {
 impl fmt::Display for KeyErrorReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Algorithm { found, key_type, allowed } => {
+                write!(f, "`{found:?}` is no algorithm of {key_type}; allowed: ")?;
+                let names: Vec<String> = allowed.iter().map(|it| format!("{it:?}")).collect();
+                f.write_str(&names.join(", "))
+            }
             Self::Empty => f.write_str("the key is empty"),
             Self::Fetch(error) => f.write_str(error),
             Self::File { path, error } => write!(f, "{}: {error}", path.display()),

@@ -3,13 +3,15 @@
 //! Each draft-08 key belongs to one issuer, and only keys of the issuer that a token names are
 //! tried. The key of the role (`publisher-key`, `subscriber-key`) belongs to the first issuer, and
 //! also verifies draft-07 tokens, which name no issuer. A key set belongs to an issuer; one without
-//! an issuer verifies draft-07 tokens. Such a token names neither an issuer nor a hub: whoever signs
-//! it with a key of that set is trusted, provided that it has the claim `mercure`.
+//! an issuer verifies draft-07 tokens. Such a token names neither an issuer nor a hub: whoever
+//! signs it with a key of that set is trusted, provided that it has the claim `mercure`.
 //!
 //! A fetched key set is kept once by its URL, and used by each issuer that names this URL. The keys
 //! of a stale set are not used.
 
 use std::sync::Arc;
+
+use jsonwebtoken::{Algorithm, DecodingKey};
 
 use super::jwk_set;
 use super::key_error::KeyError;
@@ -30,6 +32,17 @@ pub(super) struct Keyring {
 pub(super) struct TrustedKeys {
     configured: Vec<VerificationKey>,
     remote_sets: Vec<RemoteKeySet>,
+    /// The algorithms of `jwks-alg`, for JWKs without `alg`.
+    jwks_algorithms: Vec<Algorithm>,
+}
+
+/// A key that may have signed a token.
+pub(super) struct CandidateKey<'a> {
+    /// The one algorithm that this key is used with.
+    pub(super) algorithm: Algorithm,
+    pub(super) decoding: &'a DecodingKey,
+    /// The set in which the key was fetched, if it was.
+    pub(super) key_set: Option<&'a Arc<KeySet>>,
 }
 
 /// A key set at a URL. It has no keys until it was fetched.
@@ -46,20 +59,32 @@ impl Keyring {
         role: Role,
         fetched: &KeySets,
     ) -> Result<Self, KeyError> {
-        let (setting, source) = match role {
-            Role::Publisher => ("publisher-key", &config.publisher_key),
-            Role::Subscriber => ("subscriber-key", &config.subscriber_key),
+        let (setting, source, algorithm) = match role {
+            Role::Publisher => {
+                ("publisher-key", &config.publisher_key, config.publisher_key_algorithm)
+            }
+            Role::Subscriber => {
+                ("subscriber-key", &config.subscriber_key, config.subscriber_key_algorithm)
+            }
         };
         let role_key = match source {
-            Some(source) => vec![VerificationKey::read(setting, source, config.dev)?],
+            Some(source) => vec![VerificationKey::read(setting, source, algorithm, config.dev)?],
             None => Vec::new(),
         };
+        let of_issuer = |issuer: &String| {
+            let jwks_algorithms = config.key_set_algorithms_of(Some(issuer));
+            (issuer.clone(), TrustedKeys { jwks_algorithms, ..TrustedKeys::default() })
+        };
         let mut issuers: Vec<(String, TrustedKeys)> =
-            config.issuers.iter().map(|issuer| (issuer.clone(), TrustedKeys::default())).collect();
+            config.issuers.iter().map(of_issuer).collect();
         if let Some((_, keys)) = issuers.first_mut() {
             keys.configured.extend(role_key.iter().cloned());
         }
-        let draft_07 = TrustedKeys { configured: role_key, remote_sets: Vec::new() };
+        let draft_07 = TrustedKeys {
+            configured: role_key,
+            remote_sets: Vec::new(),
+            jwks_algorithms: config.key_set_algorithms_of(None),
+        };
         let mut keyring = Self { draft_07, issuers };
         for set in &config.key_sets {
             let owner = match &set.issuer {
@@ -109,14 +134,21 @@ impl Keyring {
 }
 
 impl TrustedKeys {
-    /// The keys that are valid at this second, each with the set it was fetched in.
-    pub(super) fn valid_at(
+    /// The keys that are valid at this second and may have signed a token with this key id.
+    pub(super) fn candidates(
         &self,
+        key_id: Option<&str>,
         now: u64,
-    ) -> impl Iterator<Item = (&VerificationKey, Option<&Arc<KeySet>>)> {
+    ) -> impl Iterator<Item = CandidateKey<'_>> {
         let sets = self.remote_sets.iter().filter_map(move |it| it.valid_at(now));
         let fetched = sets.flat_map(|set| set.keys().iter().map(move |key| (key, Some(set))));
-        self.configured.iter().map(|key| (key, None)).chain(fetched)
+        let keys = self.configured.iter().map(|key| (key, None)).chain(fetched);
+        let with_id = keys.filter(move |(key, _)| key.matches_id(key_id));
+        with_id.map(|(key, key_set)| CandidateKey {
+            algorithm: key.algorithm(&self.jwks_algorithms),
+            decoding: key.decoding(),
+            key_set,
+        })
     }
 
     /// Whether a key set is missing or stale at this second.

@@ -12,10 +12,9 @@ use serde::de::DeserializeOwned;
 use super::claims::{Draft07Claims, Draft08Claims, IssuerClaim};
 use super::error::TokenError;
 use super::key_set::KeySet;
-use super::keyring::{Keyring, TrustedKeys};
+use super::keyring::{CandidateKey, Keyring, TrustedKeys};
 use super::strict_json::JsonObject;
 use super::token_header::TokenHeader;
-use super::verification_key::VerificationKey;
 use super::verified_token::VerifiedToken;
 use crate::config::{AuthConfig, KeySetUrl};
 use crate::limits;
@@ -62,7 +61,7 @@ impl TokenVerifier {
             return Err(TokenError::Length);
         }
         let header = TokenHeader::parse(token)?;
-        let algorithm: Algorithm = header.alg.parse().map_err(|_| TokenError::Algorithm)?;
+        let algorithm: Algorithm = header.alg.parse().map_err(|_| TokenError::UnknownAlgorithm)?;
         if header.is_draft_08() {
             self.verify_draft_08(token, &header, algorithm, now)
         } else if self.accepts_draft_07 {
@@ -110,38 +109,38 @@ impl TokenVerifier {
         keys: &TrustedKeys,
         now: u64,
     ) -> Result<(T, Option<Arc<KeySet>>), TokenError> {
-        let has_key_id = |(key, _): &(&VerificationKey, _)| key.matches_id(header.kid.as_deref());
-        let mut last_error = TokenError::Key;
-        for (key, set) in keys.valid_at(now).filter(has_key_id) {
-            if !key.algorithms().contains(&algorithm) {
-                last_error = TokenError::Algorithm;
+        let mut error = TokenError::Key;
+        for key in keys.candidates(header.kid.as_deref(), now) {
+            if key.algorithm != algorithm {
+                if error == TokenError::Key {
+                    error = TokenError::Algorithm { found: algorithm, allowed: key.algorithm };
+                }
                 continue;
             }
-            match self.decode::<T>(token, key, algorithm) {
-                Err(TokenError::Signature) => last_error = TokenError::Signature,
-                result => return result.map(|claims| (claims, set.cloned())),
+            match self.decode::<T>(token, &key) {
+                Err(TokenError::Signature) => error = TokenError::Signature,
+                result => return result.map(|claims| (claims, key.key_set.cloned())),
             }
         }
         // The key may be in a set that is not available now, so that the token may be valid.
-        Err(if keys.lack_a_set(now) { TokenError::KeysUnavailable } else { last_error })
+        Err(if keys.lack_a_set(now) { TokenError::KeysUnavailable } else { error })
     }
 
     fn decode<T: DeserializeOwned>(
         &self,
         token: &str,
-        key: &VerificationKey,
-        algorithm: Algorithm,
+        key: &CandidateKey<'_>,
     ) -> Result<T, TokenError> {
         #[cfg(test)]
         self.signatures_checked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         // `jsonwebtoken` checks the signature alone. It would check time by the system clock, and
         // ignore claims of the wrong type.
-        let mut validation = Validation::new(algorithm);
+        let mut validation = Validation::new(key.algorithm);
         validation.required_spec_claims.clear();
         validation.validate_exp = false;
         validation.validate_nbf = false;
         validation.validate_aud = false;
-        let decoded = jsonwebtoken::decode::<JsonObject<T>>(token, key.decoding(), &validation);
+        let decoded = jsonwebtoken::decode::<JsonObject<T>>(token, key.decoding, &validation);
         decoded.map(|data| data.claims.0).map_err(|error| match error.kind() {
             jsonwebtoken::errors::ErrorKind::Json(_) => TokenError::Claims,
             _ => TokenError::Signature,

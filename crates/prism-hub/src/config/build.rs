@@ -5,14 +5,15 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jsonwebtoken::Algorithm;
 use prism_sse::OnLag;
 use url::Url;
 
 use super::parse;
 use super::settings::RawSettings;
 use super::{
-    AuthConfig, Config, ConfigError, Cors, Durability, EngineChoice, HUB_PATH, KeySetSource,
-    KeySource, Limits, Origin, RefusalMode, TlsFiles,
+    AuthConfig, Config, ConfigError, Cors, Durability, EngineChoice, HUB_PATH, KeySetAlgorithm,
+    KeySetSource, KeySource, Limits, Origin, RefusalMode, TlsFiles,
 };
 use crate::limits;
 
@@ -182,10 +183,14 @@ fn auth(s: &RawSettings, public_url: Option<&Url>) -> Result<AuthConfig, ConfigE
         };
         audiences.push(format!("{}{HUB_PATH}", url.as_str().trim_end_matches('/')));
     }
+    let key_sets = s.all("jwks", |text| KeySetSource::parse(text, &issuers))?;
     Ok(AuthConfig {
         publisher_key: s.maybe("publisher-key", KeySource::parse)?,
+        publisher_key_algorithm: key_algorithm(s, "publisher-key-alg", "publisher-key")?,
         subscriber_key: s.maybe("subscriber-key", KeySource::parse)?,
-        key_sets: s.all("jwks", |text| KeySetSource::parse(text, &issuers))?,
+        subscriber_key_algorithm: key_algorithm(s, "subscriber-key-alg", "subscriber-key")?,
+        key_set_algorithms: key_set_algorithms(s, &issuers, &key_sets)?,
+        key_sets,
         anonymous: s.get("anonymous", parse::switch)?,
         dev: s.get("dev", parse::switch)?,
         compat_draft_07: s.get("compat-draft-07", parse::switch)?,
@@ -194,6 +199,48 @@ fn auth(s: &RawSettings, public_url: Option<&Url>) -> Result<AuthConfig, ConfigE
         issuers,
         audiences,
     })
+}
+
+/// The algorithm of a key that is set.
+fn key_algorithm(
+    s: &RawSettings,
+    name: &'static str,
+    key: &'static str,
+) -> Result<Option<Algorithm>, ConfigError> {
+    let algorithm = s.maybe(name, parse::algorithm)?;
+    if algorithm.is_some() && s.one(key)?.is_none() {
+        return missing_setting(s, name, key);
+    }
+    Ok(algorithm)
+}
+
+/// The algorithms of JWKs without `alg`: for an issuer that has key sets, and at most one for each
+/// type of key.
+fn key_set_algorithms(
+    s: &RawSettings,
+    issuers: &[String],
+    key_sets: &[KeySetSource],
+) -> Result<Vec<KeySetAlgorithm>, ConfigError> {
+    let algorithms = s.all("jwks-alg", |text| {
+        let algorithm = KeySetAlgorithm::parse(text, issuers)?;
+        match key_sets.iter().any(|set| set.issuer == algorithm.issuer) {
+            true => Ok(algorithm),
+            false => Err(format!("`{text}` is for no key set; give one with `jwks`")),
+        }
+    })?;
+    for (at, later) in algorithms.iter().enumerate() {
+        let is_same = |it: &&KeySetAlgorithm| {
+            it.issuer == later.issuer && it.algorithm.family() == later.algorithm.family()
+        };
+        if let Some(first) = algorithms.iter().take(at).find(is_same) {
+            let what = format!(
+                "both {:?} and {:?} are for the same keys, and a key has one algorithm",
+                first.algorithm, later.algorithm
+            );
+            return Err(ConfigError::at(s.location("jwks-alg"), Some("jwks-alg"), what));
+        }
+    }
+    Ok(algorithms)
 }
 
 fn limits(s: &RawSettings) -> Result<Limits, ConfigError> {
@@ -222,12 +269,13 @@ fn tls(s: &RawSettings) -> Result<Option<TlsFiles>, ConfigError> {
     match (s.maybe("tls-cert", path)?, s.maybe("tls-key", path)?) {
         (None, None) => Ok(None),
         (Some(cert), Some(key)) => Ok(Some(TlsFiles { cert, key })),
-        (Some(_), None) => refuse_half(s, "tls-cert", "tls-key"),
-        (None, Some(_)) => refuse_half(s, "tls-key", "tls-cert"),
+        (Some(_), None) => missing_setting(s, "tls-cert", "tls-key"),
+        (None, Some(_)) => missing_setting(s, "tls-key", "tls-cert"),
     }
 }
 
-fn refuse_half<T>(s: &RawSettings, given: &str, missing: &str) -> Result<T, ConfigError> {
+/// The error of a setting that needs another one.
+fn missing_setting<T>(s: &RawSettings, given: &str, missing: &str) -> Result<T, ConfigError> {
     let what = format!("`{missing}` is needed with it");
     Err(ConfigError::at(s.location(given), Some(given), what))
 }

@@ -3,7 +3,10 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use jsonwebtoken::Algorithm;
 use url::{Host, Url};
+
+use super::parse;
 
 /// Where a key comes from: its text, a file or an environment variable.
 #[derive(Clone, PartialEq, Eq)]
@@ -26,6 +29,16 @@ pub struct KeySetSource {
     pub issuer: Option<String>,
     /// Where the set is read from.
     pub location: KeySetLocation,
+}
+
+/// The algorithm of the keys of an issuer's key sets whose JWKs have no `alg`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeySetAlgorithm {
+    /// The issuer of the key sets. `None` for key sets that verify draft-07 tokens.
+    pub issuer: Option<String>,
+    /// The algorithm. It applies to keys of the type that it is for.
+    pub algorithm: Algorithm,
 }
 
 /// Where a key set is read from.
@@ -62,18 +75,34 @@ impl KeySetSource {
     pub(super) fn parse(text: &str, issuers: &[String]) -> Result<Self, String> {
         let (issuer, location) = split_issuer(text, issuers);
         let location = KeySetLocation::parse(location)?;
-        let issuer = match (issuer, issuers) {
-            (Some(issuer), issuers) if !issuers.iter().any(|it| it == issuer) => {
-                return Err(format!("`{issuer}` is not among the issuers; add it to `issuer`"));
-            }
-            (Some(issuer), _) => Some(issuer.to_owned()),
-            (None, [_, _, ..]) => {
-                return Err("of several issuers, say whose it is: ISSUER=file:PATH or ISSUER=URL"
-                    .to_owned());
-            }
-            (None, issuers) => issuers.first().cloned(),
-        };
+        let issuer = owner(issuer, issuers, "ISSUER=file:PATH or ISSUER=URL")?;
         Ok(Self { issuer, location })
+    }
+}
+
+impl KeySetAlgorithm {
+    /// Reads `ALGORITHM` or `ISSUER=ALGORITHM`. Without an issuer, it is for the key sets of the
+    /// only configured issuer, if there is one.
+    pub(super) fn parse(text: &str, issuers: &[String]) -> Result<Self, String> {
+        let (issuer, algorithm) = match text.rsplit_once('=') {
+            Some((issuer, algorithm)) => (Some(issuer), algorithm),
+            None => (None, text),
+        };
+        let algorithm = parse::algorithm(algorithm)?;
+        let issuer = owner(issuer, issuers, "ISSUER=ALGORITHM")?;
+        Ok(Self { issuer, algorithm })
+    }
+}
+
+/// The issuer that a value with or without `ISSUER=` belongs to.
+fn owner(issuer: Option<&str>, issuers: &[String], syntax: &str) -> Result<Option<String>, String> {
+    match (issuer, issuers) {
+        (Some(issuer), issuers) if !issuers.iter().any(|it| it == issuer) => {
+            Err(format!("`{issuer}` is not among the issuers; add it to `issuer`"))
+        }
+        (Some(issuer), _) => Ok(Some(issuer.to_owned())),
+        (None, [_, _, ..]) => Err(format!("of several issuers, say whose it is: {syntax}")),
+        (None, issuers) => Ok(issuers.first().cloned()),
     }
 }
 

@@ -1,15 +1,17 @@
 //! Parsers of durations, sizes, counts, switches and addresses.
 //!
 //! A duration or size always has a unit. Zero never means "no limit", which is spelled `unlimited`,
-//! so that a typing error removes no limit. An error is half a sentence that follows the name of the
-//! setting.
+//! so that a typing error removes no limit. An error is half a sentence that follows the name of
+//! the setting.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use jsonwebtoken::Algorithm;
 use url::Url;
 
-use super::COOKIE_08;
+/// The cookie for draft-08 tokens. Browsers accept a cookie with this prefix over TLS alone.
+pub(crate) const COOKIE_08: &str = "__Secure-mercure_access_token";
 
 const UNLIMITED: &str = "unlimited";
 
@@ -122,6 +124,16 @@ pub(super) fn identifier(text: &str) -> Result<String, String> {
         Ok(_) => Ok(text.to_owned()),
         Err(_) => Err(format!("`{text}` is no URL such as https://issuer.example.com")),
     }
+}
+
+/// A signature algorithm (RFC 7518, section 3.1), by its name in a JWK's or a token's `alg`.
+pub(crate) fn algorithm(text: &str) -> Result<Algorithm, String> {
+    text.parse().map_err(|_| {
+        format!(
+            "`{text}` is no algorithm; allowed: HS256, HS384, HS512, RS256, RS384, RS512, PS256, \
+             PS384, PS512, ES256, ES384, EdDSA"
+        )
+    })
 }
 
 /// The name of a cookie (RFC 6265, section 4.1.1): an HTTP token, other than the name of the

@@ -22,7 +22,9 @@ fn make(args: &TokenArgs, now: u64) -> Result<String, Failure> {
     if ttl < Duration::from_secs(1) {
         return Err(flag("ttl", "at least 1s is needed"));
     }
-    let key = SigningKey::read(&source).map_err(Failure::failed)?;
+    let algorithm = args.key_alg.as_deref().map(config::algorithm).transpose();
+    let algorithm = algorithm.map_err(|what| flag("key-alg", &what))?;
+    let key = SigningKey::read(&source, algorithm).map_err(Failure::failed)?;
     let mut header = Header::new(key.algorithm);
     let expires = now.saturating_add(ttl.as_secs());
     let claims = match args.dialect {
@@ -75,7 +77,8 @@ fn draft_08(args: &TokenArgs, now: u64, expires: u64) -> Result<Value, Failure> 
     }))
 }
 
-/// A topic matcher of draft-08: `urlpattern:PATTERN` is a URL Pattern, other text is a topic or `*`.
+/// A topic matcher of draft-08: `urlpattern:PATTERN` is a URL Pattern, other text is a topic or
+/// `*`.
 fn matcher(selector: &str) -> Value {
     match selector.strip_prefix("urlpattern:") {
         Some(pattern) => json!({"match": pattern, "match_type": "urlpattern"}),
@@ -98,6 +101,7 @@ mod tests {
     fn args(dialect: DialectArg) -> TokenArgs {
         TokenArgs {
             key: SECRET.to_owned(),
+            key_alg: None,
             dialect,
             publish: vec!["news".to_owned()],
             subscribe: vec!["*".to_owned()],

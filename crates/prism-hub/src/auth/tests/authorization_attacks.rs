@@ -1,4 +1,4 @@
-//! T-AUTH: attacks on what tokens allow.
+//! T-AUTH: requests for more than a token grants.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use crate::auth::role::Role;
 use crate::auth::token_cache::TokenCache;
 
 #[test]
-fn t_auth_1_remembered_rights_are_those_of_a_fresh_look() {
-    // Tokens full of separators, more of them than this memory holds.
+fn t_auth_1_a_cached_token_grants_what_a_fresh_verification_does() {
+    // Tokens full of separators, and more of them than the cache holds.
     let parts = ["a", "_", "*", "/", "%2F", "a_a", "", "{x}", "a\u{0}", "é", "e\u{301}", ".."];
     let verified = TokenCache::with_limits(8, 8 * 2048);
     let fixture = TestAuthority::new(&[]);

@@ -1,4 +1,4 @@
-//! T-JWT: attacks by what a token claims.
+//! T-JWT: signed tokens with hostile claims.
 
 use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
@@ -42,7 +42,7 @@ fn t_jwt_times_of_the_wrong_type() {
 }
 
 #[test]
-fn t_jwt_a_fraction_of_a_second_is_never_counted_in_favour_of_a_token() {
+fn t_jwt_a_fraction_of_a_second_never_extends_a_token() {
     let fixture = TestAuthority::new(&[]);
     let with = |exp: &str, nbf: &str| {
         let claims = format!(r#"{{"exp":{exp},"nbf":{nbf},"mercure":{{"publish":["*"]}}}}"#);
@@ -59,7 +59,7 @@ fn t_jwt_a_fraction_of_a_second_is_never_counted_in_favour_of_a_token() {
 }
 
 #[test]
-fn t_jwt_a_token_that_is_over_or_has_not_begun() {
+fn t_jwt_an_expired_token_and_one_that_is_not_valid_yet() {
     let fixture = TestAuthority::new(&[]);
     for make in [
         |exp: u64, nbf: u64| {
@@ -118,7 +118,7 @@ fn t_jwt_another_audience_or_issuer() {
 }
 
 #[test]
-fn t_jwt_members_that_stand_there_twice() {
+fn t_jwt_duplicate_members() {
     let fixture = TestAuthority::new(&[]);
     for claims in [
         r#"{"mercure":{"publish":[]},"mercure":{"publish":["*"]}}"#,

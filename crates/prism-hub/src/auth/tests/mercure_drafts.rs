@@ -1,5 +1,5 @@
-//! What the two drafts of the Mercure protocol demand of tokens: one test for each case, named
-//! after it. What they demand of answers and streams is tested where those are made.
+//! What the two drafts of the Mercure protocol require of tokens: one test for each case, named
+//! after it. What they require of answers and streams is in `tests/api`.
 
 mod draft_07;
 mod draft_08_grants;
@@ -29,12 +29,12 @@ fn hub() -> TestAuthority {
     TestAuthority::new(&[])
 }
 
-/// What a request with these headers may publish.
+/// Authenticates a publish request with these headers.
 fn publishes(fixture: &TestAuthority, headers: &[(&str, &str)]) -> Result<Publisher, AuthError> {
     fixture.authority.publisher(&post(headers))
 }
 
-/// What a request for this address with these headers may read.
+/// Authenticates a subscribe request with this URL and these headers.
 fn reads(
     fixture: &TestAuthority,
     path: &str,
@@ -51,7 +51,7 @@ fn cookie(name: &str, token: &str) -> String {
     format!("theme=dark; {name}={token}; lang=de")
 }
 
-/// The status and the error that a client is told.
+/// The status and the `error` of the challenge.
 fn told(error: &AuthError) -> (u16, String) {
     let challenge = error.challenge().to_str().unwrap().to_owned();
     let name = challenge.split("error=\"").nth(1).and_then(|it| it.split('"').next());
@@ -67,7 +67,7 @@ fn grants(topics: Value) -> String {
     draft_08_token(&details(json!([detail(topics)])))
 }
 
-/// The claims of draft-08 with one of them changed.
+/// A token of draft-08 with one claim changed.
 fn changed(claim: &str, value: Value) -> String {
     let mut claims = details(json!([detail(json!([{"match": "*"}]))]));
     claims[claim] = value;
@@ -81,7 +81,7 @@ fn changed_detail(member: &str, value: Value) -> String {
     draft_08_token(&details(json!([detail])))
 }
 
-/// The claims of draft-08 without one of them.
+/// A token of draft-08 without one of its claims.
 fn without(claim: &str) -> String {
     let mut claims = details(json!([]));
     claims.as_object_mut().unwrap().remove(claim);

@@ -1,4 +1,4 @@
-//! T-JWT: attacks on tokens, each refused like every other.
+//! T-JWT: forged and malformed tokens. All get the same answer.
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
@@ -15,7 +15,7 @@ use crate::limits;
 fn hs256(secret: &[u8], header: &str, claims: &Value) -> String {
     let unsigned = raw(header, &claims.to_string(), "");
     let message = unsigned.trim_end_matches('.');
-    // Not by way of the crate that verifies, which may refuse such a key.
+    // `jsonwebtoken` may refuse to sign with such a key.
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), message.as_bytes());
     format!("{message}.{}", URL_SAFE_NO_PAD.encode(tag))
 }
@@ -119,7 +119,7 @@ fn t_jwt_weak_secrets_are_refused_at_the_start() {
 }
 
 #[test]
-fn t_jwt_an_algorithm_belongs_to_the_kind_of_the_key() {
+fn t_jwt_an_algorithm_of_another_type_of_key() {
     let kinds = [
         KeyPair::rsa(),
         KeyPair::ec(Algorithm::ES256),
@@ -134,7 +134,7 @@ fn t_jwt_an_algorithm_belongs_to_the_kind_of_the_key() {
                 continue;
             }
             assert_refused(&fixture, &other.token(&mercure(&["*"])));
-            // The header says one thing, the signature is another.
+            // The header names another algorithm than that of the signature.
             let header = format!(r#"{{"alg":"{:?}","typ":"JWT"}}"#, trusted.algorithm);
             let claims = mercure(&["*"]).to_string();
             assert_refused(&fixture, &sign(&header, &claims, &other.signing, other.algorithm));
@@ -185,7 +185,7 @@ fn t_jwt_hostile_key_ids() {
 }
 
 #[test]
-fn t_jwt_keys_that_a_token_brings_along() {
+fn t_jwt_a_key_in_the_header_of_a_token() {
     let fixture = TestAuthority::new(&[]);
     let mine = EncodingKey::from_secret(SECRET.as_bytes());
     let claims = mercure(&["*"]).to_string();
@@ -248,7 +248,7 @@ fn t_jwt_one_key_id_of_two_issuers() {
 }
 
 #[test]
-fn t_jwt_an_issuer_s_other_tokens_are_none_of_draft_07() {
+fn t_jwt_a_key_set_of_an_issuer_verifies_no_draft_07_token() {
     let keys = TempFile::new(json!({"keys": [hmac_jwk("1", SECRET)]}).to_string());
     let fixture = TestAuthority::of(&[
         "--jwks",

@@ -1,4 +1,4 @@
-//! T-JWT and T-LOG: attacks on what is remembered of tokens, and on what shows of them.
+//! T-JWT and T-LOG: attacks on the token cache, and secrets in `Debug`.
 
 use serde_json::json;
 
@@ -10,7 +10,7 @@ use crate::auth::role::Role;
 use crate::auth::token_cache::TokenCache;
 
 #[test]
-fn t_jwt_a_token_seen_before_costs_no_signature_check() {
+fn t_jwt_a_cached_token_costs_no_signature_check() {
     let fixture = TestAuthority::new(&[]);
     let token =
         draft_07_token(&json!({"exp": NOW + 10, "mercure": {"publish": ["*"], "subscribe": []}}));
@@ -27,7 +27,7 @@ fn t_jwt_a_token_seen_before_costs_no_signature_check() {
 }
 
 #[test]
-fn t_jwt_what_one_key_vouched_for_says_nothing_to_the_other() {
+fn t_jwt_a_token_cached_for_one_role_is_not_found_by_the_other() {
     let fixture = TestAuthority::of(&["--publisher-key", SECRET, "--subscriber-key", OTHER_SECRET]);
     let token = draft_07_token(&mercure(&["*"]));
     fixture.publisher(&token).unwrap();
@@ -38,7 +38,7 @@ fn t_jwt_what_one_key_vouched_for_says_nothing_to_the_other() {
 }
 
 #[test]
-fn t_jwt_a_key_that_was_taken_away_is_forgotten_with_what_it_verified() {
+fn t_jwt_a_removed_key_verifies_no_token() {
     let token = draft_07_token(&mercure(&["*"]));
     let before = TestAuthority::new(&[]);
     before.publisher(&token).unwrap();
@@ -54,7 +54,7 @@ fn t_jwt_a_key_that_was_taken_away_is_forgotten_with_what_it_verified() {
 }
 
 #[test]
-fn t_jwt_the_memory_of_tokens_is_bounded() {
+fn t_jwt_the_token_cache_is_bounded() {
     let fixture = TestAuthority::new(&[]);
     let rights =
         fixture.authority.verify(Role::Publisher, &draft_07_token(&mercure(&["*"]))).unwrap();
@@ -67,7 +67,7 @@ fn t_jwt_the_memory_of_tokens_is_bounded() {
 }
 
 #[test]
-fn t_log_2_nothing_secret_shows_in_debug() {
+fn t_log_2_debug_contains_no_secret() {
     let fixture = TestAuthority::new(&[]);
     let token = draft_07_token(&mercure(&["*"]));
     fixture.publisher(&token).unwrap();

@@ -1,4 +1,4 @@
-//! T-JWT: addresses that do not give what they should, and tokens that want something fetched.
+//! T-JWT: servers that misbehave, and tokens that ask for a fetch.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ fn set(keys: &[Value]) -> ServerAnswer {
     ServerAnswer::of("200 OK", "", &json!({ "keys": keys }).to_string())
 }
 
-/// A timing at which what is not there at once is late. What never comes is late at any timing.
+/// A timing with a short timeout. An answer that never arrives exceeds any timeout.
 const IMPATIENT: RefreshTiming =
     RefreshTiming { fetch_timeout: Duration::from_millis(50), ..TIMING };
 
-/// Asserts that an answer is no set, for this reason: a hub does not begin with it, and one that
-/// runs keeps what it has.
+/// Asserts that an answer is refused for this reason: a hub does not start with it, and a running
+/// hub keeps the previous set.
 async fn refused(answer: ServerAnswer, timing: RefreshTiming, reason: &str) {
     let pair = KeyPair::ed();
     let bad = KeySetServer::start(answer.clone()).await;
@@ -41,7 +41,7 @@ async fn refused(answer: ServerAnswer, timing: RefreshTiming, reason: &str) {
 }
 
 #[tokio::test]
-async fn t_jwt_an_address_that_does_not_give_the_set() {
+async fn t_jwt_a_server_that_answers_with_an_error() {
     for (status, reason) in [
         ("404 Not Found", "the answer is 404 Not Found; it must be 200"),
         ("500 Internal Server Error", "the answer is 500 Internal Server Error; it must be 200"),
@@ -59,7 +59,7 @@ async fn t_jwt_an_address_that_does_not_give_the_set() {
 }
 
 #[tokio::test]
-async fn t_jwt_an_address_that_points_elsewhere() {
+async fn t_jwt_a_server_that_redirects() {
     let elsewhere = KeySetServer::start(ServerAnswer::keys(&[("a", &KeyPair::ed())])).await;
     for status in ["301 Moved Permanently", "302 Found", "307 Temporary Redirect"] {
         let location = format!("location: {}\r\n", elsewhere.url);
@@ -71,7 +71,7 @@ async fn t_jwt_an_address_that_points_elsewhere() {
 }
 
 #[tokio::test]
-async fn t_jwt_an_address_that_takes_its_time() {
+async fn t_jwt_a_server_that_is_slow() {
     let reason = "it was not there within 50 ms";
     for sent in [
         &b""[..],
@@ -84,7 +84,7 @@ async fn t_jwt_an_address_that_takes_its_time() {
 }
 
 #[tokio::test]
-async fn t_jwt_an_address_that_gives_too_much() {
+async fn t_jwt_a_server_that_sends_too_much() {
     let reason = "the answer has more than 262144 bytes";
     let key = KeyPair::ed().jwk(&[]);
     let padded = |len: usize| {
@@ -95,7 +95,7 @@ async fn t_jwt_an_address_that_gives_too_much() {
     refused(ServerAnswer::of("200 OK", "", &padded(max + 1)), TIMING, reason).await;
     let large = padded(10 * 1024 * 1024);
     refused(ServerAnswer::of("200 OK", "", &large), TIMING, reason).await;
-    // Without a length, and without an end.
+    // Without a `Content-Length`, on a connection that stays open.
     let endless = format!("HTTP/1.1 200 OK\r\n\r\n{large}").into_bytes();
     refused(ServerAnswer::Silence(endless), TIMING, reason).await;
     let endpoint = KeySetServer::start(ServerAnswer::of("200 OK", "", &padded(max))).await;
@@ -103,7 +103,7 @@ async fn t_jwt_an_address_that_gives_too_much() {
 }
 
 #[tokio::test]
-async fn t_jwt_what_is_no_set_of_keys() {
+async fn t_jwt_a_body_that_is_not_a_key_set() {
     for text in ["", "[]", "<html></html>", "{\"keys\":{}}", "{\"keys\":[]", "null"] {
         let answer = ServerAnswer::of("200 OK", "", text);
         refused(answer, TIMING, "it is no JSON object with `keys`").await;
@@ -113,11 +113,11 @@ async fn t_jwt_what_is_no_set_of_keys() {
 }
 
 #[tokio::test]
-async fn t_jwt_a_set_without_a_key_begins_no_hub_and_takes_the_old_keys_out_of_one_that_runs() {
+async fn t_jwt_an_empty_set_fails_at_start_and_removes_all_keys_later() {
     for keys in [
         set(&[]),
         set(&[KeyPair::ed().jwk(&[("use", "enc")])]),
-        // What the hub reads there without a password, others can read too.
+        // Secrets in a fetched set are skipped.
         set(&[hmac_jwk("a", SECRET)]),
     ] {
         let bad = KeySetServer::start(keys.clone()).await;
@@ -135,7 +135,7 @@ async fn t_jwt_a_set_without_a_key_begins_no_hub_and_takes_the_old_keys_out_of_o
 }
 
 #[tokio::test]
-async fn t_jwt_a_key_that_cannot_be_used_keeps_nobody_from_taking_another_one_out() {
+async fn t_jwt_an_unusable_key_does_not_prevent_the_removal_of_another() {
     let (old, new) = (KeyPair::ed(), KeyPair::ed());
     let endpoint = KeySetServer::start(ServerAnswer::keys(&[("old", &old)])).await;
     let mut fixture = TestHub::started(&endpoint).await;
@@ -149,7 +149,7 @@ async fn t_jwt_a_key_that_cannot_be_used_keeps_nobody_from_taking_another_one_ou
 }
 
 #[tokio::test]
-async fn t_jwt_a_token_for_another_program_of_the_same_provider_is_none_for_this_hub() {
+async fn t_jwt_a_token_of_the_same_provider_for_another_program() {
     let pair = KeyPair::ed();
     let fixture =
         TestHub::started(&KeySetServer::start(ServerAnswer::keys(&[("a", &pair)])).await).await;
@@ -160,7 +160,7 @@ async fn t_jwt_a_token_for_another_program_of_the_same_provider_is_none_for_this
 }
 
 #[tokio::test]
-async fn t_jwt_a_secret_in_a_set_that_is_fetched_verifies_nothing() {
+async fn t_jwt_a_secret_in_a_fetched_set_verifies_no_token() {
     let pair = KeyPair::ed();
     let keys = set(&[hmac_jwk("a", SECRET), pair.jwk(&[("kid", "b")])]);
     let fixture = TestHub::started(&KeySetServer::start(keys).await).await;
@@ -170,7 +170,7 @@ async fn t_jwt_a_secret_in_a_set_that_is_fetched_verifies_nothing() {
 }
 
 #[tokio::test]
-async fn t_jwt_what_is_not_verified_fetches_nothing() {
+async fn t_jwt_an_unverified_token_causes_no_fetch() {
     let (pair, other) = (KeyPair::ed(), KeyPair::ed());
     let endpoint = KeySetServer::start(ServerAnswer::keys(&[("a", &pair)])).await;
     let elsewhere = KeySetServer::start(ServerAnswer::keys(&[("b", &other)])).await;
@@ -193,7 +193,7 @@ async fn t_jwt_what_is_not_verified_fetches_nothing() {
             assert_eq!(fixture.reads(token).unwrap_err().status(), 401);
         }
     }
-    // All that is ever fetched stands in a list, which no token made longer or earlier.
+    // The tokens have changed nothing in the schedule, which causes all fetches.
     assert!(fixture.refresher.in_flight.is_empty());
     assert_eq!(fixture.refresher.next_fetch.len(), 1);
     fixture.refresher.start_due_fetches();
@@ -202,7 +202,7 @@ async fn t_jwt_what_is_not_verified_fetches_nothing() {
 }
 
 #[tokio::test]
-async fn failures_are_counted_and_the_age_is_told() {
+async fn failures_and_the_age_of_a_set_are_metrics() {
     let pair = KeyPair::ed();
     let endpoint = KeySetServer::start(ServerAnswer::keys(&[("a", &pair)])).await;
     let mut fixture = TestHub::started(&endpoint).await;

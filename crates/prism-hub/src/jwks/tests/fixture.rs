@@ -1,4 +1,4 @@
-//! An address that gives a key set, or does as it is told; and a hub that asks it.
+//! A server of a key set with scripted answers, and a hub that fetches from it.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,10 +18,10 @@ use crate::config::Config;
 use crate::jwks::{KeySetRefresher, RefreshTiming};
 use crate::serve::Hub;
 
-/// Longer than any test may wait, and than any machine needs.
+/// A timeout that no test reaches.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A server that gives every request the same answer, and counts them.
+/// A server that gives every request the same answer, and counts the connections.
 pub(super) struct KeySetServer {
     pub(super) url: String,
     answer: Arc<Mutex<ServerAnswer>>,
@@ -29,12 +29,12 @@ pub(super) struct KeySetServer {
     task: JoinHandle<()>,
 }
 
-/// What a server answers.
+/// The answer of the server.
 #[derive(Clone, Debug)]
 pub(super) enum ServerAnswer {
-    /// These bytes, and then it closes.
+    /// These bytes; then the connection is closed.
     Bytes(Vec<u8>),
-    /// These bytes, and then nothing more for ever.
+    /// These bytes; then the connection stays open and silent.
     Silence(Vec<u8>),
 }
 
@@ -65,12 +65,13 @@ impl KeySetServer {
         *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = answer;
     }
 
-    /// How often it was asked.
+    /// The number of connections so far.
     pub(super) fn asked(&self) -> usize {
         self.asked.load(Ordering::Relaxed)
     }
 
-    /// Closes every connection from now on. The port stays its own: another test could get it.
+    /// Closes every connection from now on without an answer. The port stays bound, so that no
+    /// other test gets it.
     pub(super) fn goes_down(&self) {
         self.now_gives(ServerAnswer::Bytes(Vec::new()));
     }
@@ -99,7 +100,7 @@ async fn exchange(mut stream: TcpStream, answer: ServerAnswer) {
             Err(_) => return,
         }
     }
-    // Who asked may have gone; then nobody misses the answer.
+    // The client may have closed the connection.
     match answer {
         ServerAnswer::Bytes(bytes) => _ = stream.write_all(&bytes).await.is_ok(),
         ServerAnswer::Silence(bytes) => {
@@ -109,7 +110,7 @@ async fn exchange(mut stream: TcpStream, answer: ServerAnswer) {
     }
 }
 
-/// A timing that never decides anything by itself.
+/// A timing in which nothing happens unless a test asks for it.
 pub(super) const TIMING: RefreshTiming = RefreshTiming {
     fetch_timeout: PATIENCE,
     interval: Duration::from_secs(3600),
@@ -117,7 +118,7 @@ pub(super) const TIMING: RefreshTiming = RefreshTiming {
     startup_timeout: Duration::ZERO,
 };
 
-/// A hub, its clock, and what fetches its keys.
+/// A hub, its clock, and its refresher.
 pub(super) struct TestHub {
     pub(super) hub: Hub,
     pub(super) now: Arc<AtomicU64>,
@@ -125,7 +126,7 @@ pub(super) struct TestHub {
 }
 
 impl TestHub {
-    /// One whose keys come from an address alone.
+    /// A hub whose only keys are those of a server.
     pub(super) fn new(endpoint: &KeySetServer, timing: RefreshTiming) -> Self {
         Self::of(&["--jwks", &endpoint.url], timing)
     }
@@ -145,7 +146,7 @@ impl TestHub {
         fixture
     }
 
-    /// Fetches the one key set now, and not when it is due.
+    /// Fetches the key set now, before it is due.
     pub(super) async fn refresh(&mut self) -> Result<(), KeyError> {
         self.refresher.next_fetch.values_mut().for_each(|due| *due = Instant::now());
         self.refresher.next_result().await.1
@@ -161,7 +162,7 @@ impl TestHub {
         self.hub.live().rules().authority.subscriber(&request).map(drop)
     }
 
-    /// What operators read.
+    /// The text of the metrics.
     pub(super) async fn metrics(&self) -> String {
         let request = http::Request::get("/metrics").body(Body::empty()).unwrap();
         let answer = self.hub.admin_router().call(request).await.unwrap();
@@ -182,14 +183,14 @@ pub(super) fn status(hub: &Hub, token: &str) -> u16 {
     rights.map_or_else(|error| error.status().as_u16(), |_| 200)
 }
 
-/// A token of draft-07 that allows everything, by the key of this id.
+/// A token of draft-07 that grants everything, with this key id.
 pub(super) fn token(id: &str, pair: &KeyPair) -> String {
     let header = format!(r#"{{"alg":"{:?}","kid":"{id}"}}"#, pair.algorithm);
     let claims = mercure(&["*"]).to_string();
     crate::auth::tests::fixture::sign(&header, &claims, &pair.signing, pair.algorithm)
 }
 
-/// A token of draft-08 by an issuer, for the hub of the tests.
+/// A token of draft-08 of this issuer that grants everything.
 pub(super) fn token_of(issuer: &str, pair: &KeyPair) -> String {
     let header = format!(r#"{{"alg":"{:?}","typ":"at+jwt"}}"#, pair.algorithm);
     let detail = crate::auth::tests::fixture::detail(json!([{"match": "*"}]));
@@ -199,7 +200,7 @@ pub(super) fn token_of(issuer: &str, pair: &KeyPair) -> String {
     crate::auth::tests::fixture::sign(&header, &claims.to_string(), &pair.signing, pair.algorithm)
 }
 
-/// Arguments of a hub that trusts [`ISSUER`] and another issuer, each with its keys.
+/// Arguments of a hub that trusts [`ISSUER`] and [`OTHER_ISSUER`], each with its key set.
 pub(super) fn of_two<'a>(first: &'a str, other: &'a str) -> Vec<&'a str> {
     vec![
         "--public-url",

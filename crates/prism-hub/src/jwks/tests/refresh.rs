@@ -1,4 +1,4 @@
-//! From the first fetch over rotations and reloads to the end of a set that is fetched no more.
+//! Fetches over time: at start, at rotations and reloads, and until a set is stale.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +25,7 @@ use crate::problem::Problem;
 use crate::serve::Reload;
 
 #[tokio::test]
-async fn keys_are_fetched_before_the_hub_begins() {
+async fn keys_are_fetched_before_the_hub_starts() {
     let pair = KeyPair::ed();
     let endpoint = KeySetServer::start(ServerAnswer::keys(&[("a", &pair)])).await;
     let mut fixture = TestHub::new(&endpoint, TIMING);
@@ -42,7 +42,7 @@ async fn keys_are_fetched_before_the_hub_begins() {
 }
 
 #[tokio::test]
-async fn a_set_that_is_late_is_waited_for() {
+async fn the_start_waits_for_a_late_set() {
     let pair = KeyPair::ed();
     let endpoint = KeySetServer::start(ServerAnswer::of("503 Service Unavailable", "", "")).await;
     let timing = RefreshTiming { startup_timeout: PATIENCE, ..TIMING };
@@ -60,8 +60,8 @@ async fn a_set_that_is_late_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_hub_that_gets_no_keys_does_not_begin() {
-    // Nobody listens there, and nobody else can.
+async fn a_hub_without_its_keys_does_not_start() {
+    // The port is bound and not listened on, so that every connection is refused.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let url = format!("http://{}/keys", socket.local_addr().unwrap());
@@ -72,7 +72,7 @@ async fn a_hub_that_gets_no_keys_does_not_begin() {
 }
 
 #[tokio::test]
-async fn t_jwt_keys_rotate_with_overlap_and_a_removed_key_opens_nothing() {
+async fn t_jwt_keys_rotate_with_overlap_and_a_removed_key_verifies_no_token() {
     let (old, new) = (KeyPair::ed(), KeyPair::ec(Algorithm::ES256));
     let by = [token("old", &old), token("new", &new)];
     let by = [by[0].as_str(), by[1].as_str()];
@@ -95,7 +95,7 @@ async fn t_jwt_keys_rotate_with_overlap_and_a_removed_key_opens_nothing() {
 }
 
 #[tokio::test]
-async fn a_set_that_did_not_change_leaves_what_was_verified() {
+async fn an_unchanged_set_keeps_the_token_cache() {
     let pair = KeyPair::ed();
     let endpoint = KeySetServer::start(ServerAnswer::keys(&[("a", &pair)])).await;
     let mut fixture = TestHub::started(&endpoint).await;
@@ -115,7 +115,7 @@ async fn a_set_that_did_not_change_leaves_what_was_verified() {
 }
 
 #[tokio::test]
-async fn t_jwt_a_set_counts_for_a_day_without_its_address_and_no_longer() {
+async fn t_jwt_a_set_is_used_for_a_day_after_its_last_fetch() {
     let (pair, other) = (KeyPair::ed(), KeyPair::ed());
     let endpoint = KeySetServer::start(ServerAnswer::keys(&[("a", &pair)])).await;
     let second = KeySetServer::start(ServerAnswer::keys(&[("a", &other)])).await;
@@ -129,7 +129,7 @@ async fn t_jwt_a_set_counts_for_a_day_without_its_address_and_no_longer() {
     endpoint.goes_down();
     let stale = NOW + limits::JWKS_STALE.as_secs();
     fixture.now.store(stale - 1, Ordering::Relaxed);
-    // One of them fails; which of them is first does not matter.
+    // One of the two fetches fails; their order is not defined.
     let results = [fixture.refresh().await, fixture.refresher.next_result().await.1];
     assert_eq!(results.iter().filter(|it| it.is_err()).count(), 1, "{results:?}");
     assert_eq!(fixture.statuses(tokens), [200, 200]);
@@ -153,7 +153,7 @@ async fn t_jwt_a_set_counts_for_a_day_without_its_address_and_no_longer() {
     assert!(!refused.headers().contains_key("www-authenticate"));
 }
 
-/// What somebody is answered who subscribes with a token.
+/// The answer to a subscribe request with a token.
 async fn ask(fixture: &TestHub, token: &str, accept: &str) -> Response<Body> {
     let request = Request::get("/events").header(ACCEPT, accept);
     let request = request.header(AUTHORIZATION, format!("Bearer {token}"));
@@ -161,7 +161,7 @@ async fn ask(fixture: &TestHub, token: &str, accept: &str) -> Response<Body> {
 }
 
 #[tokio::test]
-async fn a_stale_set_counts_again_once_its_address_is_back() {
+async fn a_stale_set_is_used_again_after_a_fetch() {
     let pair = KeyPair::ed();
     let endpoint = KeySetServer::start(ServerAnswer::keys(&[("a", &pair)])).await;
     let mut fixture = TestHub::started(&endpoint).await;
@@ -174,7 +174,7 @@ async fn a_stale_set_counts_again_once_its_address_is_back() {
 }
 
 #[tokio::test]
-async fn a_key_of_a_stale_set_counts_if_another_set_has_it() {
+async fn a_key_of_a_stale_set_is_used_if_another_set_has_it() {
     let pair = KeyPair::ed();
     let mirrors = [
         KeySetServer::start(ServerAnswer::keys(&[("a", &pair)])).await,
@@ -205,7 +205,7 @@ async fn a_key_of_a_stale_set_counts_if_another_set_has_it() {
 }
 
 #[tokio::test]
-async fn t_jwt_no_answer_is_wrong_while_keys_change() {
+async fn t_jwt_every_answer_is_right_while_keys_change() {
     let pairs = [KeyPair::ed(), KeyPair::ed(), KeyPair::ed()];
     let sets = [1, 2].map(|at| ServerAnswer::keys(&[("0", &pairs[0]), ("x", &pairs[at])]));
     let endpoint = KeySetServer::start(sets[0].clone()).await;
@@ -249,7 +249,7 @@ async fn t_jwt_no_answer_is_wrong_while_keys_change() {
 }
 
 #[tokio::test]
-async fn sets_are_fetched_again_and_again() {
+async fn sets_are_fetched_periodically() {
     let pair = KeyPair::ed();
     let endpoint = KeySetServer::start(ServerAnswer::keys(&[("a", &pair)])).await;
     let timing = RefreshTiming { interval: Duration::from_millis(1), ..TIMING };
@@ -270,7 +270,7 @@ async fn sets_are_fetched_again_and_again() {
 }
 
 #[tokio::test]
-async fn a_reload_fetches_what_is_there_and_what_is_new() {
+async fn a_reload_fetches_known_and_new_sets() {
     let (old, new, other) = (KeyPair::ed(), KeyPair::ed(), KeyPair::ed());
     let first = KeySetServer::start(ServerAnswer::keys(&[("a", &old)])).await;
     let second = KeySetServer::start(ServerAnswer::keys(&[("b", &other)])).await;
@@ -285,7 +285,7 @@ async fn a_reload_fetches_what_is_there_and_what_is_new() {
     asked.notify_one();
     let hub = fixture.hub.clone();
     let both = async {
-        // Until what the first now gives is in force.
+        // Until the new set of the first server is in effect.
         while status(&hub, by[1]) != 200 {
             tokio::task::yield_now().await;
         }
@@ -299,7 +299,7 @@ async fn a_reload_fetches_what_is_there_and_what_is_new() {
 }
 
 #[tokio::test]
-async fn a_reload_whose_new_set_cannot_be_had_changes_nothing() {
+async fn a_reload_whose_new_set_cannot_be_fetched_changes_nothing() {
     let pair = KeyPair::ed();
     let endpoint = KeySetServer::start(ServerAnswer::keys(&[("a", &pair)])).await;
     let bad = KeySetServer::start(ServerAnswer::of("404 Not Found", "", "")).await;
@@ -318,7 +318,7 @@ async fn a_reload_whose_new_set_cannot_be_had_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_set_that_is_not_named_any_more_is_forgotten() {
+async fn a_set_that_is_no_longer_configured_is_dropped() {
     let pair = KeyPair::ed();
     let endpoint = KeySetServer::start(ServerAnswer::keys(&[("a", &pair)])).await;
     let mut fixture = TestHub::started(&endpoint).await;
@@ -330,7 +330,7 @@ async fn a_set_that_is_not_named_any_more_is_forgotten() {
 }
 
 #[tokio::test]
-async fn however_often_a_reload_is_asked_for_an_address_is_not_asked_more_often_than_allowed() {
+async fn reloads_respect_the_minimum_interval_between_fetches() {
     let pair = KeyPair::ed();
     let endpoint = KeySetServer::start(ServerAnswer::keys(&[("a", &pair)])).await;
     let min = PATIENCE * 60;

@@ -1,4 +1,4 @@
-//! Draft-07: every case that is about tokens.
+//! Draft-07: the cases about tokens.
 
 use super::*;
 
@@ -8,7 +8,7 @@ fn m07_002_a_star_matches_everything() {
 }
 
 #[test]
-fn m07_003_equal_texts_match_also_those_of_a_template() {
+fn m07_003_equal_texts_match_even_if_they_are_templates() {
     assert!(covers("a", "a") && covers(BOOKS, BOOKS));
 }
 
@@ -19,13 +19,13 @@ fn m07_004_a_template_matches_its_expansions() {
 }
 
 #[test]
-fn m07_005_what_is_no_template_is_compared_as_text() {
+fn m07_005_text_that_is_not_a_template_is_compared_as_text() {
     assert!(covers("a{", "a{") && covers("{}", "{}"));
     assert!(!covers("a{", "a") && !covers("a", "b"));
 }
 
 #[test]
-fn m07_023_only_a_compact_signature_that_verifies_counts() {
+fn m07_023_only_a_valid_compact_jws_is_accepted() {
     let token = draft_07_token(&mercure(&["*"]));
     assert!(hub().publisher(&token).is_ok());
     assert!(is_invalid(hub().publisher(&draft_07_token_by(OTHER_SECRET, &mercure(&["*"])))));
@@ -33,7 +33,7 @@ fn m07_023_only_a_compact_signature_that_verifies_counts() {
 }
 
 #[test]
-fn m07_025_the_header_is_used_before_query_and_cookie() {
+fn m07_025_the_header_takes_precedence_over_query_and_cookie() {
     let (first, second) = (draft_07_token(&mercure(&["1"])), draft_07_token(&mercure(&["2"])));
     let headers = [("authorization", &*bearer(&first)), ("cookie", &cookie(COOKIE_07, &second))];
     let path = format!("/events?authorization={second}");
@@ -43,7 +43,7 @@ fn m07_025_the_header_is_used_before_query_and_cookie() {
 }
 
 #[test]
-fn m07_026_beside_a_header_the_others_have_no_effect() {
+fn m07_026_query_and_cookie_are_ignored_if_there_is_a_header() {
     let good = draft_07_token(&mercure(&["*"]));
     let path = |token: &str| format!("/events?authorization={token}");
     let headers = |header: &str, other: &str| {
@@ -67,7 +67,7 @@ fn m07_027_the_query_is_used_without_a_header() {
 }
 
 #[test]
-fn m07_028_beside_the_query_a_cookie_has_no_effect() {
+fn m07_028_the_cookie_is_ignored_if_there_is_a_query_token() {
     let good = draft_07_token(&mercure(&["*"]));
     let path = format!("/events?authorization={good}");
     assert!(reads(&hub(), &path, &[("cookie", &cookie(COOKIE_07, "bad"))]).is_ok());
@@ -84,7 +84,7 @@ fn m07_029_what_a_valid_token_does_not_allow_is_forbidden() {
 }
 
 #[test]
-fn m07_030_no_other_form_of_the_header_is_a_token() {
+fn m07_030_other_forms_of_the_header_are_refused() {
     let token = draft_07_token(&mercure(&["*"]));
     let forms = [
         token.clone(),
@@ -110,7 +110,7 @@ fn m07_030_no_other_form_of_the_header_is_a_token() {
 }
 
 #[test]
-fn m07_031_a_token_comes_in_its_cookie() {
+fn m07_031_a_cookie_carries_a_token() {
     let token = draft_07_token(&mercure(&["*"]));
     for value in [cookie(COOKIE_07, &token), format!("{COOKIE_07}=\"{token}\"")] {
         let reader = reads(&hub(), "/events", &[("cookie", &value)]).unwrap();
@@ -130,14 +130,14 @@ fn m07_031_a_token_comes_in_its_cookie() {
 }
 
 #[test]
-fn m07_032_a_token_in_the_query_is_told_to_whoever_makes_the_answer() {
+fn m07_032_a_token_in_the_query_is_known_as_such() {
     let path = format!("/events?authorization={}", draft_07_token(&mercure(&["*"])));
     let reader = reads(&hub(), &path, &[]).unwrap();
     assert_eq!(reader.token_location(), Some(TokenLocation::Query));
 }
 
 #[test]
-fn m07_033_only_the_claim_gives_the_right_to_publish() {
+fn m07_033_only_the_mercure_claim_grants_publishing() {
     let allows = |claims: Value| {
         hub().publisher(&draft_07_token(&claims)).unwrap().may_publish(&[topic("a")])
     };
@@ -168,24 +168,24 @@ fn m07_035_every_topic_must_match_a_selector() {
 }
 
 #[test]
-fn m07_036_some_topics_are_not_enough() {
+fn m07_036_a_grant_for_some_of_the_topics_is_not_enough() {
     let publisher = hub().publisher(&draft_07_token(&mercure(&["a"]))).unwrap();
     assert!(!publisher.may_publish(&[topic("a"), topic("b")]));
 }
 
 #[test]
-fn m07_037_not_every_topic_is_forbidden_and_not_unauthorized() {
+fn m07_037_a_topic_without_a_grant_is_403_and_not_401() {
     let publisher = hub().publisher(&draft_07_token(&mercure(&["a"]))).unwrap();
     assert_eq!(told(&publisher.forbidden()), (403, "insufficient_scope".to_owned()));
 }
 
 #[test]
-fn m07_038_a_grant_opens_what_is_private() {
+fn m07_038_a_grant_allows_reading_private_events() {
     assert!(covers("a", "a"));
 }
 
 #[test]
-fn m07_039_without_a_grant_nothing_private_is_open() {
+fn m07_039_without_a_grant_no_private_event_may_be_read() {
     let open = TestAuthority::new(&["--anonymous"]);
     assert!(reads(&open, "/events", &[]).unwrap().grants().is_empty());
     for claims in [json!({}), json!({"mercure": {"publish": ["*"]}}), mercure(&["b"])] {
@@ -203,7 +203,7 @@ fn m07_040_a_stream_ends_with_its_token() {
 }
 
 #[test]
-fn m07_041_only_the_claim_opens_what_is_private() {
+fn m07_041_only_the_mercure_claim_grants_private_events() {
     let claims = json!({"subscribe": ["*"], "mercure": {"publish": ["*"]}});
     assert!(hub().subscriber(&draft_07_token(&claims)).unwrap().grants().is_empty());
 }
