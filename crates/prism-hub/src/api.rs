@@ -100,8 +100,8 @@ async fn answer(hub: &Hub, endpoint: Endpoint, request: Request) -> Response {
 
 /// The answer to somebody without the right. What is wrong with a token is for the log alone.
 fn denied(error: AuthError) -> Problem {
-    if let Some(defect) = error.defect() {
-        tracing::debug!(?defect, "a token was refused");
+    if let Some(error) = error.token_error() {
+        tracing::debug!("a token was refused: {error}");
     }
     error.into()
 }

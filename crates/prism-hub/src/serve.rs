@@ -27,11 +27,11 @@ use crate::api::{self, Ends, Presence, Seats};
 use crate::auth::Clock;
 use crate::config::Config;
 use crate::demo;
-use crate::jwks::{Pace, Refresher};
+use crate::jwks::{KeySetRefresher, RefreshTiming};
 use crate::limits;
-use crate::live::{Live, ReloadError};
 use crate::metrics::{self, Metrics};
 use crate::problem::Problem;
+use crate::rules::{ReloadError, ReloadableRules};
 
 pub use reload::Reload;
 
@@ -45,7 +45,7 @@ pub struct Hub(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     config: Config,
-    live: Live,
+    live: ReloadableRules,
     events: Manager,
     seats: Arc<Seats>,
     ends: Arc<Ends>,
@@ -82,7 +82,7 @@ impl Hub {
     ///
     /// [`ServeError`] if a key cannot be used, or a setting.
     pub fn new(config: Config, clock: Clock) -> Result<Self, ServeError> {
-        let live = Live::new(&config, clock)?;
+        let live = ReloadableRules::new(&config, clock)?;
         Self::make(config, live, false)
     }
 
@@ -92,11 +92,11 @@ impl Hub {
     ///
     /// As [`new`](Self::new).
     pub fn demo(config: Config, clock: Clock) -> Result<Self, ServeError> {
-        let live = Live::new(&config, clock)?;
+        let live = ReloadableRules::new(&config, clock)?;
         Self::make(config, live, true)
     }
 
-    fn make(config: Config, live: Live, is_demo: bool) -> Result<Self, ServeError> {
+    fn make(config: Config, live: ReloadableRules, is_demo: bool) -> Result<Self, ServeError> {
         let events = api::manager(&config).map_err(ServeError::Setting)?;
         let presence = |events: &Manager| Presence::new(events.clone(), config.hub_url.path());
         let presence = config.subscriptions.then(|| Arc::new(presence(&events)));
@@ -135,7 +135,7 @@ impl Hub {
     }
 
     /// What a reload replaces.
-    pub fn live(&self) -> &Live {
+    pub fn live(&self) -> &ReloadableRules {
         &self.0.live
     }
 
@@ -193,10 +193,11 @@ async fn live(mut config: Config, reload: Reload, is_demo: bool) -> Result<(), S
         config.listens_at(address);
     }
     // What is wrong with a key is told before anybody is heard.
-    let rules = Live::new(&config, Clock::system())?;
+    let rules = ReloadableRules::new(&config, Clock::system())?;
     let hub = Hub::make(config, rules, is_demo)?;
     let config = hub.config();
-    let (mut refresher, asked) = (Refresher::new(hub.clone(), Pace::default()), Notify::new());
+    let (mut refresher, asked) =
+        (KeySetRefresher::new(hub.clone(), RefreshTiming::default()), Notify::new());
     if !begin(&mut refresher, &mut signals, &asked).await? {
         return Ok(());
     }
@@ -240,7 +241,7 @@ async fn live(mut config: Config, reload: Reload, is_demo: bool) -> Result<(), S
 /// Fetches the key sets, unless the end comes first. A reload that is asked for meanwhile comes
 /// after. Whether they are there.
 async fn begin(
-    refresher: &mut Refresher,
+    refresher: &mut KeySetRefresher,
     signals: &mut Signals,
     asked: &Notify,
 ) -> Result<bool, ServeError> {
@@ -260,7 +261,12 @@ async fn begin(
 }
 
 /// Waits for the end; fetches key sets meanwhile, and reloads whenever that is asked for.
-async fn run(refresher: &mut Refresher, reload: &Reload, mut signals: Signals, asked: &Notify) {
+async fn run(
+    refresher: &mut KeySetRefresher,
+    reload: &Reload,
+    mut signals: Signals,
+    asked: &Notify,
+) {
     let mut refreshing = pin!(refresher.run(reload, asked));
     loop {
         tokio::select! {

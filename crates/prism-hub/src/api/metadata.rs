@@ -8,7 +8,7 @@ use http::{HeaderValue, Method};
 use serde_json::{Value, json};
 
 use super::cors;
-use crate::config::{COOKIE_08, Config, Trust};
+use crate::config::{AuthConfig, COOKIE_08, Config};
 use crate::problem::Problem;
 use crate::serve::Hub;
 
@@ -24,7 +24,7 @@ async fn answer(State(hub): State<Hub>, request: Request) -> Response {
     match *request.method() {
         Method::GET | Method::HEAD => {
             let mut response =
-                document(hub.config(), &hub.live().rules().trust).to_string().into_response();
+                document(hub.config(), &hub.live().rules().auth).to_string().into_response();
             let json = HeaderValue::from_static("application/json");
             response.headers_mut().insert(CONTENT_TYPE, json);
             response
@@ -34,7 +34,7 @@ async fn answer(State(hub): State<Hub>, request: Request) -> Response {
     }
 }
 
-fn document(config: &Config, trust: &Trust) -> Value {
+fn document(config: &Config, trust: &AuthConfig) -> Value {
     let hub = || config.hub_url.as_str().to_owned();
     let mut document = json!({
         "resource": trust.audiences.first().cloned().unwrap_or_else(hub),

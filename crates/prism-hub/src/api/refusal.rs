@@ -11,7 +11,7 @@ use http::{HeaderName, HeaderValue, StatusCode};
 use prism_sse::SubscribeError;
 
 use super::seats::Full;
-use crate::config::Refuse;
+use crate::config::RefusalMode;
 use crate::problem::Problem;
 use crate::serve::Hub;
 
@@ -35,7 +35,7 @@ impl Refusal {
     pub(super) fn into_response(self, hub: &Hub, names_event_stream: bool) -> Response {
         hub.metrics().count_refusal(self.word());
         let retry_ms = jittered(hub.config().retry.as_millis());
-        let mut response = if names_event_stream && hub.config().refuse == Refuse::Soft {
+        let mut response = if names_event_stream && hub.config().refuse == RefusalMode::Soft {
             let mut response = Response::new(Body::from(format!("retry: {retry_ms}\n")));
             let headers = response.headers_mut();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));

@@ -58,7 +58,7 @@ pub(super) async fn subscribe(
     };
     let reading = Reading {
         endpoint,
-        knows_draft_07: rules.trust.compat_draft_07,
+        knows_draft_07: rules.auth.compat_draft_07,
         hub_url: hub.config().hub_url.as_str(),
     };
     let query = parts.uri.query().unwrap_or_default().as_bytes();
