@@ -209,9 +209,12 @@ fn limits(s: &Settings) -> Result<Limits, ConfigError> {
     })
 }
 
-/// As many connections as the files that this process may open leave room for.
+/// As many connections as the files that this process may open leave room for. The limit on open
+/// files is raised first, so that the result is the same at each reload. These are fewer than
+/// `prism_sse::Capacity` has: that counts all connections, and these are subscribers, beside whom
+/// publishers, key sets and new listeners need files.
 pub(super) fn connections_of_files() -> Option<u64> {
-    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current?;
+    let files = prism_sse::raise_open_files()?;
     let (part, whole) = limits::CONNECTIONS_OF_FILES;
     Some((files / whole).saturating_mul(part).max(1))
 }
