@@ -67,7 +67,7 @@ const STEPS: &[Step] = &[
     },
 ];
 
-/// The tests of the library over both servers, but the photographs once: they show the same. Then
+/// The tests of the library over both servers, but the screenshots once: they show the same. Then
 /// those of the hub.
 const BROWSER_STEPS: &[Step] = &[
     Step {
@@ -85,7 +85,7 @@ const BROWSER_STEPS: &[Step] = &[
             "--locked",
             "--",
             "--skip",
-            "photographs",
+            "screenshots",
         ],
         variable: Some(("PRISM_SERVER", "axum")),
     },

@@ -187,17 +187,17 @@ pub(crate) const MARK_RETRY: Duration = Duration::from_secs(1);
 
 /// Time between two passes of a group for which events came faster than it could be served. One
 /// write of several events costs what one of them costs.
-pub(crate) const PASS_REST: Duration = Duration::from_millis(1);
+pub(crate) const PASS_PAUSE: Duration = Duration::from_millis(1);
 
 /// Connections, groups and timers of each kind that a shard looks at before its sockets.
 pub(crate) const SHARD_TURN: usize = 64;
 
-/// Writes to one connection on its own way before others have their turn.
+/// Writes to one connection that reads outside its group before others have their turn.
 pub(crate) const STEPS_PER_TURN: usize = 4;
 
-/// Passages of the log, of one frame each at most, that a shard keeps because several readers that
-/// come back may want them.
-pub(crate) const RECENT_PASSAGES: usize = 64;
+/// Frames of replayed events that a shard keeps, because several readers that reconnect may need
+/// the same ones.
+pub(crate) const SHARED_FRAMES: usize = 64;
 
 /// Bytes of half-written events that all shards together keep for readers that stopped reading.
 /// Beyond it the reader that took nothing for the longest time is closed.

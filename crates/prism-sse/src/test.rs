@@ -1,9 +1,9 @@
 //! Tools for tests, of this library's users and its own: feature `test-util`.
 //!
-//! [`Client`] reads from any tower service without a socket. [`Delayed`] is an engine that does
-//! what it is told when it is told, and misbehaves on demand. [`conformance`] is what every engine
-//! must pass. An [`Oracle`] judges what readers saw. With the feature `serve`, `Served` serves as
-//! `serve` does, in memory.
+//! [`Client`] reads an event stream from any tower service, without a socket. [`Delayed`] is an
+//! engine whose every step the test decides, failures included. [`conformance`] is the suite that
+//! every engine must pass. An [`Oracle`] checks what readers received against what was published.
+//! With the feature `serve`, `Served` serves as `serve` does, in memory.
 
 mod client;
 pub mod conformance;

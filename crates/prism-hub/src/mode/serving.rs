@@ -11,7 +11,6 @@ use crate::serve::{self, Reload, ServeError};
 
 /// Serves what flags, environment and file say.
 pub(super) fn serve(matches: ArgMatches) -> Result<(), Failure> {
-    allow_open_files();
     let read = move || Config::gather(&matches, environment());
     let config = read().map_err(refused)?;
     if config.auth.dev {
@@ -33,7 +32,6 @@ pub(super) fn serve(matches: ArgMatches) -> Result<(), Failure> {
 
 /// Serves examples, without keys, on this machine only.
 pub(super) fn demo(args: &DemoArgs) -> Result<(), Failure> {
-    allow_open_files();
     let listen = args.listen.clone();
     let read = move || {
         // Prices go on as long as it runs, and nobody looks back further than this.
@@ -46,14 +44,6 @@ pub(super) fn demo(args: &DemoArgs) -> Result<(), Failure> {
 
 fn run(hub: impl Future<Output = Result<(), ServeError>>) -> Result<(), Failure> {
     block_on(async { hub.await.map_err(Failure::failed) })
-}
-
-/// Lets this process open as many files as it may, before limits follow from that: so they are the
-/// same at each reload. Where it fails there are fewer connections.
-fn allow_open_files() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
-    _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }
 
 /// Runs a mode to its end.

@@ -1,38 +1,39 @@
-//! The accept loop, and the end of a server.
+//! The accept loop of a server, and its shutdown.
 
-use std::future::poll_fn;
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::sync::Arc;
-use std::task::Poll;
 use std::thread::JoinHandle;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
-use super::app::Make;
-use super::exchange::Server;
-use super::inbox::{Inbox, Order};
-use super::open::{Held, Open};
-use super::{Capacity, Settings, Signal, transport};
+use super::app::MakeService;
+use super::capacity::Capacity;
+use super::connection_count::{ConnectionCount, ConnectionGuard};
+use super::http_connection::Server;
+use super::inbox::{Inbox, ShardCommand};
+use super::listeners::Listeners;
+use super::settings::{ServeSettings, ShutdownSignal};
+use super::transport;
 use crate::limits;
 
-/// The shards' threads. Dropping them tells them to end at once.
-struct Shards {
+/// The threads of all shards. Dropping this tells them to stop at once.
+struct ShardThreads {
     inboxes: Vec<Arc<Inbox<TcpStream>>>,
     threads: Vec<JoinHandle<()>>,
 }
 
-impl Shards {
-    /// There are none: all streams stay with hyper.
+impl ShardThreads {
+    /// Starts none: on this system all streams stay with hyper.
     #[cfg(not(unix))]
-    fn start(_: &Settings) -> io::Result<Self> {
+    fn start(_: &ServeSettings) -> io::Result<Self> {
         Ok(Self { inboxes: Vec::new(), threads: Vec::new() })
     }
 
     #[cfg(unix)]
-    fn start(settings: &Settings) -> io::Result<Self> {
+    fn start(settings: &ServeSettings) -> io::Result<Self> {
         use std::num::NonZeroUsize;
 
         let processors = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
@@ -49,106 +50,76 @@ impl Shards {
         Ok(shards)
     }
 
-    fn order(&self, order: impl Fn() -> Order<TcpStream>) {
-        self.inboxes.iter().for_each(|inbox| inbox.order(order()));
+    fn send_to_all(&self, command: impl Fn() -> ShardCommand<TcpStream>) {
+        self.inboxes.iter().for_each(|inbox| inbox.send(command()));
     }
 
-    /// Ends all threads, and waits for them.
-    async fn end(mut self) {
+    /// Stops all threads, and waits for them.
+    async fn join(mut self) {
         let threads = std::mem::take(&mut self.threads);
         drop(self);
         let join = || threads.into_iter().for_each(|thread| drop(thread.join()));
-        // Who hangs in foreign code holds up nobody for long.
+        // A shard may be inside the application's code, which must not hold up the shutdown.
         drop(timeout(limits::DRAIN_GRACE, tokio::task::spawn_blocking(join)).await);
     }
 }
 
-impl Drop for Shards {
+impl Drop for ShardThreads {
     fn drop(&mut self) {
-        self.order(|| Order::Stop);
+        self.send_to_all(|| ShardCommand::Stop);
     }
 }
 
-/// Accepts until `signal`, then ends what is open.
-pub(super) async fn run<M: Make>(
-    mut listeners: Vec<TcpListener>,
-    mut make: M,
-    settings: Settings,
-    signal: Option<Signal>,
+/// Accepts connections until `signal` completes, then ends those that are open.
+pub(super) async fn run<M: MakeService>(
+    listeners: Vec<TcpListener>,
+    mut make_service: M,
+    settings: ServeSettings,
+    signal: Option<ShutdownSignal>,
 ) -> io::Result<()> {
     for listener in &listeners {
         transport::prepare(listener, settings.keep_alive)?;
     }
-    let most = Capacity::of(settings.max_connections, settings.stalled_bytes).connections;
-    let shards = Shards::start(&settings)?;
-    let (end, ending) = watch::channel(false);
-    let server = Arc::new(Server::new(shards.inboxes.clone(), &settings, ending));
-    let open = Arc::new(Open::default());
+    let capacity = Capacity::new(settings.max_connections, settings.stalled_bytes);
+    let shards = ShardThreads::start(&settings)?;
+    let (shutdown, shutdown_receiver) = watch::channel(false);
+    let server = Arc::new(Server::new(shards.inboxes.clone(), &settings, shutdown_receiver));
+    let open = Arc::new(ConnectionCount::default());
     tokio::spawn(Arc::clone(&server).wake_shards());
     let mut signal = signal.unwrap_or_else(|| Box::pin(std::future::pending()));
+    let mut listeners = Listeners::new(listeners);
     loop {
-        let full = open.count() >= most;
-        let accepted = tokio::select! {
+        let full = open.get() >= capacity.connections;
+        let (io, peer) = tokio::select! {
             biased;
             () = &mut signal => break,
-            () = open.one_less(), if full => continue,
-            accepted = accept(&mut listeners), if !full => accepted,
+            () = open.wait_for_decrease(), if full => continue,
+            accepted = listeners.accept(), if !full => accepted,
         };
-        match accepted {
-            Ok((io, peer)) => {
-                let held = Held::new(&open);
-                // A service that cannot be made is as good as a connection that is closed.
-                let made = tokio::select! {
-                    biased;
-                    () = &mut signal => break,
-                    made = make.make(peer) => made,
-                };
-                let Ok(app) = made else { continue };
-                tokio::spawn(Arc::clone(&server).exchange(io, app, held));
-            }
-            Err(error) if concerns_one_connection(&error) => {}
-            // There are no files, or no memory. Some connection may go meanwhile.
-            Err(_) => tokio::select! {
-                () = &mut signal => break,
-                () = sleep(limits::ACCEPT_PAUSE) => {}
-            },
-        }
+        let guard = ConnectionGuard::new(&open);
+        let made = tokio::select! {
+            biased;
+            () = &mut signal => break,
+            made = make_service.make(peer) => made,
+        };
+        // Without a service nothing can be answered: the connection is closed.
+        let Ok(app) = made else { continue };
+        tokio::spawn(Arc::clone(&server).serve_connection(io, app, guard));
     }
     drop(listeners);
-    end.send_replace(true);
+    shutdown.send_replace(true);
     let window = settings.drain;
-    shards.order(|| Order::Drain(window));
+    shards.send_to_all(|| ShardCommand::Drain(window));
     let streams = Arc::clone(&server.streams);
     let ended = async {
         tokio::select! {
-            () = open.none() => {}
-            () = streams.drain(window) => open.none().await,
+            () = open.wait_for_zero() => {}
+            () = streams.drain(window) => open.wait_for_zero().await,
         }
     };
-    // What is left after the window and a moment more is cut off.
+    // A connection that is still open after the window and a short grace period is cut off.
     drop(timeout(window + limits::DRAIN_GRACE, ended).await);
-    drop(end);
-    shards.end().await;
+    drop(shutdown);
+    shards.join().await;
     Ok(())
-}
-
-/// The next connection at any of them. One that had its turn comes last the next time, so that a
-/// busy one keeps nobody from the others.
-async fn accept(listeners: &mut [TcpListener]) -> io::Result<(tokio::net::TcpStream, SocketAddr)> {
-    poll_fn(|cx| {
-        let polled = |listener: &TcpListener| listener.poll_accept(cx);
-        let mut polled = listeners.iter().map(polled).enumerate();
-        let Some((turn, Poll::Ready(accepted))) = polled.find(|(_, it)| it.is_ready()) else {
-            return Poll::Pending;
-        };
-        listeners[turn..].rotate_left(1);
-        Poll::Ready(accepted)
-    })
-    .await
-}
-
-/// Whether only the connection failed that was to be accepted.
-fn concerns_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }

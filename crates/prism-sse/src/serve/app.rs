@@ -1,4 +1,5 @@
-//! What can be served: a service, or what makes one for each connection.
+//! The applications that can be served: a service, or a service that makes one for each
+//! connection.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -23,42 +24,43 @@ use tower_service::Service;
 )]
 pub trait App<K>: sealed::Sealed<K> {
     #[doc(hidden)]
-    type Make: Make;
+    type Make: MakeService;
     #[doc(hidden)]
     fn into_make(self) -> Self::Make;
 }
 
 /// Makes a service for each connection.
 #[doc(hidden)]
-pub trait Make: 'static {
-    type Service: Serves;
+pub trait MakeService: 'static {
+    type Service: HttpService;
     fn make(
         &mut self,
         peer: SocketAddr,
     ) -> impl Future<Output = Result<Self::Service, BoxError>> + Send;
 }
 
-/// A service of HTTP requests, with what serving it takes.
+/// A service of HTTP requests with the bounds that serving needs, under names of its own.
 #[doc(hidden)]
-pub trait Serves:
+pub trait HttpService:
     Service<
         Request<Incoming>,
-        Response = Response<Self::Body>,
-        Error = Self::Failure,
-        Future = Self::Answer,
+        Response = Response<Self::ResponseBody>,
+        Error = Self::ServiceError,
+        Future = Self::ResponseFuture,
     > + Clone
     + Send
     + 'static
 {
-    type Body: Body<Data = Bytes, Error = Self::BodyError> + Send + 'static;
+    type ResponseBody: Body<Data = Bytes, Error = Self::BodyError> + Send + 'static;
     type BodyError: Into<BoxError> + Send;
-    type Failure: Into<BoxError>;
-    type Answer: Future<Output = Result<Response<Self::Body>, Self::Failure>> + Send;
+    type ServiceError: Into<BoxError>;
+    type ResponseFuture: Future<Output = Result<Response<Self::ResponseBody>, Self::ServiceError>>
+        + Send;
 }
 
 pub(super) type BoxError = Box<dyn Error + Send + Sync>;
 
-impl<S, B> Serves for S
+impl<S, B> HttpService for S
 where
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
     S::Error: Into<BoxError>,
@@ -66,60 +68,61 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError> + Send,
 {
-    type Body = B;
+    type ResponseBody = B;
     type BodyError = B::Error;
-    type Failure = S::Error;
-    type Answer = S::Future;
+    type ServiceError = S::Error;
+    type ResponseFuture = S::Future;
 }
 
-/// Marks a service that answers requests.
+/// The `K` of an application that is a service of HTTP requests.
 #[derive(Debug)]
-pub struct OneService(Infallible);
+pub struct ServiceMarker(Infallible);
 
-/// Marks a service that makes services.
+/// The `K` of an application that makes services.
 #[derive(Debug)]
-pub struct MakeService(Infallible);
+pub struct MakeServiceMarker(Infallible);
 
 mod sealed {
     pub trait Sealed<K> {}
 }
 
-impl<S: Serves> sealed::Sealed<OneService> for S {}
+impl<S: HttpService> sealed::Sealed<ServiceMarker> for S {}
 
-impl<S: Serves> App<OneService> for S {
-    type Make = Same<S>;
+impl<S: HttpService> App<ServiceMarker> for S {
+    type Make = SharedService<S>;
 
-    fn into_make(self) -> Same<S> {
-        Same(self)
+    fn into_make(self) -> SharedService<S> {
+        SharedService(self)
     }
 }
 
-impl<M, S> sealed::Sealed<MakeService> for M
+impl<M, S> sealed::Sealed<MakeServiceMarker> for M
 where
     M: Service<SocketAddr, Response = S>,
-    S: Serves,
+    S: HttpService,
 {
 }
 
-impl<M, S> App<MakeService> for M
+impl<M, S> App<MakeServiceMarker> for M
 where
     M: Service<SocketAddr, Response = S> + Send + 'static,
     M::Error: Into<BoxError>,
     M::Future: Send,
-    S: Serves,
+    S: HttpService,
 {
-    type Make = Each<M, S>;
+    type Make = ServicePerPeer<M, S>;
 
-    fn into_make(self) -> Each<M, S> {
-        Each(self, PhantomData)
+    fn into_make(self) -> ServicePerPeer<M, S> {
+        ServicePerPeer(self, PhantomData)
     }
 }
 
+/// Gives each connection a clone of one service.
 #[doc(hidden)]
 #[derive(Debug)]
-pub struct Same<S>(S);
+pub struct SharedService<S>(S);
 
-impl<S: Serves> Make for Same<S> {
+impl<S: HttpService> MakeService for SharedService<S> {
     type Service = S;
 
     async fn make(&mut self, _: SocketAddr) -> Result<S, BoxError> {
@@ -127,16 +130,17 @@ impl<S: Serves> Make for Same<S> {
     }
 }
 
+/// Asks the application for a service for each connection.
 #[doc(hidden)]
 #[derive(Debug)]
-pub struct Each<M, S>(M, PhantomData<fn() -> S>);
+pub struct ServicePerPeer<M, S>(M, PhantomData<fn() -> S>);
 
-impl<M, S> Make for Each<M, S>
+impl<M, S> MakeService for ServicePerPeer<M, S>
 where
     M: Service<SocketAddr, Response = S> + Send + 'static,
     M::Error: Into<BoxError>,
     M::Future: Send,
-    S: Serves,
+    S: HttpService,
 {
     type Service = S;
 

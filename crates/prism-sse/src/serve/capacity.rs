@@ -1,4 +1,4 @@
-//! How many connections there can be, and what they cost at worst.
+//! How many connections a process can have, and what they cost at worst.
 
 use std::fmt;
 
@@ -6,23 +6,23 @@ use crate::limits;
 
 /// What a server can hold.
 ///
-/// It reads as a sentence, for a program to say when it starts.
+/// It displays as a sentence that a program can log when it starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capacity {
-    /// Files this process may have open; `None` where that is not limited, or not known.
+    /// Files that this process may have open; `None` where that is not limited, or not known.
     pub open_files: Option<u64>,
-    /// Connections at once.
+    /// Most open connections.
     pub connections: usize,
-    /// Bytes that one reader may hold that never reads, in the system's buffers and in ours.
+    /// Most bytes that one reader that never reads may hold, in the system's buffers and in ours.
     pub bytes_per_reader: usize,
-    /// Bytes that all readers hold at most if none of them ever reads, logs not included.
+    /// Most bytes that all readers together hold if none of them ever reads, logs not included.
     pub worst_case_bytes: u64,
 }
 
 impl Capacity {
-    /// Raises the limit on open files, and says what it allows.
-    pub(super) fn of(max_connections: Option<usize>, stalled_bytes: usize) -> Self {
+    /// Raises the limit on open files, and computes what it allows.
+    pub(super) fn new(max_connections: Option<usize>, stalled_bytes: usize) -> Self {
         let open_files = raise_open_files();
         let room = open_files.map(|files| files.saturating_sub(reserved_files()).max(1));
         let room = room.map_or(usize::MAX, |room| usize::try_from(room).unwrap_or(usize::MAX));
@@ -53,27 +53,33 @@ impl fmt::Display for Capacity {
     }
 }
 
-/// Open files that are not for connections: others', and each shard's own two.
+/// Open files that are kept for other uses than connections. Each shard needs two of its own.
 fn reserved_files() -> u64 {
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
     limits::RESERVED_FILES + 2 * processors as u64
 }
 
-/// Allows as many open files as the system lets this process have.
+/// Raises this process's limit on open files to the most that the system allows it, its hard limit,
+/// and returns the limit that holds then; `None` where there is none, or it is not known.
+///
+/// [`serve`](crate::serve()) does so itself. A program calls this if it derives limits of its own
+/// from the number of open files: before the first call that number is usually the much smaller
+/// soft limit. Calling it again changes nothing. Where the system refuses to raise the limit, the
+/// present one stays and is returned.
 #[cfg(unix)]
-fn raise_open_files() -> Option<u64> {
+pub fn raise_open_files() -> Option<u64> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
-    // Where raising is refused, what is allowed now stays.
     match setrlimit(Resource::Nofile, raised) {
         Ok(()) => limit.maximum,
         Err(_) => limit.current,
     }
 }
 
+/// There is no such limit on this system.
 #[cfg(not(unix))]
-fn raise_open_files() -> Option<u64> {
+pub fn raise_open_files() -> Option<u64> {
     None
 }
 
@@ -82,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_worst_case_is_told_in_a_sentence() {
+    fn a_capacity_displays_as_a_sentence() {
         let capacity = Capacity {
             open_files: Some(1024),
             connections: 960,
@@ -95,9 +101,20 @@ mod tests {
     }
 
     #[test]
-    fn more_connections_than_open_files_are_not_promised() {
-        let most = Capacity::of(Some(usize::MAX), 0);
-        assert!(most.open_files.is_none_or(|files| (most.connections as u64) < files));
-        assert_eq!(Capacity::of(Some(3), 0).connections, 3);
+    fn there_are_fewer_connections_than_open_files() {
+        let capacity = Capacity::new(Some(usize::MAX), 0);
+        assert!(capacity.open_files.is_none_or(|files| (capacity.connections as u64) < files));
+        assert_eq!(Capacity::new(Some(3), 0).connections, 3);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn the_limit_on_open_files_is_raised_to_the_hard_limit() {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+        let lower = Rlimit { current: maximum.map(|files| files - 1), maximum };
+        setrlimit(Resource::Nofile, lower).unwrap();
+        assert_eq!(raise_open_files(), maximum);
+        assert_eq!(getrlimit(Resource::Nofile).current, maximum);
     }
 }

@@ -1,24 +1,24 @@
-//! How a shard is given connections, and told to end.
+//! How other threads give connections to a shard and tell it to end.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
 
-use super::delivery::{HandOver, drop_foreign};
+use super::hand_over::{HandedOverConnection, drop_catching_panics};
 
-/// Where a shard is told what to do.
+/// The commands that a shard has not taken yet, and how busy it is.
 pub(crate) struct Inbox<S> {
-    orders: Mutex<Vec<Order<S>>>,
-    /// Nobody takes orders any more.
+    commands: Mutex<Vec<ShardCommand<S>>>,
+    /// The shard has ended and takes no commands any more.
     closed: AtomicBool,
     waker: Waker,
-    /// Connections that were given to it and are not gone.
+    /// Connections that the shard was given and that have not ended.
     load: AtomicUsize,
 }
 
-pub(crate) enum Order<S> {
-    Adopt(HandOver<S>),
+pub(crate) enum ShardCommand<S> {
+    Adopt(HandedOverConnection<S>),
     Drain(Duration),
     Stop,
 }
@@ -26,37 +26,38 @@ pub(crate) enum Order<S> {
 impl<S> Inbox<S> {
     pub(crate) fn new(waker: Waker) -> Self {
         Self {
-            orders: Mutex::new(Vec::new()),
+            commands: Mutex::new(Vec::new()),
             closed: AtomicBool::new(false),
             waker,
             load: AtomicUsize::new(0),
         }
     }
 
-    /// Gives the shard a connection, of which it learns when it is [woken](Self::wake).
-    pub(crate) fn adopt(&self, hand_over: HandOver<S>) {
+    /// Gives the shard a connection without waking it, so that one [`wake`](Self::wake) serves
+    /// several connections.
+    pub(crate) fn adopt(&self, connection: HandedOverConnection<S>) {
         self.load.fetch_add(1, Ordering::Relaxed);
-        self.push(Order::Adopt(hand_over));
+        self.push(ShardCommand::Adopt(connection));
     }
 
-    /// Tells the shard what to do, at once.
-    pub(crate) fn order(&self, order: Order<S>) {
-        self.push(order);
+    /// Gives the shard a command and wakes it.
+    pub(crate) fn send(&self, command: ShardCommand<S>) {
+        self.push(command);
         self.waker.wake_by_ref();
     }
 
-    /// Lets the shard do what it was given, if it was given something.
+    /// Wakes the shard if it has commands to take.
     pub(crate) fn wake(&self) {
-        let empty = self.orders.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
+        let empty = self.commands.lock().unwrap_or_else(PoisonError::into_inner).is_empty();
         if !empty {
             self.waker.wake_by_ref();
         }
     }
 
-    /// Says that the shard has ended: what it was given is dropped, and what it is still given.
+    /// Declares the shard ended. Commands that it has not taken are dropped, and so are later ones.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Release);
-        self.take().into_iter().for_each(drop_foreign);
+        self.take().into_iter().for_each(drop_catching_panics);
     }
 
     /// Whether the shard has not ended.
@@ -64,14 +65,14 @@ impl<S> Inbox<S> {
         !self.closed.load(Ordering::Acquire)
     }
 
-    fn push(&self, order: Order<S>) {
-        let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
-        // Under the lock: what is pushed before the shard closes is taken then.
+    fn push(&self, command: ShardCommand<S>) {
+        let mut commands = self.commands.lock().unwrap_or_else(PoisonError::into_inner);
+        // Asked under the lock, so that `close` takes whatever was pushed before it.
         if self.is_open() {
-            orders.push(order);
+            commands.push(command);
         } else {
-            drop(orders);
-            drop_foreign(order);
+            drop(commands);
+            drop_catching_panics(command);
         }
     }
 
@@ -80,11 +81,11 @@ impl<S> Inbox<S> {
         self.load.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn take(&self) -> Vec<Order<S>> {
-        std::mem::take(&mut *self.orders.lock().unwrap_or_else(PoisonError::into_inner))
+    pub(crate) fn take(&self) -> Vec<ShardCommand<S>> {
+        std::mem::take(&mut *self.commands.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(crate) fn say_load(&self, connections: usize) {
+    pub(crate) fn set_load(&self, connections: usize) {
         self.load.store(connections, Ordering::Relaxed);
     }
 }

@@ -1,7 +1,7 @@
-//! What bytes travel on: a TCP connection, or in tests a pipe in memory.
+//! The byte streams that connections use: TCP, or in tests a pipe in memory.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream as Socket};
+use std::net::{SocketAddr, TcpStream as StdTcpStream};
 
 use socket2::{Domain, SockRef, TcpKeepalive, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -9,19 +9,19 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::limits;
 
-/// A connection that hyper can use, and that can be made a socket that never blocks.
+/// A byte stream that hyper can use, and that can be turned into a non-blocking socket.
 pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// The socket without a runtime.
     type Socket: Read + Write + Send + 'static;
 
-    /// Takes it from the runtime.
+    /// Takes the socket from the runtime.
     fn into_socket(self) -> io::Result<Self::Socket>;
 }
 
 impl Transport for TcpStream {
-    type Socket = Socket;
+    type Socket = StdTcpStream;
 
-    fn into_socket(self) -> io::Result<Socket> {
+    fn into_socket(self) -> io::Result<StdTcpStream> {
         let socket = self.into_std()?;
         let options = SockRef::from(&socket);
         options.set_send_buffer_size(limits::SEND_BUFFER_BYTES)?;
@@ -31,19 +31,19 @@ impl Transport for TcpStream {
     }
 }
 
-/// A listener that other processes may share: the system spreads connections over all that listen
-/// at `address` this way.
+/// A listener with `SO_REUSEPORT`: other processes may listen at the same address in the same way,
+/// and the system spreads connections over all of them.
 ///
 /// # Errors
 ///
-/// What the system says, for instance that another process has the address for itself.
+/// Those of the system, for example that another process listens at `address` exclusively.
 ///
 /// # Panics
 ///
 /// Outside a tokio runtime.
 pub fn bind_reuse_port(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    // Elsewhere the first of these would let others take the address away.
+    // Only on Unix: on other systems `SO_REUSEADDR` lets other processes take the address away.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
     #[cfg(unix)]
@@ -54,12 +54,11 @@ pub fn bind_reuse_port(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Sets what accepted connections inherit: no waiting for full packets, and an end for peers that
-/// vanish.
+/// Sets the socket options that accepted connections inherit: `TCP_NODELAY`, and keep-alive probes
+/// and a user timeout that close the connection of a peer that vanished.
 ///
-/// Probes begin after a heartbeat would have come, so that there are none where there are
-/// heartbeats. Several fit into the time after which the system gives up, so that one that is lost
-/// ends nothing.
+/// Probes begin later than a heartbeat is due, so that none are sent where there are heartbeats.
+/// Several of them fit into the user timeout, so that one lost probe closes nothing.
 pub(super) fn prepare(listener: &TcpListener, keep_alive: bool) -> io::Result<()> {
     let options = SockRef::from(listener);
     options.set_tcp_nodelay(true)?;

@@ -17,9 +17,9 @@ use tower_service::Service;
 use crate::wire::{Parsed, ParsedEvent, Parser};
 
 /// How long a client waits for what a test expects, in the runtime's time.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Reads an event stream as an `EventSource` does, when the test says so.
+/// Reads an event stream as an `EventSource` does, but only when the test calls one of its methods.
 ///
 /// ```
 /// use prism_sse::{Manager, SseLayer, test::Client};
@@ -94,7 +94,7 @@ where
         self.request().await
     }
 
-    /// Drops the response, as a reader does that goes away.
+    /// Drops the response, as a reader that disconnects does.
     pub fn hang_up(&mut self) {
         self.body = None;
     }
@@ -104,7 +104,7 @@ where
         tokio::time::sleep(time).await;
     }
 
-    /// Reads whatever comes for this long, and returns its events.
+    /// Reads everything that comes within this time, and returns its events.
     pub async fn listen(&mut self, time: Duration) -> Vec<ParsedEvent> {
         let end = Instant::now() + time;
         let mut events = Vec::new();
@@ -123,8 +123,8 @@ where
     ///
     /// If nothing comes for a minute, or the body fails.
     pub async fn event(&mut self) -> Option<ParsedEvent> {
-        let patience = Instant::now() + PATIENCE;
-        timeout_at(patience, self.next()).await.expect("an event or the end within a minute")
+        let deadline = Instant::now() + TIMEOUT;
+        timeout_at(deadline, self.next()).await.expect("an event or the end within a minute")
     }
 
     /// Reads the next event and compares it.

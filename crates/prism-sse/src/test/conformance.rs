@@ -1,4 +1,4 @@
-//! What every engine must do, as tests that any engine can be given to.
+//! The contract of engines, as a suite of tests that runs on any engine.
 //!
 //! ```
 //! use prism_sse::{Memory, test::conformance};
@@ -34,13 +34,13 @@ pub async fn check<E: Engine>(mut make: impl FnMut() -> E) {
     an_acknowledgement_names_the_durability_of_the_engine(make()).await;
     a_transient_event_keeps_its_place_and_is_in_memory_alone(make()).await;
     all_readers_see_one_order(make()).await;
-    what_was_published_is_what_is_read(make()).await;
+    events_are_read_as_they_were_published(make()).await;
 }
 
 async fn positions_rise_in_the_order_of_publishing(engine: impl Engine) {
     let sse = manager(engine);
     let receipts = (0..100).map(|n| publish(&sse, &n.to_string())).collect();
-    let acks = answers(receipts).await;
+    let acks = all_acks(receipts).await;
     for pair in acks.windows(2) {
         assert_eq!(pair[0].position.epoch, pair[1].position.epoch);
         assert!(pair[0].position.seq < pair[1].position.seq, "{pair:?}");
@@ -49,14 +49,14 @@ async fn positions_rise_in_the_order_of_publishing(engine: impl Engine) {
 
 async fn an_ephemeral_event_keeps_its_place(engine: impl Engine) {
     let sse = manager(engine);
-    let mut reader = Reader::new(sse.add_connection());
+    let mut reader = EventReader::new(sse.add_connection());
     let mut receipts = Vec::new();
     for n in 0..20 {
         receipts.push(publish(&sse, &format!("all {n}")));
         let sent = sse.send(format!("you {n}"), reader.connection.id());
         receipts.push(sent.expect("the engine takes it"));
     }
-    answers(receipts).await;
+    all_acks(receipts).await;
     for n in 0..20 {
         let all = reader.next().await;
         assert_eq!(all.data, format!("all {n}"));
@@ -83,14 +83,14 @@ async fn an_acknowledgement_names_the_durability_of_the_engine(engine: impl Engi
 
 async fn a_transient_event_keeps_its_place_and_is_in_memory_alone(engine: impl Engine) {
     let sse = manager(engine);
-    let mut reader = Reader::new(sse.add_connection());
+    let mut reader = EventReader::new(sse.add_connection());
     let mut receipts = Vec::new();
     for n in 0..20 {
         receipts.push(publish(&sse, &format!("history {n}")));
         let transient = Publication::broadcast(format!("transient {n}")).transient();
         receipts.push(sse.append(transient).expect("the engine takes it"));
     }
-    let acks = answers(receipts).await;
+    let acks = all_acks(receipts).await;
     assert!(acks.is_sorted_by_key(|ack| ack.position.seq), "{acks:?}");
     assert!(acks.iter().skip(1).step_by(2).all(|ack| ack.durability == Durability::Memory));
     for n in 0..20 {
@@ -103,7 +103,7 @@ async fn a_transient_event_keeps_its_place_and_is_in_memory_alone(engine: impl E
 async fn all_readers_see_one_order(engine: impl Engine) {
     const EVENTS: usize = 50;
     let sse = manager(engine);
-    let mut readers = [(); 2].map(|()| Reader::new(sse.add_connection()));
+    let mut readers = [(); 2].map(|()| EventReader::new(sse.add_connection()));
     let publishers = (0..4).map(|publisher| {
         let sse = sse.clone();
         tokio::spawn(async move {
@@ -112,7 +112,7 @@ async fn all_readers_see_one_order(engine: impl Engine) {
                 receipts.push(publish(&sse, &format!("{publisher} {n}")));
                 tokio::task::yield_now().await;
             }
-            answers(receipts).await;
+            all_acks(receipts).await;
         })
     });
     for publisher in publishers.collect::<Vec<_>>() {
@@ -129,12 +129,12 @@ async fn all_readers_see_one_order(engine: impl Engine) {
     }
 }
 
-async fn what_was_published_is_what_is_read(engine: impl Engine) {
+async fn events_are_read_as_they_were_published(engine: impl Engine) {
     let sse = manager(engine);
     let public = Audience::select("t").expect("a valid topic");
     let granted = public.clone().grant("t").expect("a valid topic");
-    let mut granted = Reader::new(sse.subscribe(granted, Start::Now).expect("room"));
-    let mut public = Reader::new(sse.subscribe(public, Start::Now).expect("room"));
+    let mut granted = EventReader::new(sse.subscribe(granted, Start::Now).expect("room"));
+    let mut public = EventReader::new(sse.subscribe(public, Start::Now).expect("room"));
 
     let event = Event::new("a\nb").id("mine").and_then(|event| event.event("name"));
     let topics = ["t", "u"].map(|topic| Topic::try_from(topic).expect("a valid topic"));
@@ -158,7 +158,7 @@ fn publish(sse: &Manager, data: &str) -> Receipt {
     sse.broadcast(data).expect("the engine takes it")
 }
 
-async fn answers(receipts: Vec<Receipt>) -> Vec<Ack> {
+async fn all_acks(receipts: Vec<Receipt>) -> Vec<Ack> {
     let mut acks = Vec::new();
     for receipt in receipts {
         acks.push(receipt.await.expect("an acknowledgement"));
@@ -166,14 +166,14 @@ async fn answers(receipts: Vec<Receipt>) -> Vec<Ack> {
     acks
 }
 
-/// A connection, parsed; control events are left out.
-struct Reader {
+/// Reads the events of a connection, without control events.
+struct EventReader {
     connection: Connection,
     parser: Parser,
     unparsed: bytes::Bytes,
 }
 
-impl Reader {
+impl EventReader {
     fn new(connection: Connection) -> Self {
         Self { connection, parser: Parser::new(), unparsed: bytes::Bytes::new() }
     }

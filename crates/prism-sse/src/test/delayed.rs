@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::engine::{Completion, Durability, Engine, EngineError, Follower, Publication, Wakes};
 use crate::wire::Epoch;
 
-/// An engine that orders publications and then waits to be told.
+/// An engine that orders publications and then waits for the test.
 ///
 /// Its clones are the same engine: one goes to the manager, another stays with the test. A
-/// publication is *applied* when the follower sees it and *acknowledged* when its publisher is
-/// told, in whichever order the test chooses.
+/// publication is *applied* when it is given to the follower and *acknowledged* when its receipt is
+/// filled, in whichever order the test chooses.
 ///
 /// ```
 /// use prism_sse::{Manager, test::Delayed};
@@ -27,36 +27,37 @@ use crate::wire::Epoch;
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Delayed {
-    queue: Arc<Mutex<Queue>>,
+    state: Arc<Mutex<DelayedState>>,
 }
 
 #[derive(Debug)]
-struct Queue {
+struct DelayedState {
     follower: Option<Follower>,
     epochs: u64,
     seq: u64,
     appended: usize,
+    /// The number of the append to refuse.
     failing: Option<usize>,
     capacity: usize,
-    automatic: Option<Automatic>,
-    unapplied: VecDeque<Unapplied>,
+    automatic: Option<AutomaticOrder>,
+    unapplied: VecDeque<UnappliedPublication>,
     unacknowledged: VecDeque<(u64, Durability, Completion)>,
 }
 
 #[derive(Debug)]
-enum Unapplied {
+enum UnappliedPublication {
     Ordered(u64, Publication),
     Ephemeral(Publication, Completion),
 }
 
-/// The order in which an engine that runs by itself takes its steps.
+/// The order of steps of an engine that runs by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Automatic {
+enum AutomaticOrder {
     AcknowledgesFirst,
     AppliesFirst,
 }
 
-impl Default for Queue {
+impl Default for DelayedState {
     fn default() -> Self {
         Self {
             follower: None,
@@ -73,24 +74,24 @@ impl Default for Queue {
 }
 
 impl Delayed {
-    /// An engine that waits to be told.
+    /// An engine that does nothing until the test calls for it.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// An engine that runs by itself, on the runtime, and tells publishers before it applies. It
-    /// acknowledges in the reverse of the order.
+    /// An engine that runs by itself, on the runtime, and acknowledges before it applies. It
+    /// acknowledges in the reverse order of publishing.
     pub fn acknowledging_first() -> Self {
-        Self::automatic(Automatic::AcknowledgesFirst)
+        Self::automatic(AutomaticOrder::AcknowledgesFirst)
     }
 
-    /// An engine that runs by itself, on the runtime, and applies before it tells publishers. It
-    /// acknowledges in the reverse of the order.
+    /// An engine that runs by itself, on the runtime, and applies before it acknowledges. It
+    /// acknowledges in the reverse order of publishing.
     pub fn applying_first() -> Self {
-        Self::automatic(Automatic::AppliesFirst)
+        Self::automatic(AutomaticOrder::AppliesFirst)
     }
 
-    fn automatic(order: Automatic) -> Self {
+    fn automatic(order: AutomaticOrder) -> Self {
         let engine = Self::new();
         engine.lock().automatic = Some(order);
         engine
@@ -98,8 +99,8 @@ impl Delayed {
 
     /// Refuses the `nth` append from now on, counted from 1.
     pub fn fail_append(&self, nth: usize) {
-        let mut queue = self.lock();
-        queue.failing = Some(queue.appended + nth);
+        let mut state = self.lock();
+        state.failing = Some(state.appended + nth);
     }
 
     /// Refuses appends while this many wait to be acknowledged.
@@ -107,14 +108,14 @@ impl Delayed {
         self.lock().capacity = publications;
     }
 
-    /// Applies the oldest publication that was not. `false` if there is none.
+    /// Applies the oldest publication that was not applied. `false` if there is none.
     pub fn apply(&self) -> bool {
         let applied = {
-            let mut queue = self.lock();
-            let next = queue.unapplied.pop_front();
-            queue.follower.clone().zip(next).map(|(follower, next)| match next {
-                Unapplied::Ordered(seq, publication) => follower.apply(seq, publication),
-                Unapplied::Ephemeral(publication, completion) => {
+            let mut state = self.lock();
+            let next = state.unapplied.pop_front();
+            state.follower.clone().zip(next).map(|(follower, next)| match next {
+                UnappliedPublication::Ordered(seq, publication) => follower.apply(seq, publication),
+                UnappliedPublication::Ephemeral(publication, completion) => {
                     follower.apply_ephemeral(publication, completion)
                 }
             })
@@ -122,7 +123,7 @@ impl Delayed {
         applied.map(Wakes::wake).is_some()
     }
 
-    /// Applies a place in the order again, as a follower does after it lost its connection.
+    /// Applies a sequence number again, as an engine does that reconnected to its source.
     pub fn apply_again(&self, seq: u64, publication: Publication) {
         let follower = self.lock().follower.clone();
         if let Some(follower) = follower {
@@ -130,68 +131,68 @@ impl Delayed {
         }
     }
 
-    /// Acknowledges the oldest publication that was not. `false` if there is none.
+    /// Acknowledges the oldest publication that was not acknowledged. `false` if there is none.
     pub fn acknowledge_first(&self) -> bool {
         let first = self.lock().unacknowledged.pop_front();
         first.map(|(seq, durable, completion)| completion.acknowledge(seq, durable)).is_some()
     }
 
-    /// Acknowledges the newest publication that was not. `false` if there is none.
+    /// Acknowledges the newest publication that was not acknowledged. `false` if there is none.
     pub fn acknowledge_last(&self) -> bool {
         let last = self.lock().unacknowledged.pop_back();
         last.map(|(seq, durable, completion)| completion.acknowledge(seq, durable)).is_some()
     }
 
-    /// Gives up on the oldest publication that was not acknowledged, without a word.
+    /// Drops the completion of the oldest publication that was not acknowledged. `false` if there
+    /// is none.
     pub fn forget_first(&self) -> bool {
         let first = self.lock().unacknowledged.pop_front();
         first.map(drop).is_some()
     }
 
-    /// Tells the publisher of the oldest publication that was not acknowledged that it failed. If
-    /// it was not applied either, it never will be.
+    /// Fails the oldest publication that was not acknowledged. If it was not applied either, it
+    /// never will be. `false` if there is none.
     pub fn fail_first(&self) -> bool {
         let failed = {
-            let mut queue = self.lock();
-            let first = queue.unacknowledged.pop_front();
+            let mut state = self.lock();
+            let first = state.unacknowledged.pop_front();
             if let Some((failed, ..)) = &first {
-                queue.unapplied.retain(
-                    |waiting| !matches!(waiting, Unapplied::Ordered(seq, _) if seq == failed),
-                );
+                let is_failed = |unapplied: &UnappliedPublication| matches!(unapplied, UnappliedPublication::Ordered(seq, _) if seq == failed);
+                state.unapplied.retain(|unapplied| !is_failed(unapplied));
             }
             first
         };
         failed.map(|(.., completion)| completion.fail()).is_some()
     }
 
-    /// Begins another epoch after `after`, as an engine does whose store was reopened or replaced.
-    /// What was not applied is gone.
+    /// Begins another epoch behind sequence number `after`, as an engine does whose store was
+    /// reopened or replaced. Publications that were not applied are dropped.
     pub fn begin_epoch(&self, after: u64) {
         let began = {
-            let mut queue = self.lock();
-            queue.epochs += 1;
-            queue.seq = after;
-            queue.unapplied.clear();
-            let epoch = Epoch::new(queue.epochs);
-            queue.follower.as_ref().map(|follower| follower.begin_epoch(epoch, after))
+            let mut state = self.lock();
+            state.epochs += 1;
+            state.seq = after;
+            state.unapplied.clear();
+            let epoch = Epoch::new(state.epochs);
+            state.follower.as_ref().map(|follower| follower.begin_epoch(epoch, after))
         };
         began.unwrap_or_default().wake();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, DelayedState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(&self, order: Automatic) {
+    fn run(&self, order: AutomaticOrder) {
         let engine = self.clone();
         tokio::spawn(async move {
             tokio::task::yield_now().await;
-            if order == Automatic::AcknowledgesFirst {
+            if order == AutomaticOrder::AcknowledgesFirst {
                 engine.acknowledge_last();
             }
             tokio::task::yield_now().await;
             engine.apply();
-            if order == Automatic::AppliesFirst {
+            if order == AutomaticOrder::AppliesFirst {
                 tokio::task::yield_now().await;
                 engine.acknowledge_last();
             }
@@ -207,25 +208,25 @@ impl Engine for Delayed {
 
     fn append(&self, publication: Publication, completion: Completion) -> Result<(), EngineError> {
         let automatic = {
-            let mut queue = self.lock();
-            queue.appended += 1;
-            if queue.failing == Some(queue.appended) {
+            let mut state = self.lock();
+            state.appended += 1;
+            if state.failing == Some(state.appended) {
                 return Err(EngineError::Unavailable);
             }
-            if queue.unacknowledged.len() >= queue.capacity {
+            if state.unacknowledged.len() >= state.capacity {
                 return Err(EngineError::Overloaded);
             }
             if publication.is_ephemeral() {
-                queue.unapplied.push_back(Unapplied::Ephemeral(publication, completion));
+                state.unapplied.push_back(UnappliedPublication::Ephemeral(publication, completion));
             } else {
-                queue.seq += 1;
-                let seq = queue.seq;
+                state.seq += 1;
+                let seq = state.seq;
                 let durable =
                     if publication.is_transient() { Durability::Memory } else { Durability::Fsync };
-                queue.unapplied.push_back(Unapplied::Ordered(seq, publication));
-                queue.unacknowledged.push_back((seq, durable, completion));
+                state.unapplied.push_back(UnappliedPublication::Ordered(seq, publication));
+                state.unacknowledged.push_back((seq, durable, completion));
             }
-            queue.automatic
+            state.automatic
         };
         if let Some(order) = automatic {
             self.run(order);

@@ -1,12 +1,13 @@
-//! What readers must have seen, told from what was published: the judge of every other test.
+//! Checks what readers received against what was published.
 //!
 //! The oracle knows nothing of logs, indexes and floors. It keeps everything that was published, in
-//! order, for ever, and holds what each reader saw against it. Between two gaps a reader must have
-//! seen exactly what its audience is for, in that order, each once.
+//! order, and compares it with what each reader received. Between two gaps a reader must have
+//! received exactly the events that its audience selects and may read, in that order, each once.
 //!
-//! Where some events are transient, kinds are judged apart in one respect. Each is evicted for
-//! itself, so that what a gap told of may be missing of one kind although an older event of the
-//! other comes first: it excuses what is missing of each kind up to the next event of that kind.
+//! Where some events are transient, the retention classes are checked apart in one respect. Each
+//! class is evicted on its own, so that after a gap an older event of one class may precede the
+//! first event of another. Therefore a gap excuses the missing events of each class up to the next
+//! event of that class.
 
 use std::fmt;
 
@@ -26,52 +27,53 @@ use crate::selector::{Selector, Topic};
 /// ```
 #[derive(Debug, Default)]
 pub struct Oracle {
-    events: Vec<Published>,
+    events: Vec<PublishedEvent>,
     readers: Vec<ReaderRecord>,
 }
 
 #[derive(Debug)]
-struct Published {
-    whom: Whom,
+struct PublishedEvent {
+    recipients: Recipients,
     private: bool,
     transient: bool,
 }
 
-/// Events that are evicted apart from others.
+/// Events that are evicted together, and apart from those of other classes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum EventClass {
     History,
     Transient,
     Sent,
 }
 
-impl Kind {
+impl EventClass {
     const ALL: [Self; 3] = [Self::History, Self::Transient, Self::Sent];
 }
 
 #[derive(Debug)]
-enum Whom {
+enum Recipients {
     Everyone,
     Topics(Vec<Topic>),
-    One(usize),
-    /// It was for a connection that is gone.
-    Nobody,
+    /// The reader's connection that was open when the event was sent.
+    Reader(usize),
+    /// A connection that is gone.
+    ClosedConnection,
 }
 
 #[derive(Debug)]
 struct ReaderRecord {
     audience: Audience,
     begin: usize,
-    seen: Vec<Seen>,
+    seen: Vec<Observation>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Seen {
+enum Observation {
     Event(usize),
     Gap,
 }
 
-/// What a reader must not see, or must see and did not.
+/// What is wrong with the events that a reader saw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// The reader saw an event again, or after a later one.
@@ -81,7 +83,7 @@ pub enum Fault {
         /// The event's number.
         event: usize,
     },
-    /// The reader never saw an event that it was to see, and was told of no gap at that place.
+    /// The reader never saw an event that it should have seen, and there was no gap in its place.
     Lost {
         /// The reader's number.
         reader: usize,
@@ -98,79 +100,80 @@ pub enum Fault {
 }
 
 impl Oracle {
-    /// Nothing was published, and nobody reads.
+    /// An oracle without events and readers.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// An event for everyone was published; the answer is its number.
+    /// Records that an event for everyone was published, and returns its number.
     pub fn broadcast(&mut self) -> usize {
-        self.published(Whom::Everyone, false)
+        self.published(Recipients::Everyone, false)
     }
 
-    /// An event about `topics` was published; the answer is its number.
+    /// Records that an event about `topics` was published, and returns its number.
     pub fn publish(&mut self, topics: &[Topic], private: bool) -> usize {
-        self.published(Whom::Topics(topics.to_vec()), private)
+        self.published(Recipients::Topics(topics.to_vec()), private)
     }
 
-    /// An event for one reader's connection was published; the answer is its number.
+    /// Records that an event was sent to one reader's connection, and returns its number.
     pub fn send(&mut self, reader: usize) -> usize {
-        self.published(Whom::One(reader), false)
+        self.published(Recipients::Reader(reader), false)
     }
 
-    /// An event that was published is transient.
+    /// Records that an event that was published is transient.
     pub fn transient(&mut self, event: usize) {
         self.events[event].transient = true;
     }
 
-    /// A reader begins with what comes; the answer is its number.
+    /// Adds a reader that begins with the next event, and returns its number.
     pub fn reader(&mut self, audience: Audience) -> usize {
         self.reader_from(audience, self.events.len())
     }
 
-    /// A reader begins with event number `begin`; the answer is its number.
+    /// Adds a reader that begins with event number `begin`, and returns its number.
     pub fn reader_from(&mut self, audience: Audience, begin: usize) -> usize {
         self.readers.push(ReaderRecord { audience, begin, seen: Vec::new() });
         self.readers.len() - 1
     }
 
-    /// The reader saw an event.
+    /// Records that the reader saw an event.
     pub fn saw(&mut self, reader: usize, event: usize) {
-        self.readers[reader].seen.push(Seen::Event(event));
+        self.readers[reader].seen.push(Observation::Event(event));
     }
 
-    /// The reader was told of a gap.
+    /// Records that the reader saw a gap.
     pub fn saw_gap(&mut self, reader: usize) {
-        self.readers[reader].seen.push(Seen::Gap);
+        self.readers[reader].seen.push(Observation::Gap);
     }
 
-    /// The reader's connection ended; what was sent to it and not seen is gone. It may come back.
+    /// Records that the reader's connection ended. Events that were sent to that connection and not
+    /// seen are gone. The reader may reconnect.
     pub fn hung_up(&mut self, reader: usize) {
         let seen = &self.readers[reader].seen;
         for (number, event) in self.events.iter_mut().enumerate() {
-            let own = matches!(event.whom, Whom::One(to) if to == reader);
-            if own && !seen.contains(&Seen::Event(number)) {
-                event.whom = Whom::Nobody;
+            let own = matches!(event.recipients, Recipients::Reader(to) if to == reader);
+            if own && !seen.contains(&Observation::Event(number)) {
+                event.recipients = Recipients::ClosedConnection;
             }
         }
     }
 
-    /// Whether each reader saw what it was to see, up to the end.
+    /// Checks that each reader saw what it should have seen, up to the last event.
     ///
     /// # Errors
     ///
     /// The first fault found.
     pub fn verdict(&self) -> Result<(), Fault> {
-        (0..self.readers.len()).try_for_each(|reader| self.judge(reader))
+        (0..self.readers.len()).try_for_each(|reader| self.check(reader))
     }
 
-    fn judge(&self, reader: usize) -> Result<(), Fault> {
+    fn check(&self, reader: usize) -> Result<(), Fault> {
         let record = &self.readers[reader];
-        let kinds_are_apart = self.events.iter().any(|event| event.transient);
+        let has_transient = self.events.iter().any(|event| event.transient);
         let mut next = [record.begin; 3];
         let mut after_gap = [false; 3];
         for &seen in &record.seen {
-            let Seen::Event(event) = seen else {
+            let Observation::Event(event) = seen else {
                 after_gap = [true; 3];
                 continue;
             };
@@ -180,64 +183,65 @@ impl Oracle {
             if next.iter().any(|&next| event < next) {
                 return Err(Fault::Repeated { reader, event });
             }
-            for kind in Kind::ALL {
-                let at = kind as usize;
-                if after_gap[at] && kinds_are_apart && kind != self.kind(event) {
+            for class in EventClass::ALL {
+                let at = class as usize;
+                if after_gap[at] && has_transient && class != self.class(event) {
                     continue;
                 }
                 if !std::mem::take(&mut after_gap[at]) {
-                    self.expect_none(reader, kind, next[at]..event)?;
+                    self.expect_none(reader, class, next[at]..event)?;
                 }
                 next[at] = event + 1;
             }
         }
-        let mut complete = Kind::ALL.into_iter().filter(|&kind| !after_gap[kind as usize]);
-        complete.try_for_each(|kind| {
-            self.expect_none(reader, kind, next[kind as usize]..self.events.len())
+        let mut complete = EventClass::ALL.into_iter().filter(|&class| !after_gap[class as usize]);
+        complete.try_for_each(|class| {
+            self.expect_none(reader, class, next[class as usize]..self.events.len())
         })
     }
 
     fn expect_none(
         &self,
         reader: usize,
-        kind: Kind,
+        class: EventClass,
         range: std::ops::Range<usize>,
     ) -> Result<(), Fault> {
-        let mut events = range.filter(|&event| self.kind(event) == kind);
+        let mut events = range.filter(|&event| self.class(event) == class);
         match events.find(|&event| self.is_for(reader, event)) {
             Some(event) => Err(Fault::Lost { reader, event }),
             None => Ok(()),
         }
     }
 
-    fn kind(&self, event: usize) -> Kind {
+    fn class(&self, event: usize) -> EventClass {
         let event = &self.events[event];
-        match event.whom {
-            Whom::One(_) | Whom::Nobody => Kind::Sent,
-            _ if event.transient => Kind::Transient,
-            _ => Kind::History,
+        match event.recipients {
+            Recipients::Reader(_) | Recipients::ClosedConnection => EventClass::Sent,
+            _ if event.transient => EventClass::Transient,
+            _ => EventClass::History,
         }
     }
 
-    /// The rule of audiences, in the plainest words.
+    /// Whether the reader's audience selects the event and may read it. This is written without the
+    /// library's own matching of audiences.
     fn is_for(&self, reader: usize, event: usize) -> bool {
         let audience = &self.readers[reader].audience;
         let any = |selectors: &[Selector], topics: &[Topic]| {
             topics.iter().any(|topic| selectors.iter().any(|selector| selector.matches(topic)))
         };
-        match &self.events[event].whom {
-            Whom::Everyone => audience.wants_broadcasts(),
-            Whom::Topics(topics) => {
+        match &self.events[event].recipients {
+            Recipients::Everyone => audience.wants_broadcasts(),
+            Recipients::Topics(topics) => {
                 any(audience.selectors(), topics)
                     && (!self.events[event].private || any(audience.grants(), topics))
             }
-            Whom::One(to) => *to == reader,
-            Whom::Nobody => false,
+            Recipients::Reader(to) => *to == reader,
+            Recipients::ClosedConnection => false,
         }
     }
 
-    fn published(&mut self, whom: Whom, private: bool) -> usize {
-        self.events.push(Published { whom, private, transient: false });
+    fn published(&mut self, recipients: Recipients, private: bool) -> usize {
+        self.events.push(PublishedEvent { recipients, private, transient: false });
         self.events.len() - 1
     }
 }
@@ -249,7 +253,7 @@ impl fmt::Display for Fault {
                 write!(f, "reader {reader} saw event {event} again or too late")
             }
             Self::Lost { reader, event } => {
-                write!(f, "reader {reader} lost event {event}, and was not told")
+                write!(f, "reader {reader} lost event {event}, and was told of no gap")
             }
             Self::Foreign { reader, event } => {
                 write!(f, "reader {reader} saw event {event}, which was not for it")
@@ -264,8 +268,8 @@ impl std::error::Error for Fault {}
 mod tests {
     use super::*;
 
-    /// A reader that saw everything right: public events, its own, granted ones.
-    fn truth() -> (Oracle, Vec<Seen>) {
+    /// A reader that received everything it should: public events, its own, granted ones.
+    fn correct() -> (Oracle, Vec<Observation>) {
         let mut oracle = Oracle::new();
         let [a, b] = ["a", "b"].map(|name| Topic::try_from(name).unwrap());
         oracle.broadcast();
@@ -280,21 +284,21 @@ mod tests {
         ];
         oracle.publish(&[b], false);
         oracle.publish(&[a], true);
-        let seen = seen.map(Seen::Event).to_vec();
+        let seen = seen.map(Observation::Event).to_vec();
         oracle.readers[reader].seen.clone_from(&seen);
         (oracle, seen)
     }
 
     #[test]
-    fn the_truth_is_accepted() {
-        assert_eq!(truth().0.verdict(), Ok(()));
+    fn a_reader_that_received_everything_is_accepted() {
+        assert_eq!(correct().0.verdict(), Ok(()));
     }
 
     #[test]
     fn every_planted_fault_is_found() {
-        let (mut oracle, seen) = truth();
+        let (mut oracle, seen) = correct();
         let mut planted = 0;
-        let mut plant = |faulty: Vec<Seen>| {
+        let mut plant = |faulty: Vec<Observation>| {
             oracle.readers[0].seen.clone_from(&faulty);
             assert!(oracle.verdict().is_err(), "{faulty:?}");
             planted += 1;
@@ -316,7 +320,7 @@ mod tests {
             // An event from before its time, one not selected, one not granted, one not published.
             for foreign in [0, 6, 7, 99] {
                 let mut invented = seen.clone();
-                invented.insert(at, Seen::Event(foreign));
+                invented.insert(at, Observation::Event(foreign));
                 plant(invented);
             }
         }
@@ -325,9 +329,9 @@ mod tests {
 
     #[test]
     fn a_gap_excuses_what_is_missing_there_and_nothing_else() {
-        let (mut oracle, seen) = truth();
+        let (mut oracle, seen) = correct();
         let mut told = seen.clone();
-        told[2] = Seen::Gap;
+        told[2] = Observation::Gap;
         oracle.readers[0].seen.clone_from(&told);
         assert_eq!(oracle.verdict(), Ok(()));
 
@@ -337,14 +341,14 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_excuses_each_kind_up_to_its_next_event_and_no_further() {
+    fn a_gap_excuses_each_class_up_to_its_next_event_and_no_further() {
         let mut oracle = Oracle::new();
         let reader = oracle.reader(Audience::everything());
         let events: Vec<usize> = (0..8).map(|_| oracle.broadcast()).collect();
         events.iter().filter(|event| **event % 2 == 1).for_each(|event| oracle.transient(*event));
         let mut verdict = |seen: &[usize]| {
-            let seen = seen.iter().map(|&event| Seen::Event(event));
-            oracle.readers[reader].seen = [Seen::Gap].into_iter().chain(seen).collect();
+            let seen = seen.iter().map(|&event| Observation::Event(event));
+            oracle.readers[reader].seen = [Observation::Gap].into_iter().chain(seen).collect();
             oracle.verdict()
         };
         assert_eq!(verdict(&[1, 3, 4, 5, 6, 7]), Ok(()), "0 and 2 are missing of the others");
@@ -356,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_to_a_connection_is_gone_with_it() {
+    fn an_event_sent_to_a_connection_is_gone_with_the_connection() {
         let mut oracle = Oracle::new();
         let reader = oracle.reader(Audience::everything());
         let sent = oracle.send(reader);

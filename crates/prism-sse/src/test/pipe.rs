@@ -1,4 +1,4 @@
-//! A connection in memory, with room for little.
+//! A connection in memory, with small buffers.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
@@ -10,23 +10,25 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::serve::Transport;
 
-/// Bytes under way in one direction. Little, so that a reader that does not read is felt at once.
+/// Bytes that one direction holds. They are few, so that a reader that does not read blocks its
+/// writer soon.
 const ROOM: usize = 128;
 
-/// One end. Dropping it hangs up.
+/// One end of the connection. Dropping it closes both directions.
 #[derive(Debug)]
 pub(crate) struct Pipe {
-    shared: Arc<Mutex<[Way; 2]>>,
-    /// The way this end reads from; it writes to the other.
+    shared: Arc<Mutex<[PipeDirection; 2]>>,
+    /// The direction that this end reads from; it writes to the other.
     reads: usize,
 }
 
-/// The end that a shard has.
+/// An end as a non-blocking socket, for a shard.
 #[derive(Debug)]
 pub(crate) struct PipeSocket(Pipe);
 
+/// The bytes on their way in one direction.
 #[derive(Debug, Default)]
-struct Way {
+struct PipeDirection {
     bytes: VecDeque<u8>,
     closed: bool,
     reader: Option<Waker>,
@@ -34,46 +36,46 @@ struct Way {
 }
 
 impl Pipe {
-    /// Two ends.
+    /// Both ends of a new connection.
     pub(crate) fn pair() -> (Self, Self) {
-        let shared = Arc::<Mutex<[Way; 2]>>::default();
+        let shared = Arc::<Mutex<[PipeDirection; 2]>>::default();
         (Self { shared: Arc::clone(&shared), reads: 0 }, Self { shared, reads: 1 })
     }
 
-    fn ways(&self) -> MutexGuard<'_, [Way; 2]> {
+    fn directions(&self) -> MutexGuard<'_, [PipeDirection; 2]> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn read(&self, room: &mut [u8], waker: Option<&Waker>) -> Poll<io::Result<usize>> {
-        let way = &mut self.ways()[self.reads];
-        if way.bytes.is_empty() && !way.closed {
+        let direction = &mut self.directions()[self.reads];
+        if direction.bytes.is_empty() && !direction.closed {
             if let Some(waker) = waker {
-                way.reader = Some(waker.clone());
+                direction.reader = Some(waker.clone());
             }
             return Poll::Pending;
         }
-        let len = way.bytes.len().min(room.len());
-        for (to, from) in room.iter_mut().zip(way.bytes.drain(..len)) {
+        let len = direction.bytes.len().min(room.len());
+        for (to, from) in room.iter_mut().zip(direction.bytes.drain(..len)) {
             *to = from;
         }
-        wake(&mut way.writer);
+        wake(&mut direction.writer);
         Poll::Ready(Ok(len))
     }
 
     fn write(&self, bytes: &[u8], waker: Option<&Waker>) -> Poll<io::Result<usize>> {
-        let way = &mut self.ways()[1 - self.reads];
-        if way.closed {
+        let direction = &mut self.directions()[1 - self.reads];
+        if direction.closed {
             return Poll::Ready(Err(ErrorKind::BrokenPipe.into()));
         }
-        let len = bytes.len().min(ROOM - way.bytes.len());
+        let len = bytes.len().min(ROOM - direction.bytes.len());
         if len == 0 {
             if let Some(waker) = waker {
-                way.writer = Some(waker.clone());
+                direction.writer = Some(waker.clone());
             }
             return Poll::Pending;
         }
-        way.bytes.extend(&bytes[..len]);
-        wake(&mut way.reader);
+        direction.bytes.extend(&bytes[..len]);
+        wake(&mut direction.reader);
         Poll::Ready(Ok(len))
     }
 }
@@ -86,10 +88,10 @@ fn wake(waker: &mut Option<Waker>) {
 
 impl Drop for Pipe {
     fn drop(&mut self) {
-        for way in self.ways().iter_mut() {
-            way.closed = true;
-            wake(&mut way.reader);
-            wake(&mut way.writer);
+        for direction in self.directions().iter_mut() {
+            direction.closed = true;
+            wake(&mut direction.reader);
+            wake(&mut direction.writer);
         }
     }
 }
@@ -120,9 +122,9 @@ impl AsyncWrite for Pipe {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let way = &mut self.ways()[1 - self.reads];
-        way.closed = true;
-        wake(&mut way.reader);
+        let direction = &mut self.directions()[1 - self.reads];
+        direction.closed = true;
+        wake(&mut direction.reader);
         Poll::Ready(Ok(()))
     }
 }
@@ -138,9 +140,9 @@ impl Transport for Pipe {
 impl PipeSocket {
     /// Wakes `waker` whenever the socket may have become readable or writable.
     pub(crate) fn watch(&self, waker: &Waker) {
-        let mut ways = self.0.ways();
-        ways[self.0.reads].reader = Some(waker.clone());
-        ways[1 - self.0.reads].writer = Some(waker.clone());
+        let mut directions = self.0.directions();
+        directions[self.0.reads].reader = Some(waker.clone());
+        directions[1 - self.0.reads].writer = Some(waker.clone());
     }
 }
 

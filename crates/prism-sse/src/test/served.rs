@@ -1,4 +1,4 @@
-//! An application under `serve`, without a socket: everything but the system's calls.
+//! An application under `serve` over connections in memory.
 
 use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind};
@@ -18,121 +18,131 @@ use tower_service::Service;
 
 use super::pipe::{Pipe, PipeSocket};
 use crate::limits;
-use crate::serve::{Delivery, Held, Inbox, Open, Order, Server, Serves, Settings, Turn};
+use crate::serve::{
+    ConnectionCount, ConnectionGuard, DeliveryShard, HttpService, Inbox, NextTurn, ServeSettings,
+    Server, ShardCommand,
+};
 
 /// Serves an application as [`serve`](crate::serve()) does, over connections in memory and in the
 /// runtime's time. Each request has a connection of its own.
 ///
-/// What is different is what bytes travel on, and that the shard is a task instead of a thread.
+/// It differs from a real server in two things: connections are in memory, and the shard is a task
+/// instead of a thread.
 #[derive(Clone)]
 pub struct Served<A> {
     app: A,
     server: Arc<Server<PipeSocket>>,
-    open: Arc<Open>,
-    shard: Arc<Guard>,
+    open: Arc<ConnectionCount>,
+    guard: Arc<ShutdownGuard>,
 }
 
-/// Ends the server with the last handle on it.
-struct Guard {
+/// Stops the shard when the last handle on the server is dropped.
+struct ShutdownGuard {
     inbox: Arc<Inbox<PipeSocket>>,
-    end: watch::Sender<bool>,
+    shutdown: watch::Sender<bool>,
 }
 
-impl Drop for Guard {
+impl Drop for ShutdownGuard {
     fn drop(&mut self) {
-        self.inbox.order(Order::Stop);
+        self.inbox.send(ShardCommand::Stop);
     }
 }
 
-impl<A: Serves> Served<A> {
+impl<A: HttpService> Served<A> {
     /// Starts a server with one shard.
     pub fn new(app: A) -> Self {
-        let bell = Arc::new(Bell::default());
-        let inbox = Arc::new(Inbox::new(Waker::from(Arc::clone(&bell))));
-        tokio::spawn(drive(Arc::clone(&inbox), bell));
-        let (end, ending) = watch::channel(false);
-        let server = Server::new(vec![Arc::clone(&inbox)], &Settings::default(), ending);
+        let waker = Arc::new(ShardWaker::default());
+        let inbox = Arc::new(Inbox::new(Waker::from(Arc::clone(&waker))));
+        tokio::spawn(run_shard(Arc::clone(&inbox), waker));
+        let (shutdown, receiver) = watch::channel(false);
+        let server = Server::new(vec![Arc::clone(&inbox)], &ServeSettings::default(), receiver);
         let server = Arc::new(server);
         tokio::spawn(Arc::clone(&server).wake_shards());
-        Self { app, server, open: Arc::default(), shard: Arc::new(Guard { inbox, end }) }
+        Self {
+            app,
+            server,
+            open: Arc::default(),
+            guard: Arc::new(ShutdownGuard { inbox, shutdown }),
+        }
     }
 
     /// Ends all streams within `window`, as a graceful shutdown does.
     pub fn drain(&self, window: Duration) {
-        self.shard.end.send_replace(true);
-        self.shard.inbox.order(Order::Drain(window));
+        self.guard.shutdown.send_replace(true);
+        self.guard.inbox.send(ShardCommand::Drain(window));
     }
 
-    /// How many connections the shard has: those that left hyper.
+    /// How many connections the shard has, which were handed over to it by hyper.
     pub fn handed_over(&self) -> usize {
-        self.shard.inbox.load()
+        self.guard.inbox.load()
     }
 }
 
+/// Wakes the shard's task.
 #[derive(Default)]
-struct Bell {
-    rung: Notify,
-    /// Keys of sockets that changed.
-    changed: Mutex<Vec<u32>>,
+struct ShardWaker {
+    woken: Notify,
+    /// Keys of connections whose socket may be readable or writable.
+    ready: Mutex<Vec<u32>>,
 }
 
-impl Wake for Bell {
+impl Wake for ShardWaker {
     fn wake(self: Arc<Self>) {
-        self.rung.notify_one();
+        self.woken.notify_one();
     }
 }
 
-/// Says which socket changed.
-struct SocketBell {
+/// Wakes the shard's task for one socket.
+struct SocketWaker {
     key: u32,
-    bell: Arc<Bell>,
+    shard: Arc<ShardWaker>,
 }
 
-impl Wake for SocketBell {
+impl Wake for SocketWaker {
     fn wake(self: Arc<Self>) {
-        self.bell.changed.lock().unwrap_or_else(PoisonError::into_inner).push(self.key);
-        self.bell.rung.notify_one();
+        self.shard.ready.lock().unwrap_or_else(PoisonError::into_inner).push(self.key);
+        self.shard.woken.notify_one();
     }
 }
 
-/// What a shard's thread does.
-async fn drive(inbox: Arc<Inbox<PipeSocket>>, bell: Arc<Bell>) {
-    let began = Instant::now();
-    let now = || began.elapsed().as_millis() as u64;
-    let mut delivery = Delivery::new(Waker::from(Arc::clone(&bell)), limits::STALLED_BYTES);
+/// The shard's task: what the thread of a real shard does.
+async fn run_shard(inbox: Arc<Inbox<PipeSocket>>, waker: Arc<ShardWaker>) {
+    let started = Instant::now();
+    let now = || started.elapsed().as_millis() as u64;
+    let mut delivery = DeliveryShard::new(Waker::from(Arc::clone(&waker)), limits::STALLED_BYTES);
     loop {
-        let changed =
-            std::mem::take(&mut *bell.changed.lock().unwrap_or_else(PoisonError::into_inner));
-        for key in changed {
-            delivery.socket_is(key, true, true);
+        let ready =
+            std::mem::take(&mut *waker.ready.lock().unwrap_or_else(PoisonError::into_inner));
+        for key in ready {
+            delivery.socket_ready(key, true, true);
         }
-        for order in inbox.take() {
-            match order {
-                Order::Adopt(hand_over) => {
+        for command in inbox.take() {
+            match command {
+                ShardCommand::Adopt(connection) => {
                     let key = delivery.next_key();
-                    let bell = SocketBell { key, bell: Arc::clone(&bell) };
-                    hand_over.socket.watch(&Waker::from(Arc::new(bell)));
-                    delivery.adopt(hand_over, now());
-                    delivery.socket_is(key, true, true);
+                    let waker = SocketWaker { key, shard: Arc::clone(&waker) };
+                    connection.socket.watch(&Waker::from(Arc::new(waker)));
+                    delivery.adopt(connection, now());
+                    delivery.socket_ready(key, true, true);
                 }
-                Order::Drain(window) => delivery.drain(now(), window),
-                Order::Stop => return delivery.drop_all(),
+                ShardCommand::Drain(window) => delivery.drain(now(), window),
+                ShardCommand::Stop => return delivery.drop_all(),
             }
         }
-        inbox.say_load(delivery.len());
+        inbox.set_load(delivery.len());
         match delivery.turn(now()) {
-            Turn::Again | Turn::Soon => tokio::task::yield_now().await,
-            Turn::Never => bell.rung.notified().await,
-            Turn::At(at) => {
-                let until = began + Duration::from_millis(at);
-                // Either end of the wait leads to the next turn.
-                drop(tokio::time::timeout_at(until, bell.rung.notified()).await);
+            NextTurn::Now | NextTurn::AfterYield => tokio::task::yield_now().await,
+            NextTurn::WhenWoken => waker.woken.notified().await,
+            NextTurn::At(at) => {
+                let until = started + Duration::from_millis(at);
+                // A turn follows whether the shard was woken or the time has come.
+                drop(tokio::time::timeout_at(until, waker.woken.notified()).await);
             }
         }
     }
 }
 
-impl<A: Serves> Service<Request<String>> for Served<A> {
+impl<A: HttpService> Service<Request<String>> for Served<A> {
     type Response = Response<Received>;
     type Error = io::Error;
     type Future = Pin<Box<dyn Future<Output = io::Result<Response<Received>>> + Send>>;
@@ -143,13 +153,14 @@ impl<A: Serves> Service<Request<String>> for Served<A> {
 
     fn call(&mut self, request: Request<String>) -> Self::Future {
         let (mut near, far) = Pipe::pair();
-        let held = Held::new(&self.open);
-        tokio::spawn(Arc::clone(&self.server).exchange(far, self.app.clone(), held));
-        let server = Arc::clone(&self.shard);
+        let guard = ConnectionGuard::new(&self.open);
+        let server = Arc::clone(&self.server);
+        tokio::spawn(server.serve_connection(far, self.app.clone(), guard));
+        let guard = Arc::clone(&self.guard);
         Box::pin(async move {
-            near.write_all(&written(&request)).await?;
+            near.write_all(&encoded(&request)).await?;
             let bytes = BytesMut::new();
-            let mut received = Received { pipe: near, bytes, chunked: true, left: 0, server };
+            let mut received = Received { pipe: near, bytes, chunked: true, left: 0, guard };
             let head = poll_fn(|cx| received.poll_head(cx)).await?;
             if let Some(len) = head.headers().get(CONTENT_LENGTH) {
                 let len = len.to_str().ok().and_then(|len| len.parse().ok());
@@ -161,7 +172,7 @@ impl<A: Serves> Service<Request<String>> for Served<A> {
     }
 }
 
-fn written(request: &Request<String>) -> Vec<u8> {
+fn encoded(request: &Request<String>) -> Vec<u8> {
     let mut out = format!("{} {} HTTP/1.1\r\nhost: test\r\n", request.method(), request.uri());
     for (name, value) in request.headers() {
         out += &format!("{name}: {}\r\n", String::from_utf8_lossy(value.as_bytes()));
@@ -169,15 +180,17 @@ fn written(request: &Request<String>) -> Vec<u8> {
     (out + "\r\n").into_bytes()
 }
 
-/// What a connection receives, its chunks taken apart. It reads only when it is polled.
+/// The body of a response, without its chunked coding. It reads from the connection only when it is
+/// polled.
 pub struct Received {
     pipe: Pipe,
     bytes: BytesMut,
     chunked: bool,
-    /// Bytes still to come, of the chunk and its line break, or of a body of known length.
+    /// Bytes that are still to come, of the present chunk and its line break or of a body of known
+    /// length.
     left: usize,
-    /// Keeps the server.
-    server: Arc<Guard>,
+    /// Keeps the shard running.
+    guard: Arc<ShutdownGuard>,
 }
 
 impl Received {
@@ -185,7 +198,7 @@ impl Received {
         loop {
             if let Some(end) = self.bytes.windows(4).position(|four| four == b"\r\n\r\n") {
                 let head = self.bytes.split_to(end + 4);
-                return Poll::Ready(parsed(&head).ok_or_else(|| ErrorKind::InvalidData.into()));
+                return Poll::Ready(parse_head(&head).ok_or_else(|| ErrorKind::InvalidData.into()));
             }
             ready!(self.poll_more(cx))?;
         }
@@ -202,7 +215,7 @@ impl Received {
         Poll::Ready(Ok(()))
     }
 
-    /// The next piece of a chunk; `None` is the end.
+    /// The next bytes of a chunk; `None` is the end of the body.
     fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
         loop {
             let line_break = if self.chunked { 2 } else { 0 };
@@ -235,7 +248,7 @@ impl Received {
     }
 }
 
-fn parsed(head: &[u8]) -> Option<Response<()>> {
+fn parse_head(head: &[u8]) -> Option<Response<()>> {
     let mut lines = std::str::from_utf8(head).ok()?.split("\r\n");
     let status = lines.next()?.split(' ').nth(1)?;
     let mut response = Response::builder().status(status);
@@ -255,7 +268,7 @@ impl Body for Received {
         cx: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let piece = match ready!(self.poll_piece(cx)) {
-            // A reader cannot tell how a stream ends.
+            // An `EventSource` does not tell an end without the last chunk from one with it.
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => Ok(None),
             piece => piece,
         };
@@ -265,14 +278,14 @@ impl Body for Received {
 
 impl<A> std::fmt::Debug for Served<A> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Served").field("open", &self.open.count()).finish_non_exhaustive()
+        f.debug_struct("Served").field("open", &self.open.get()).finish_non_exhaustive()
     }
 }
 
 impl std::fmt::Debug for Received {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Received")
-            .field("server", &self.server.inbox.load())
+            .field("connections", &self.guard.inbox.load())
             .finish_non_exhaustive()
     }
 }

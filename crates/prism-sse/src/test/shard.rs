@@ -11,13 +11,15 @@ use tokio::io::AsyncReadExt;
 use super::pipe::{Pipe, PipeSocket};
 use crate::connection::{Connection, first_frame};
 use crate::limits;
-use crate::serve::{Delivery, HandOver, Held, Open, Transport, Turn};
+use crate::serve::{
+    ConnectionCount, ConnectionGuard, DeliveryShard, HandedOverConnection, NextTurn, Transport,
+};
 use crate::wire::Framed;
 
 /// A shard without a thread, over connections in memory. Nothing happens between two calls.
 pub struct Shard {
-    delivery: Delivery<PipeSocket>,
-    open: Arc<Open>,
+    delivery: DeliveryShard<PipeSocket>,
+    open: Arc<ConnectionCount>,
     readers: Vec<Pipe>,
     turns: u64,
 }
@@ -25,11 +27,11 @@ pub struct Shard {
 impl Shard {
     /// A shard that is woken through `waker` when it has something to do.
     pub fn new(waker: Waker) -> Self {
-        let delivery = Delivery::new(waker, limits::STALLED_BYTES);
+        let delivery = DeliveryShard::new(waker, limits::STALLED_BYTES);
         Self { delivery, open: Arc::default(), readers: Vec::new(), turns: 0 }
     }
 
-    /// Takes over a connection that was not polled yet; the answer is the reader's number.
+    /// Adopts a connection that was not polled yet, and returns the reader's number.
     ///
     /// # Panics
     ///
@@ -40,17 +42,17 @@ impl Shard {
         let (_, offered) = first_frame::capture(|| body.as_mut().poll_frame(&mut cx));
         let offered = offered.expect("a connection that was not polled offers itself");
         let (near, far) = Pipe::pair();
-        let hand_over = HandOver {
+        let handed_over = HandedOverConnection {
             socket: far.into_socket().expect("a pipe is a socket"),
             shared: offered.manager,
             slot: offered.slot,
             id: offered.id,
             reading: offered.subscription,
-            rest: Framed::from_block(&offered.opening).chunk(),
+            unwritten: Framed::from_block(&offered.opening).chunk(),
             body,
-            held: Held::new(&self.open),
+            guard: ConnectionGuard::new(&self.open),
         };
-        self.delivery.adopt(hand_over, self.turns);
+        self.delivery.adopt(handed_over, self.turns);
         self.readers.push(near);
         self.readers.len() - 1
     }
@@ -59,13 +61,13 @@ impl Shard {
     pub fn turn(&mut self) -> bool {
         self.turns += 1;
         match self.delivery.turn(self.turns) {
-            Turn::Again | Turn::Soon => true,
-            Turn::At(at) => at <= self.turns + 1,
-            Turn::Never => false,
+            NextTurn::Now | NextTurn::AfterYield => true,
+            NextTurn::At(at) => at <= self.turns + 1,
+            NextTurn::WhenWoken => false,
         }
     }
 
-    /// Everything that was written to a reader since it was last asked.
+    /// What was written to a reader since the last call, at most 256 bytes.
     pub fn read(&mut self, reader: usize) -> Vec<u8> {
         let mut room = [0; 256];
         let mut cx = Context::from_waker(Waker::noop());

@@ -1,4 +1,4 @@
-//! A browser of a test's own.
+//! A browser for one test.
 
 use std::time::Instant;
 
@@ -11,8 +11,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use crate::process::{Process, TemporaryDirectory};
 use crate::wait::{DEADLINE, PAUSE};
 
-/// Browsers at a time. More of them do not make two processors faster.
-static SEATS: Semaphore = Semaphore::const_new(2);
+/// Permits for browsers that run at the same time. More of them are slower on two processors.
+static BROWSER_PERMITS: Semaphore = Semaphore::const_new(2);
 
 /// Headless, and silent: a browser in a test talks to nobody but the test's servers.
 const ARGUMENTS: &[&str] = &[
@@ -25,19 +25,19 @@ const ARGUMENTS: &[&str] = &[
     "--disable-component-update",
     "--disable-sync",
     "--disable-dev-shm-usage",
-    // A picture taken in the middle of an animation shows what never was.
+    // A screenshot must not be taken in the middle of an animation.
     "--force-prefers-reduced-motion",
 ];
 
-/// A Chromium with a profile of its own and the driver that leads it. Dropping it ends both.
+/// A Chromium with a profile of its own, and the driver that controls it. Dropping it ends both.
 ///
-/// Chromium's crash handlers put themselves into other process groups. They end when it does.
+/// Chromium's crash handlers are in other process groups. They end when Chromium does.
 pub(crate) struct Browser {
     client: Client,
-    // Dropped in this order: what the processes keep in the directory goes after them.
+    // Dropped in this order: the processes use the directory until they end.
     _driver: Process,
     _directory: TemporaryDirectory,
-    _seat: SemaphorePermit<'static>,
+    _permit: SemaphorePermit<'static>,
 }
 
 impl Browser {
@@ -50,9 +50,9 @@ impl Browser {
         Self::launch(width, height, &[]).await
     }
 
-    /// One that is started with more arguments.
+    /// A browser that is started with more arguments.
     pub(crate) async fn launch(width: u32, height: u32, more: &[&str]) -> Self {
-        let seat = SEATS.acquire().await.expect("the semaphore is never closed");
+        let permit = BROWSER_PERMITS.acquire().await.expect("the semaphore is never closed");
         let directory = TemporaryDirectory::new();
 
         let (driver, port) = start_driver(&directory).await;
@@ -75,7 +75,7 @@ impl Browser {
             .connect(&format!("http://127.0.0.1:{port}"))
             .await
             .unwrap_or_else(|error| panic!("chromedriver does not start Chromium: {error}"));
-        Self { client, _driver: driver, _directory: directory, _seat: seat }
+        Self { client, _driver: driver, _directory: directory, _permit: permit }
     }
 
     /// Opens an address in the current tab, and returns when the page is loaded.
@@ -156,7 +156,7 @@ impl Browser {
 
 /// Starts the driver, and returns its port.
 async fn start_driver(directory: &TemporaryDirectory) -> (Process, String) {
-    // It listens at one port of two addresses, and ends if only the first of them is free there.
+    // The driver listens at one port of two addresses, and ends if the port is taken at the second.
     for _ in 0..10 {
         let mut command = Process::command("chromedriver");
         command.arg("--port=0").env("TMPDIR", directory.path());
@@ -167,5 +167,5 @@ async fn start_driver(directory: &TemporaryDirectory) -> (Process, String) {
             return started;
         }
     }
-    panic!("chromedriver ends before it says where it listens, again and again");
+    panic!("chromedriver ends again and again before it announces its address");
 }

@@ -1,4 +1,4 @@
-//! The examples, each as its page shows it.
+//! What the pages of the examples show.
 
 use std::process::Command;
 
@@ -19,7 +19,7 @@ async fn the_minimal_example_shows_messages() {
     let (_example, browser) = open("minimal").await;
     browser.until("log.children.length >= 3").await;
     assert_eq!(browser.text("#state").await, "live");
-    // A page that opens at any time sees consecutive seconds.
+    // The page shows consecutive seconds, whenever it is opened.
     let shown = browser.eval("[...log.children].map((item) => item.textContent)").await;
     let shown = shown.as_array().expect("an array of texts");
     let second = shown[0].as_str().and_then(|text| text.strip_prefix("second "));
@@ -100,7 +100,7 @@ async fn curl(command: &str) -> String {
 async fn the_progress_example_runs_a_job_to_its_end() {
     let (_example, browser) = open("progress").await;
     assert_eq!(browser.text("#state").await, "idle");
-    // What happens on the way is over before a slow test looks.
+    // Intermediate states are recorded in the page, because a slow test would miss them.
     let record = "(window.shown = [], window.states = [], \
                    ((plain) => { show = (to) => { shown.push(to.percent); plain(to); }; })(show), \
                    window.EventSource = class extends EventSource { \

@@ -1,5 +1,4 @@
-//! What a real browser makes of it: headless Chromium against the examples and against servers made
-//! here.
+//! Tests in a real browser: headless Chromium against the examples and servers of the tests.
 //!
 //! Not part of plain `cargo test`: it needs `chromium`, `chromedriver` and `curl`, and the examples
 //! built. `cargo xtask test` sees to both. Everything stays on the loopback interface, and no test
@@ -13,12 +12,12 @@
 
 mod browser;
 mod examples;
-mod gatekeeper;
-mod handover;
-mod photographs;
+mod gated_server;
+mod hand_over;
 mod process;
 mod reconnect;
 mod resume;
+mod screenshots;
 mod server;
 #[path = "../../examples/server/mod.rs"]
 #[allow(dead_code, reason = "tests listen where they like")]

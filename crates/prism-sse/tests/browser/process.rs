@@ -57,7 +57,7 @@ impl Process {
         let (found, announcement) = oneshot::channel();
         std::thread::spawn(move || {
             let mut found = Some(found);
-            // Read to the end: a process whose output nobody takes would stand still, or die.
+            // Read to the end, because a process blocks or dies when its output is not read.
             for line in BufReader::new(output).lines().map_while(Result::ok) {
                 if let Some(text) = announced(&line)
                     && let Some(found) = found.take()
@@ -87,7 +87,7 @@ pub(crate) struct TemporaryDirectory {
 
 impl TemporaryDirectory {
     pub(crate) fn new() -> Self {
-        // Not in the target directory: the path of a socket in it may have 108 bytes, no more.
+        // Not in the target directory: the path of a socket in it may have at most 108 bytes.
         let path = std::env::temp_dir().join(format!("prism-sse-{:016x}", fastrand::u64(..)));
         std::fs::create_dir(&path)
             .unwrap_or_else(|error| panic!("cannot create {}: {error}", path.display()));
@@ -101,7 +101,7 @@ impl TemporaryDirectory {
 
 impl Drop for TemporaryDirectory {
     fn drop(&mut self) {
-        // What was killed a moment ago may still be ending, with its files open.
+        // A process that was killed a moment ago may still have files open here.
         let start = Instant::now();
         while std::fs::remove_dir_all(&self.path).is_err()
             && self.path.exists()

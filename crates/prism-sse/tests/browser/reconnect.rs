@@ -1,4 +1,4 @@
-//! When a page comes back, and that it does.
+//! When a page reconnects, and that it does.
 
 use std::time::Duration;
 
@@ -6,60 +6,60 @@ use prism_sse::{Audience, Event, Manager, Retention, Start};
 use serde_json::json;
 
 use crate::browser::Browser;
-use crate::gatekeeper::Gatekeeper;
+use crate::gated_server::GatedServer;
 
-/// What Chromium waits unless told otherwise.
-const DEFAULT_OF_CHROMIUM: Duration = Duration::from_secs(3);
+/// The reconnection time of Chromium without a `retry:`.
+const CHROMIUM_DEFAULT: Duration = Duration::from_secs(3);
 
 #[tokio::test]
-async fn a_page_comes_back_when_it_was_told_to() {
+async fn a_page_reconnects_after_the_retry_time() {
     const SOON: Duration = Duration::from_millis(300);
     const LATE: Duration = Duration::from_secs(5);
     let sse = Manager::builder().retry(SOON).build().unwrap();
-    let gatekeeper = Gatekeeper::start(&sse).await;
-    let browser = gatekeeper.visit().await;
+    let gated_server = GatedServer::start(&sse).await;
+    let browser = gated_server.visit().await;
 
-    // A machine that stands still for seconds proves nothing; one of three times it will not.
+    // A busy machine may delay a reconnect by seconds, but not three times in a row.
     let mut times_away = Vec::new();
     for attempt in 1..=3 {
-        let left = gatekeeper.cut_off();
-        let away = gatekeeper.arrival(attempt + 1).await.at - left;
+        let left = gated_server.cut_off();
+        let away = gated_server.request(attempt + 1).await.at - left;
         assert!(away >= SOON, "told to wait {SOON:?}, the page was back after {away:?}");
         browser.until(&format!("opened === {}", attempt + 1)).await;
         times_away.push(away);
-        if away < DEFAULT_OF_CHROMIUM {
+        if away < CHROMIUM_DEFAULT {
             break;
         }
     }
-    let soon = times_away.iter().any(|away| *away < DEFAULT_OF_CHROMIUM);
+    let soon = times_away.iter().any(|away| *away < CHROMIUM_DEFAULT);
     assert!(soon, "told to wait {SOON:?}, the page was away for {times_away:?}");
 
     sse.broadcast(Event::new("come back late").retry(LATE).unwrap()).unwrap();
     browser.until("messages().includes('come back late')").await;
-    let left = gatekeeper.cut_off();
-    let away = gatekeeper.arrival(times_away.len() + 2).await.at - left;
+    let left = gated_server.cut_off();
+    let away = gated_server.request(times_away.len() + 2).await.at - left;
     assert!(away >= LATE, "told to wait {LATE:?}, the page was back after {away:?}");
 }
 
 #[tokio::test]
-async fn a_page_that_found_no_room_does_not_give_up() {
+async fn a_page_that_is_refused_for_want_of_room_tries_again() {
     let sse = Manager::builder()
         .history(Retention::default())
         .retry(Duration::from_millis(100))
         .max_connections(1)
         .build()
         .unwrap();
-    let only_seat = sse.subscribe(Audience::everything(), Start::Now).unwrap();
-    let gatekeeper = Gatekeeper::start(&sse).await;
+    let only_connection = sse.subscribe(Audience::everything(), Start::Now).unwrap();
+    let gated_server = GatedServer::start(&sse).await;
     let browser = Browser::start().await;
-    browser.open(&gatekeeper.url()).await;
+    browser.open(&gated_server.url()).await;
 
     // The fourth try means that three were refused.
-    gatekeeper.arrival(4).await;
+    gated_server.request(4).await;
     browser.until("statesAfterErrors.length >= 3").await;
     assert_eq!(browser.eval("seen").await, json!([]), "a refusal has no events");
 
-    drop(only_seat);
+    drop(only_connection);
     browser.until("of('prism.open').length === 1").await;
     sse.broadcast("welcome").unwrap();
     browser.until("messages().includes('welcome')").await;

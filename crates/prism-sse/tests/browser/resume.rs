@@ -1,4 +1,4 @@
-//! What a page gets that was away.
+//! What a page receives after a reconnect.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -7,10 +7,10 @@ use prism_sse::{Manager, ManagerBuilder, Retention};
 use serde_json::{Value, json};
 
 use crate::browser::Browser;
-use crate::gatekeeper::Gatekeeper;
+use crate::gated_server::GatedServer;
 use crate::server::Example;
 
-/// Pages come back at once; how long they are away is the gatekeeper's to say.
+/// Pages reconnect at once; the gate of the server decides when they are answered.
 fn with_history(retention: Retention) -> ManagerBuilder {
     Manager::builder().history(retention).retry(Duration::from_millis(50))
 }
@@ -29,22 +29,22 @@ fn recorded(numbers: impl Iterator<Item = u32>) -> Value {
 #[tokio::test]
 async fn events_published_while_away_arrive_once_and_in_order() {
     let sse = with_history(Retention::default()).build().unwrap();
-    let gatekeeper = Gatekeeper::start(&sse).await;
-    let browser = gatekeeper.visit().await;
-    assert_eq!(gatekeeper.arrival(1).await.last_event_id, None);
+    let gated_server = GatedServer::start(&sse).await;
+    let browser = gated_server.visit().await;
+    assert_eq!(gated_server.request(1).await.last_event_id, None);
     publish(&sse, 1..=3);
     browser.until("messages().includes('3')").await;
 
     for (visit, first) in [(2, 10), (3, 20), (4, 30)] {
         let last_id = browser.eval("seen.at(-1).id").await;
-        gatekeeper.close_gate();
-        gatekeeper.cut_off();
+        gated_server.close_gate();
+        gated_server.cut_off();
         publish(&sse, first..=first + 4);
-        let arrival = gatekeeper.arrival(visit).await;
-        assert_eq!(arrival.last_event_id.as_deref(), last_id.as_str(), "visit {visit}");
+        let request = gated_server.request(visit).await;
+        assert_eq!(request.last_event_id.as_deref(), last_id.as_str(), "visit {visit}");
         publish(&sse, first + 5..=first + 8);
-        gatekeeper.open_gate();
-        // The last one is live. All that is replayed comes before it, and so do doubles.
+        gated_server.open_gate();
+        // The last event is live. All replayed events come before it, and so would repeated ones.
         browser.until(&format!("opened === {visit}")).await;
         publish(&sse, first + 9..=first + 9);
         browser.until(&format!("messages().includes('{}')", first + 9)).await;
@@ -59,19 +59,19 @@ async fn events_published_while_away_arrive_once_and_in_order() {
 #[tokio::test]
 async fn a_page_cut_off_before_its_first_event_misses_none() {
     let sse = with_history(Retention::default()).build().unwrap();
-    let gatekeeper = Gatekeeper::start(&sse).await;
-    let browser = gatekeeper.visit().await;
+    let gated_server = GatedServer::start(&sse).await;
+    let browser = gated_server.visit().await;
     browser.until("of('prism.open').length === 1").await;
     assert_eq!(browser.eval("seen.length").await, 1, "there was no event yet");
 
-    gatekeeper.close_gate();
-    gatekeeper.cut_off();
-    assert_eq!(gatekeeper.arrivals(), 1);
+    gated_server.close_gate();
+    gated_server.cut_off();
+    assert_eq!(gated_server.requests(), 1);
     publish(&sse, 1..=10);
-    let arrival = gatekeeper.arrival(2).await;
+    let request = gated_server.request(2).await;
     let opening = browser.eval("seen[0].id").await;
-    assert!(opening != "" && arrival.last_event_id.as_deref() == opening.as_str(), "{arrival:?}");
-    gatekeeper.open_gate();
+    assert!(opening != "" && request.last_event_id.as_deref() == opening.as_str(), "{request:?}");
+    gated_server.open_gate();
 
     browser.until("messages().includes('10')").await;
     assert_eq!(browser.eval("messages()").await, recorded(1..=10));
@@ -79,18 +79,18 @@ async fn a_page_cut_off_before_its_first_event_misses_none() {
 }
 
 #[tokio::test]
-async fn a_page_that_was_away_too_long_is_told_so_and_gets_what_is_kept() {
+async fn a_page_whose_events_expired_gets_a_gap_and_what_is_retained() {
     let sse = with_history(Retention::default().count(3)).build().unwrap();
-    let gatekeeper = Gatekeeper::start(&sse).await;
-    let browser = gatekeeper.visit().await;
+    let gated_server = GatedServer::start(&sse).await;
+    let browser = gated_server.visit().await;
     publish(&sse, 1..=1);
     browser.until("messages().includes('1')").await;
 
-    gatekeeper.close_gate();
-    gatekeeper.cut_off();
+    gated_server.close_gate();
+    gated_server.cut_off();
     publish(&sse, 2..=9);
-    let arrival = gatekeeper.arrival(2).await;
-    gatekeeper.open_gate();
+    let request = gated_server.request(2).await;
+    gated_server.open_gate();
     browser.until("messages().includes('9')").await;
 
     let after_reconnect = "seen.slice(seen.findLastIndex((event) => event.type === 'prism.open'))";
@@ -99,7 +99,7 @@ async fn a_page_that_was_away_too_long_is_told_so_and_gets_what_is_kept() {
     assert_eq!(browser.eval("messages()").await, json!(["1", "7", "8", "9"]));
     let gap = browser.eval("JSON.parse(of('prism.gap')[0].data)").await;
     assert_eq!(gap["reason"], "expired");
-    assert_eq!(gap["after"].as_str(), arrival.last_event_id.as_deref());
+    assert_eq!(gap["after"].as_str(), request.last_event_id.as_deref());
     assert_eq!(gap["resumed_at"], browser.eval("of('prism.gap')[0].id").await);
 }
 
@@ -121,7 +121,7 @@ async fn the_resume_example_replays_what_a_cut_page_missed() {
     browser.click("#cut").await;
     browser.until("document.querySelectorAll('.reconnect').length === 1").await;
     browser.until("document.querySelectorAll('.tick.replayed').length > 0").await;
-    // A live tick after the replay: only it shows a hole before it.
+    // Only a live tick after the replay shows that no tick before it is missing.
     browser.until("timeline.firstChild.className === 'tick'").await;
     browser.until_text("#state", "live").await;
 
@@ -132,7 +132,7 @@ async fn the_resume_example_replays_what_a_cut_page_missed() {
 }
 
 #[tokio::test]
-async fn the_resume_example_tells_of_a_restart() {
+async fn the_resume_example_shows_a_gap_after_a_restart() {
     let example = Example::start("resume").await;
     let browser = ticking(&example).await;
     let listen =

@@ -1,4 +1,4 @@
-//! The servers that pages come from: the examples, as they are built, and servers made here.
+//! The servers of the pages: the built examples, and servers of the tests.
 
 use std::future::pending;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -62,8 +62,8 @@ fn program(name: &str) -> PathBuf {
     program
 }
 
-/// A server made by a test. Stopping or dropping it is as if its process were killed: nothing it
-/// has open is ended in order.
+/// A server of a test. Stopping or dropping it is like killing its process: its connections are cut
+/// off.
 pub(crate) struct Server {
     address: SocketAddr,
     runtime: Option<Runtime>,
@@ -76,7 +76,7 @@ impl Server {
 
     /// At the address of a server that was stopped.
     pub(crate) async fn start_at(address: SocketAddr, app: Router, sse: &Manager) -> Self {
-        // A runtime of its own is what lets all of the server go away at once.
+        // With a runtime of its own, all tasks of the server can be dropped at once.
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime can be made");
         let handle = runtime.handle().clone();

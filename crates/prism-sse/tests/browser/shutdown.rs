@@ -34,7 +34,7 @@ async fn a_server_with_a_connected_page_shuts_down() {
     let served = timeout(DEADLINE, &mut serve).await;
     served.expect("the server still waits for its streams to end").unwrap().unwrap();
     assert_eq!(sse.connection_count(), 0);
-    // The page was there to the end: nothing but the shutdown took it away.
+    // The page stayed connected until the shutdown.
     browser.until("statesAfterErrors.length > 0").await;
     assert_eq!(browser.eval("opened").await, 1);
 }

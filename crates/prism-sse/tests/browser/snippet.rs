@@ -1,4 +1,4 @@
-//! The few lines of JavaScript that everything here is for, unchanged.
+//! The few lines of JavaScript that a page needs, unchanged.
 
 use std::time::Duration;
 

@@ -5,17 +5,17 @@ use std::time::{Duration, Instant};
 /// How long anything may take that should happen. Far more than it takes on a busy machine.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
-/// How long to leave the browser alone between two looks.
+/// The pause between two attempts.
 pub(crate) const PAUSE: Duration = Duration::from_millis(50);
 
-/// Asks again and again until there is an answer. `what` is what the failure says is missing.
+/// Calls `look` again and again until it returns a value. `what` describes the value for a failure.
 pub(crate) async fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(start.elapsed() < DEADLINE, "waited {DEADLINE:?} in vain: {what}");
+        assert!(start.elapsed() < DEADLINE, "not within {DEADLINE:?}: {what}");
         tokio::time::sleep(PAUSE).await;
     }
 }

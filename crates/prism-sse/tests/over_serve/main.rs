@@ -1,5 +1,5 @@
-//! The tests of the target `it` that have pages, over delivery shards: what is promised of a stream
-//! holds whoever writes it.
+//! The tests of the target `it` that read streams, over delivery shards: the same promises hold
+//! whether a body or a shard writes a stream.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 

@@ -1,4 +1,4 @@
-//! What only shards do: hand-over, drain, and members that leave their group and come back.
+//! What only shards do: hand-over, drain, and members that leave their group and join it again.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use super::{Page, app, page, served, with_history};
 const SECOND: Duration = Duration::from_secs(1);
 
 #[tokio::test(start_paused = true)]
-async fn an_untouched_stream_is_handed_over_and_other_answers_are_not() {
+async fn an_unmodified_stream_is_handed_over_and_other_answers_are_not() {
     let sse = Manager::new();
     let other = Router::new().route("/other", get(|| async { "other" }));
     let app = served(other.layer(SseLayer::new(sse.clone(), "/events")));
     let page = Client::connect(app.clone(), "/events").await.unwrap();
     assert!(Client::connect(app.clone(), "/other").await.is_err());
-    // The shard takes what it is given at its next turn.
+    // The shard adopts the connection at its next turn.
     tokio::task::yield_now().await;
     assert_eq!((sse.connection_count(), app.handed_over()), (1, 1));
     drop(page);
@@ -27,7 +27,7 @@ async fn an_untouched_stream_is_handed_over_and_other_answers_are_not() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_ends_every_stream_within_its_window_and_tells_each_when_to_come_back() {
+async fn a_drain_ends_every_stream_within_its_window_with_a_retry_time() {
     let sse = with_history();
     let app: Served<Router> = served(app(&sse));
     let mut pages: Vec<Page> = Vec::new();
@@ -51,7 +51,7 @@ async fn a_drain_ends_every_stream_within_its_window_and_tells_each_when_to_come
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_sent_to_one_keeps_its_place_among_what_is_for_all() {
+async fn events_sent_to_one_reader_keep_their_order_among_broadcasts() {
     let sse = Manager::new();
     let mut one = page(&sse).await;
     let mut other = page(&sse).await;
@@ -60,7 +60,7 @@ async fn what_is_sent_to_one_keeps_its_place_among_what_is_for_all() {
         sse.broadcast(format!("all {n}")).unwrap();
         sse.send(format!("one {n}"), id).unwrap();
         if n % 7 == 0 {
-            // Now and then the shard has its turn.
+            // Lets the shard take a turn from time to time.
             tokio::task::yield_now().await;
         }
     }

@@ -1,5 +1,6 @@
-//! Slow readers of delivery shards. What a socket takes was delivered; a reader is slow when its
-//! socket takes no more. These stop in the middle of an event.
+//! Slow readers of delivery shards. A shard counts bytes as delivered when the socket takes them,
+//! so that a reader is slow once its socket takes no more. These readers stop in the middle of an
+//! event.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,12 +11,12 @@ use super::{Page, page};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// More than a connection in memory takes at once.
+/// The data of an event that is larger than the buffer of a connection in memory.
 fn long(n: u32) -> String {
     format!("{n:0300}")
 }
 
-/// A reader that has got a part of the first event, and 100 further events that wait for it.
+/// A reader that received a part of the first event, with 100 further events that wait for it.
 async fn stopped(builder: ManagerBuilder) -> (Manager, Page) {
     let sse = builder.history(Retention::default()).build().unwrap();
     let mut slow = page(&sse).await;
@@ -23,7 +24,7 @@ async fn stopped(builder: ManagerBuilder) -> (Manager, Page) {
     slow.expect_named("prism.open").await;
     other.expect_named("prism.open").await;
     sse.publish("first", long(0)).unwrap();
-    // Who reads has it all, so that the shard has tried to write it to both.
+    // Once the other reader has the event, the shard has tried to write it to both.
     other.expect("message", &long(0)).await;
     for n in 1..=100 {
         sse.publish(format!("topic {}", n % 3), long(n)).unwrap();
@@ -33,7 +34,7 @@ async fn stopped(builder: ManagerBuilder) -> (Manager, Page) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_within_the_bounds_gets_everything_in_its_own_time() {
+async fn a_slow_reader_within_the_bounds_receives_everything() {
     let (sse, mut slow) = stopped(Manager::builder()).await;
     for n in 0..=100 {
         slow.stall(Duration::from_millis(200)).await;
@@ -58,7 +59,7 @@ async fn a_reader_that_lags_is_disconnected_and_resumes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_that_lags_is_told_of_the_gap_and_goes_on_with_what_comes() {
+async fn a_reader_that_lags_is_told_of_the_gap_and_goes_on_with_new_events() {
     let builder = Manager::builder().lag_bytes(20_000).on_lag(OnLag::SkipWithGap);
     let (sse, mut slow) = stopped(builder).await;
     let first = slow.expect("message", &long(0)).await;
@@ -72,7 +73,7 @@ async fn a_reader_that_lags_is_told_of_the_gap_and_goes_on_with_what_comes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_of_states_gets_the_newest_event_of_each_topic() {
+async fn a_reader_that_lags_gets_the_newest_event_of_each_topic() {
     let builder = Manager::builder().lag_bytes(20_000).on_lag(OnLag::LatestPerTopic);
     let (sse, mut slow) = stopped(builder).await;
     slow.expect("message", &long(0)).await;
@@ -95,7 +96,7 @@ async fn a_reader_whose_oldest_event_is_too_old_lags() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_that_takes_nothing_for_15_seconds_is_closed_and_nobody_else_notices() {
+async fn a_reader_that_takes_nothing_for_15_seconds_is_closed_and_others_are_unaffected() {
     for on_lag in [OnLag::Disconnect, OnLag::SkipWithGap] {
         let reasons = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&reasons);

@@ -1,4 +1,4 @@
-//! Everything that can be served, and several of it at once.
+//! Every kind of application that can be served, and several managers in one application.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -12,12 +12,12 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use prism_sse::{Audience, Manager, SseLayer, SseRequest};
 
-use crate::{End, Reader, Running, app, soon, with_history};
+use crate::{End, Reader, TestServer, app, with_history, within_deadline};
 
 const WHO: &str = "GET /who HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
 
-/// One reader gets one event, and a clean end.
-async fn works(sse: &Manager, server: Running) {
+/// Checks that one reader receives one event, and a clean end at the shutdown.
+async fn assert_streams_and_shuts_down(sse: &Manager, server: TestServer) {
     let mut reader = Reader::open(server.address).await;
     assert_eq!(reader.status(), 200);
     sse.broadcast("it works").unwrap();
@@ -30,13 +30,14 @@ async fn works(sse: &Manager, server: Running) {
 #[tokio::test]
 async fn a_router_is_served() {
     let sse = with_history();
-    works(&sse, Running::with(app(&sse)).await).await;
+    assert_streams_and_shuts_down(&sse, TestServer::with(app(&sse)).await).await;
 }
 
 #[tokio::test]
-async fn a_maker_of_services_is_served() {
+async fn a_make_service_is_served() {
     let sse = with_history();
-    works(&sse, Running::with(app(&sse).into_make_service()).await).await;
+    assert_streams_and_shuts_down(&sse, TestServer::with(app(&sse).into_make_service()).await)
+        .await;
 }
 
 #[tokio::test]
@@ -51,20 +52,20 @@ async fn a_bare_service_is_served() {
             std::future::ready(Ok::<_, Infallible>(answer.unwrap_or_else(|_| refused())))
         }
     });
-    works(&sse, Running::with(service).await).await;
+    assert_streams_and_shuts_down(&sse, TestServer::with(service).await).await;
 }
 
 #[tokio::test]
-async fn an_application_knows_who_connected() {
+async fn an_application_knows_the_address_of_its_peer() {
     let sse = with_history();
     let who = |ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.to_string() };
     let app = Router::new().route("/who", get(who)).layer(SseLayer::new(sse.clone(), "/events"));
-    let server = Running::with(app.into_make_service_with_connect_info::<SocketAddr>()).await;
-    let mut reader = Reader::ask(server.address, WHO).await;
-    reader.rest().await;
+    let server = TestServer::with(app.into_make_service_with_connect_info::<SocketAddr>()).await;
+    let mut reader = Reader::request(server.address, WHO).await;
+    reader.read_to_end().await;
     let own = reader.stream.local_addr().unwrap().to_string();
     assert_eq!(String::from_utf8(reader.text).unwrap(), own);
-    works(&sse, server).await;
+    assert_streams_and_shuts_down(&sse, server).await;
 }
 
 #[tokio::test]
@@ -78,14 +79,14 @@ async fn a_service_that_cannot_be_made_closes_one_connection_only() {
             std::future::ready(made)
         }
     });
-    let server = Running::with(make).await;
+    let server = TestServer::with(make).await;
     let mut stream = crate::connect(server.address).await;
-    let closed = soon(tokio::io::AsyncReadExt::read(&mut stream, &mut [0])).await;
+    let closed = within_deadline(tokio::io::AsyncReadExt::read(&mut stream, &mut [0])).await;
     assert_eq!(closed.unwrap_or(0), 0);
-    works(&sse, server).await;
+    assert_streams_and_shuts_down(&sse, server).await;
 }
 
-/// Managers with equal audiences and unequal ones, on two shards.
+/// Three managers with equal audiences, on two shards.
 #[tokio::test]
 async fn several_managers_in_one_application_do_not_mix() {
     let managers: Vec<Manager> = (0..3).map(|_| with_history()).collect();
@@ -93,11 +94,11 @@ async fn several_managers_in_one_application_do_not_mix() {
     for (number, sse) in managers.iter().enumerate() {
         app = app.layer(SseLayer::new(sse.clone(), format!("/{number}")));
     }
-    let server = Running::set(app, |serve| serve.shards(2)).await;
+    let server = TestServer::configured(app, |serve| serve.shards(2)).await;
     let mut readers = Vec::new();
     for number in [0, 1, 2, 2, 1, 0] {
         let request = format!("GET /{number} HTTP/1.1\r\nHost: x\r\n\r\n");
-        readers.push((number, Reader::ask(server.address, &request).await));
+        readers.push((number, Reader::request(server.address, &request).await));
     }
     for round in 0..20 {
         for (number, sse) in managers.iter().enumerate() {
@@ -123,7 +124,7 @@ async fn several_managers_in_one_application_do_not_mix() {
 
 /// Each reader has an audience of its own, and an event of its own and one for all.
 #[tokio::test]
-async fn every_audience_gets_its_own_and_nobody_elses() {
+async fn every_audience_receives_its_own_events_and_no_others() {
     let sse = with_history();
     let events = |axum::extract::Path(user): axum::extract::Path<u32>,
                   axum::extract::State(sse): axum::extract::State<Manager>,
@@ -133,11 +134,11 @@ async fn every_audience_gets_its_own_and_nobody_elses() {
         sse.respond(request.audience(audience)).map(Body::new).into_response()
     };
     let app = Router::new().route("/{user}", get(events)).with_state(sse.clone());
-    let server = Running::set(app, |serve| serve.shards(2)).await;
+    let server = TestServer::configured(app, |serve| serve.shards(2)).await;
     let mut readers = Vec::new();
     for user in 0..40 {
         let request = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", user % 20);
-        readers.push((user % 20, Reader::ask(server.address, &request).await));
+        readers.push((user % 20, Reader::request(server.address, &request).await));
     }
     for round in 0..10 {
         for user in 0..20 {
@@ -155,41 +156,41 @@ async fn every_audience_gets_its_own_and_nobody_elses() {
         }
     }
     drop(readers);
-    crate::until(|| sse.connection_count() == 0).await;
+    crate::eventually(|| sse.connection_count() == 0).await;
     assert_eq!(sse.stats().audiences, 0);
     server.stop().await;
 }
 
 #[tokio::test]
-async fn the_refusal_of_a_full_manager_arrives_whole() {
+async fn the_refusal_of_a_full_manager_is_sent_completely() {
     let sse = Manager::builder().max_connections(1).build().unwrap();
-    let server = Running::with(app(&sse)).await;
+    let server = TestServer::with(app(&sse)).await;
     let mut first = Reader::open(server.address).await;
     let listen = "GET /events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n\
                   Connection: close\r\n\r\n";
-    let mut second = Reader::ask(server.address, listen).await;
+    let mut second = Reader::request(server.address, listen).await;
     assert!(second.head.contains("prism-refused: limit"), "{}", second.head);
     assert_eq!(second.end().await, End::Clean);
     assert!(second.text.starts_with(b"retry: "));
     sse.broadcast("unharmed").unwrap();
     assert_eq!(first.data().await, "unharmed");
     drop(first);
-    crate::until(|| sse.connection_count() == 0).await;
-    let third = Reader::ask(server.address, listen).await;
+    crate::eventually(|| sse.connection_count() == 0).await;
+    let third = Reader::request(server.address, listen).await;
     assert!(!third.head.contains("prism-refused"));
     server.stop().await;
 }
 
 #[tokio::test]
-async fn heartbeats_and_the_greatest_age_come_from_the_shard() {
+async fn a_shard_sends_heartbeats_and_ends_streams_at_their_greatest_age() {
     let build = Manager::builder().heartbeat(Duration::from_millis(250));
     let sse = build.max_age(Duration::from_millis(1500)).build().unwrap();
-    let server = Running::with(app(&sse)).await;
+    let server = TestServer::with(app(&sse)).await;
     let mut reader = Reader::open(server.address).await;
-    reader.said("\n:\n:\n").await;
+    reader.wait_for_text("\n:\n:\n").await;
     sse.broadcast("between heartbeats").unwrap();
     assert_eq!(reader.data().await, "between heartbeats");
-    reader.said("between heartbeats\n\n:\n").await;
+    reader.wait_for_text("between heartbeats\n\n:\n").await;
     assert_eq!(reader.end().await, End::Clean);
     server.stop().await;
 }

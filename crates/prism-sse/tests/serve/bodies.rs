@@ -1,5 +1,5 @@
-//! Bodies that an application makes of a connection by hand: they begin as a stream of ours does,
-//! and are whatever the application makes of them.
+//! Bodies that an application makes of a connection itself. They begin as an event stream of a
+//! manager does, and the application may change everything after that.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -12,11 +12,11 @@ use futures_util::{FutureExt, Stream, StreamExt, stream};
 use prism_sse::{Audience, Manager, Publication, Start};
 use tokio::io::AsyncWriteExt;
 
-use crate::{End, LISTEN, Reader, Running, app, connect, with_history};
+use crate::{End, LISTEN, Reader, TestServer, app, connect, with_history};
 
 const MADE: &str = "GET /made HTTP/1.1\r\nHost: x\r\n\r\n";
 
-/// The usual application, and at `/made` what `make` gives.
+/// The usual application, with the stream that `make` returns at `/made`.
 fn with_made<S>(
     sse: &Manager,
     make: impl Fn(Manager) -> S + Clone + Send + Sync + 'static,
@@ -33,33 +33,35 @@ where
     Router::new().route("/made", get(answer)).merge(app(sse))
 }
 
-/// The first bytes of a connection that is gone when they arrive.
+/// The first bytes of a connection that is dropped before they are sent.
 fn first_bytes(sse: Manager) -> impl Stream<Item = Bytes> + Send {
     stream::once(async move { sse.add_connection().next().await.unwrap() })
 }
 
-/// As the first request of its connection, and after another one.
-async fn makes(server: &Running) -> [Reader; 2] {
-    let fresh = Reader::ask(server.address, MADE).await;
+/// Requests `/made` twice: as the first request of a connection, and after another request.
+async fn request_made_streams(server: &TestServer) -> [Reader; 2] {
+    let fresh = Reader::request(server.address, MADE).await;
     let hello = "GET /hello HTTP/1.1\r\nHost: x\r\n\r\n";
-    let mut used = Reader::begin(connect(server.address).await, hello).await;
+    let mut used = Reader::request_on(connect(server.address).await, hello).await;
     let mut answer = [0; 5];
-    crate::soon(tokio::io::AsyncReadExt::read_exact(&mut used.stream, &mut answer)).await.unwrap();
+    crate::within_deadline(tokio::io::AsyncReadExt::read_exact(&mut used.stream, &mut answer))
+        .await
+        .unwrap();
     assert_eq!(&answer, b"hello");
-    [fresh, Reader::begin(used.stream, MADE).await]
+    [fresh, Reader::request_on(used.stream, MADE).await]
 }
 
 #[tokio::test]
-async fn a_body_whose_connection_is_gone_is_served_to_its_end_and_ends_no_shard() {
+async fn a_body_whose_connection_was_dropped_is_served_to_its_end_and_does_not_end_the_shard() {
     let sse = with_history();
-    let server = Running::with(with_made(&sse, first_bytes)).await;
+    let server = TestServer::with(with_made(&sse, first_bytes)).await;
     let mut before = Reader::open(server.address).await;
-    for mut made in makes(&server).await {
-        let (events, end) = made.rest().await;
+    for mut made in request_made_streams(&server).await {
+        let (events, end) = made.read_to_end().await;
         assert_eq!((events.len(), end), (1, End::Clean));
         assert_eq!(events[0].name, "prism.open");
     }
-    // The only shard has those that came before, and takes those that come after.
+    // The only shard still serves earlier streams, and adopts later ones.
     let mut after = Reader::open(server.address).await;
     assert!(after.head.contains("connection: close"), "{}", after.head);
     for n in 0..20 {
@@ -71,12 +73,12 @@ async fn a_body_whose_connection_is_gone_is_served_to_its_end_and_ends_no_shard(
     server.stop().await;
 }
 
-/// The connection ends within the poll that offers it, and another reader begins in its place.
+/// The connection is dropped within the poll that offers it, and another one gets its slot.
 #[tokio::test]
-async fn a_place_that_is_another_readers_by_now_is_not_taken() {
+async fn a_slot_that_was_given_to_another_connection_is_not_handed_over() {
     let sse = with_history();
     let others = Arc::new(Mutex::new(Vec::new()));
-    let server = Running::with(with_made(&sse, {
+    let server = TestServer::with(with_made(&sse, {
         let others = Arc::clone(&others);
         move |sse| {
             let others = Arc::clone(&others);
@@ -92,7 +94,7 @@ async fn a_place_that_is_another_readers_by_now_is_not_taken() {
         }
     }))
     .await;
-    for mut made in makes(&server).await {
+    for mut made in request_made_streams(&server).await {
         let secret = Publication::new("secrets", "for the other one").unwrap().private();
         sse.append(secret).unwrap();
         assert_eq!(made.end().await, End::Clean);
@@ -100,7 +102,7 @@ async fn a_place_that_is_another_readers_by_now_is_not_taken() {
     }
     let others = std::mem::take(&mut *others.lock().unwrap());
     for mut other in others {
-        // It is told so at once: nobody waits in its place.
+        // It receives its event at once.
         let mut text = Vec::new();
         while let Some(bytes) = other.next().now_or_never().flatten() {
             text.extend_from_slice(&bytes);
@@ -111,7 +113,7 @@ async fn a_place_that_is_another_readers_by_now_is_not_taken() {
 }
 
 #[tokio::test]
-async fn what_an_application_changes_later_in_a_stream_is_changed() {
+async fn a_body_that_changes_later_frames_is_served_as_changed() {
     let sse = with_history();
     let redacted = |sse: Manager| {
         sse.add_connection().map(|bytes| {
@@ -119,8 +121,8 @@ async fn what_an_application_changes_later_in_a_stream_is_changed() {
             if secret { Bytes::from_static(b"data: [redacted]\n\n") } else { bytes }
         })
     };
-    let server = Running::with(with_made(&sse, redacted)).await;
-    for mut made in makes(&server).await {
+    let server = TestServer::with(with_made(&sse, redacted)).await;
+    for mut made in request_made_streams(&server).await {
         made.named("prism.open").await;
         sse.broadcast("a secret").unwrap();
         assert_eq!(made.data().await, "[redacted]");
@@ -131,23 +133,23 @@ async fn what_an_application_changes_later_in_a_stream_is_changed() {
 }
 
 #[tokio::test]
-async fn a_stream_that_an_application_cuts_short_ends_there() {
+async fn a_body_that_ends_early_ends_there() {
     let sse = with_history();
-    let server = Running::with(with_made(&sse, |sse| sse.add_connection().take(2))).await;
-    for mut made in makes(&server).await {
+    let server = TestServer::with(with_made(&sse, |sse| sse.add_connection().take(2))).await;
+    for mut made in request_made_streams(&server).await {
         made.named("prism.open").await;
         sse.broadcast("one").unwrap();
         assert_eq!(made.data().await, "one");
         sse.broadcast("two").unwrap();
-        let (events, end) = made.rest().await;
+        let (events, end) = made.read_to_end().await;
         assert_eq!((events.len(), end), (0, End::Clean));
     }
     server.stop().await;
 }
 
-/// A stream that does not know at its first poll whether it is one.
+/// A body that has no connection yet when it is polled first.
 #[tokio::test]
-async fn a_connection_that_a_body_begins_late_ends_with_the_drain() {
+async fn a_connection_that_a_body_makes_later_ends_with_the_drain() {
     let sse = with_history();
     let (begin, begins) = tokio::sync::watch::channel(false);
     let late = move |sse: Manager| {
@@ -158,14 +160,14 @@ async fn a_connection_that_a_body_begins_late_ends_with_the_drain() {
         };
         stream::once(connection).flatten()
     };
-    let server = Running::with(with_made(&sse, late)).await;
-    let mut made = Reader::ask(server.address, MADE).await;
+    let server = TestServer::with(with_made(&sse, late)).await;
+    let mut made = Reader::request(server.address, MADE).await;
     begin.send(true).unwrap();
     made.named("prism.open").await;
     sse.broadcast("before the end").unwrap();
     assert_eq!(made.data().await, "before the end");
     server.stop().await;
-    let (events, end) = made.rest().await;
+    let (events, end) = made.read_to_end().await;
     let names: Vec<&str> = events.iter().map(|event| event.name.as_str()).collect();
     assert_eq!((names, end), (vec!["prism.mark"], End::Clean));
 }
@@ -173,12 +175,12 @@ async fn a_connection_that_a_body_begins_late_ends_with_the_drain() {
 #[tokio::test]
 async fn a_server_that_served_many_such_bodies_still_gives_streams_to_its_shard() {
     let sse = with_history();
-    let server = Running::with(with_made(&sse, first_bytes)).await;
+    let server = TestServer::with(with_made(&sse, first_bytes)).await;
     for _ in 0..20 {
         let mut stream = connect(server.address).await;
         stream.write_all(MADE.as_bytes()).await.unwrap();
-        assert_eq!(Reader::of(stream).await.end().await, End::Clean);
-        let mut reader = Reader::ask(server.address, LISTEN).await;
+        assert_eq!(Reader::read_head(stream).await.end().await, End::Clean);
+        let mut reader = Reader::request(server.address, LISTEN).await;
         sse.broadcast("it lives").unwrap();
         assert_eq!(reader.data().await, "it lives");
     }

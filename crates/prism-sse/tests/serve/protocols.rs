@@ -16,14 +16,14 @@ use prism_sse::SseLayer;
 use prism_sse::wire::{Parsed, Parser};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::{End, Reader, Running, app, connect, soon, until, with_history};
+use crate::{End, Reader, TestServer, app, connect, eventually, with_history, within_deadline};
 
 type Requests = http2::SendRequest<Empty<Bytes>>;
 
-/// Begins HTTP/2 without asking, as whoever knows that it is spoken.
-async fn http2(server: &Running) -> Requests {
+/// Begins HTTP/2 with prior knowledge.
+async fn http2(server: &TestServer) -> Requests {
     let stream = TokioIo::new(connect(server.address).await);
-    let begun = soon(http2::handshake(TokioExecutor::new(), stream)).await;
+    let begun = within_deadline(http2::handshake(TokioExecutor::new(), stream)).await;
     let (requests, connection) = begun.unwrap();
     tokio::spawn(connection);
     requests
@@ -31,7 +31,7 @@ async fn http2(server: &Running) -> Requests {
 
 async fn listen(requests: &mut Requests) -> Incoming {
     let request = Request::get("http://x/events").body(Empty::new()).unwrap();
-    let answer = soon(requests.send_request(request)).await.unwrap();
+    let answer = within_deadline(requests.send_request(request)).await.unwrap();
     assert_eq!(answer.status(), StatusCode::OK);
     answer.into_body()
 }
@@ -39,7 +39,7 @@ async fn listen(requests: &mut Requests) -> Incoming {
 /// The data of all events up to the end.
 async fn all(mut body: Incoming) -> Vec<String> {
     let (mut parser, mut seen) = (Parser::new(), Vec::new());
-    while let Some(frame) = soon(body.frame()).await {
+    while let Some(frame) = within_deadline(body.frame()).await {
         let Ok(bytes) = frame.unwrap().into_data() else { continue };
         let mut rest = &bytes[..];
         while let Some(parsed) = parser.next(&mut rest) {
@@ -55,7 +55,7 @@ async fn all(mut body: Incoming) -> Vec<String> {
 #[tokio::test]
 async fn http2_and_http1_share_a_listener_and_see_the_same() {
     let sse = with_history();
-    let server = Running::with(app(&sse)).await;
+    let server = TestServer::with(app(&sse)).await;
     let mut requests = http2(&server).await;
     let mut bodies = Vec::new();
     for _ in 0..10 {
@@ -78,30 +78,30 @@ async fn http2_and_http1_share_a_listener_and_see_the_same() {
 }
 
 #[tokio::test]
-async fn a_stream_of_http2_that_is_reset_is_gone_and_the_others_stay() {
+async fn an_http2_stream_that_is_reset_is_removed_and_others_stay() {
     let sse = with_history();
-    let server = Running::with(app(&sse)).await;
+    let server = TestServer::with(app(&sse)).await;
     let mut requests = http2(&server).await;
     let stays = listen(&mut requests).await;
     let goes = listen(&mut requests).await;
     assert_eq!(sse.connection_count(), 2);
     drop(goes);
-    until(|| sse.connection_count() == 1).await;
+    eventually(|| sse.connection_count() == 1).await;
     sse.broadcast("who is there").unwrap();
     server.stop().await;
     assert_eq!(all(stays).await, ["who is there"]);
 }
 
 #[tokio::test]
-async fn a_protocol_is_changed_through_the_server() {
+async fn a_connection_is_upgraded_to_another_protocol() {
     let sse = with_history();
     let upgrade = |mut request: Request<Body>| async move {
         let upgraded = hyper::upgrade::on(&mut request);
         tokio::spawn(async move {
             let mut io = TokioIo::new(upgraded.await.unwrap());
-            let mut said = [0; 4];
-            io.read_exact(&mut said).await.unwrap();
-            io.write_all(&said.map(|byte| byte.to_ascii_uppercase())).await.unwrap();
+            let mut received = [0; 4];
+            io.read_exact(&mut received).await.unwrap();
+            io.write_all(&received.map(|byte| byte.to_ascii_uppercase())).await.unwrap();
         });
         let headers = [("connection", "upgrade"), ("upgrade", "shout")];
         (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
@@ -110,11 +110,11 @@ async fn a_protocol_is_changed_through_the_server() {
         .route("/hello", get(|| async { "hello" }))
         .route("/shout", get(upgrade))
         .layer(SseLayer::new(sse.clone(), "/events"));
-    let server = Running::with(app).await;
+    let server = TestServer::with(app).await;
     let mut reader = Reader::open(server.address).await;
     let shout = "GET /shout HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: shout\r\n\r\n";
     let hello = "GET /hello HTTP/1.1\r\nHost: x\r\n\r\n";
-    // As the first request, as a later one, with the new protocol's first words in the same packet.
+    // As the first request, as a later one, and with bytes of the new protocol in the same packet.
     for (before, with, after) in [("", "", "abcd"), (hello, "", "abcd"), ("", "abcd", "")] {
         let mut stream = connect(server.address).await;
         stream.write_all(before.as_bytes()).await.unwrap();
@@ -122,16 +122,16 @@ async fn a_protocol_is_changed_through_the_server() {
             let mut byte = [0];
             let mut seen = Vec::new();
             while !seen.ends_with(b"\r\n\r\nhello") {
-                soon(stream.read_exact(&mut byte)).await.unwrap();
+                within_deadline(stream.read_exact(&mut byte)).await.unwrap();
                 seen.push(byte[0]);
             }
         }
         stream.write_all(format!("{shout}{with}").as_bytes()).await.unwrap();
-        let mut upgraded = Reader::of(stream).await;
+        let mut upgraded = Reader::read_head(stream).await;
         assert_eq!(upgraded.status(), 101);
         upgraded.stream.write_all(after.as_bytes()).await.unwrap();
         let mut shouted = [0; 4];
-        soon(upgraded.stream.read_exact(&mut shouted)).await.unwrap();
+        within_deadline(upgraded.stream.read_exact(&mut shouted)).await.unwrap();
         assert_eq!(&shouted, b"ABCD");
     }
     sse.broadcast("beside it").unwrap();
@@ -139,7 +139,7 @@ async fn a_protocol_is_changed_through_the_server() {
     server.stop().await;
 }
 
-/// A service that answers nothing more once it has failed.
+/// The service fails by an error, and by a panic.
 #[tokio::test]
 async fn a_service_that_fails_closes_its_connection_only() {
     let sse = with_history();
@@ -158,15 +158,15 @@ async fn a_service_that_fails_closes_its_connection_only() {
             }
         }
     });
-    let server = Running::with(service).await;
+    let server = TestServer::with(service).await;
     let mut reader = Reader::open(server.address).await;
     for path in ["/fails", "/panics"] {
         let mut stream = connect(server.address).await;
         let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
-        let mut said = Vec::new();
-        drop(soon(stream.read_to_end(&mut said)).await);
-        assert!(said.is_empty());
+        let mut received = Vec::new();
+        drop(within_deadline(stream.read_to_end(&mut received)).await);
+        assert!(received.is_empty());
     }
     sse.broadcast("unharmed").unwrap();
     assert_eq!(reader.data().await, "unharmed");

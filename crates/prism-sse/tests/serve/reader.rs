@@ -1,5 +1,5 @@
-//! A reader on a real socket, which believes nothing: it parses the head, the chunks and the events
-//! itself, and says how the stream ended.
+//! A reader on a real socket. It parses the head, the chunks and the events strictly, and tells how
+//! the stream ended.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -8,9 +8,9 @@ use prism_sse::wire::{Parsed, ParsedEvent, Parser};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::soon;
+use crate::within_deadline;
 
-/// What a browser sends to listen.
+/// A request for events whose answer is handed over.
 pub(crate) const LISTEN: &str = "GET /events HTTP/1.1\r\nHost: x\r\n\r\n";
 
 /// How a stream ended.
@@ -24,54 +24,59 @@ pub(crate) enum End {
 
 pub(crate) struct Reader {
     pub(crate) stream: TcpStream,
-    /// The response's head, in small letters.
+    /// The response's head, in lower case.
     pub(crate) head: String,
     chunks: Option<Chunks>,
     parser: Parser,
-    found: VecDeque<ParsedEvent>,
-    /// Everything the stream said, as it was before it was parsed.
+    parsed: VecDeque<ParsedEvent>,
+    /// Everything that was received after the head, without chunked coding.
     pub(crate) text: Vec<u8>,
     pub(crate) end: Option<End>,
 }
 
 impl Reader {
-    /// Asks for `/events`.
+    /// Requests `/events`.
     pub(crate) async fn open(address: SocketAddr) -> Self {
-        Self::ask(address, LISTEN).await
+        Self::request(address, LISTEN).await
     }
 
-    /// Comes back with this id.
-    pub(crate) async fn after(address: SocketAddr, id: &str) -> Self {
-        Self::ask(address, &comes_back("/events", id)).await
+    /// Requests `/events` with this last id.
+    pub(crate) async fn resume(address: SocketAddr, id: &str) -> Self {
+        Self::request(address, &resume_request("/events", id)).await
     }
 
     /// Sends `request`, and reads the head of the answer.
-    pub(crate) async fn ask(address: SocketAddr, request: &str) -> Self {
-        Self::begin(connect(address).await, request).await
+    pub(crate) async fn request(address: SocketAddr, request: &str) -> Self {
+        Self::request_on(connect(address).await, request).await
     }
 
     /// The same with a receive buffer as small as the system makes them.
-    pub(crate) async fn ask_small(address: SocketAddr, request: &str) -> Self {
-        Self::ask_through(1, address, request).await
+    pub(crate) async fn request_with_smallest_buffer(address: SocketAddr, request: &str) -> Self {
+        Self::request_with_buffer(1, address, request).await
     }
 
     /// The same with a receive buffer of this size.
-    pub(crate) async fn ask_through(bytes: u32, address: SocketAddr, request: &str) -> Self {
+    pub(crate) async fn request_with_buffer(
+        bytes: u32,
+        address: SocketAddr,
+        request: &str,
+    ) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(bytes).unwrap();
-        Self::begin(soon(socket.connect(address)).await.unwrap(), request).await
+        Self::request_on(within_deadline(socket.connect(address)).await.unwrap(), request).await
     }
 
-    pub(crate) async fn begin(mut stream: TcpStream, request: &str) -> Self {
+    /// Sends `request` on this connection, and reads the head of the answer.
+    pub(crate) async fn request_on(mut stream: TcpStream, request: &str) -> Self {
         stream.write_all(request.as_bytes()).await.unwrap();
-        Self::of(stream).await
+        Self::read_head(stream).await
     }
 
-    /// Reads the head of the answer to what was sent.
-    pub(crate) async fn of(mut stream: TcpStream) -> Self {
+    /// Reads the head of the answer to a request that was sent already.
+    pub(crate) async fn read_head(mut stream: TcpStream) -> Self {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
-            match soon(stream.read_u8()).await {
+            match within_deadline(stream.read_u8()).await {
                 Ok(byte) => head.push(byte),
                 Err(error) => panic!("{error} after {:?}", String::from_utf8_lossy(&head)),
             }
@@ -83,7 +88,7 @@ impl Reader {
             head,
             chunks: chunked.then(Chunks::default),
             parser: Parser::new(),
-            found: VecDeque::new(),
+            parsed: VecDeque::new(),
             text: Vec::new(),
             end: None,
         }
@@ -97,7 +102,7 @@ impl Reader {
     /// The next event, or how the stream ended.
     pub(crate) async fn next(&mut self) -> Result<ParsedEvent, End> {
         loop {
-            if let Some(event) = self.found.pop_front() {
+            if let Some(event) = self.parsed.pop_front() {
                 return Ok(event);
             }
             if let Some(end) = self.end {
@@ -129,17 +134,17 @@ impl Reader {
         }
     }
 
-    /// Waits until the stream has said `what`, whatever it means.
-    pub(crate) async fn said(&mut self, what: &str) {
-        while !memmem(&self.text, what.as_bytes()) {
+    /// Waits until the stream contains `what`.
+    pub(crate) async fn wait_for_text(&mut self, what: &str) {
+        while !contains(&self.text, what.as_bytes()) {
             let text = String::from_utf8_lossy(&self.text);
             assert_eq!(self.end, None, "the stream ended before {what:?}: {text:?}");
             self.read(64 * 1024).await;
         }
     }
 
-    /// Everything up to the end, and how that was.
-    pub(crate) async fn rest(&mut self) -> (Vec<ParsedEvent>, End) {
+    /// All events up to the end, and how the stream ended.
+    pub(crate) async fn read_to_end(&mut self) -> (Vec<ParsedEvent>, End) {
         let mut events = Vec::new();
         loop {
             match self.next().await {
@@ -151,23 +156,23 @@ impl Reader {
 
     /// How the stream ends.
     pub(crate) async fn end(&mut self) -> End {
-        self.rest().await.1
+        self.read_to_end().await.1
     }
 
-    /// The events that were read and not asked for yet.
-    pub(crate) fn found(&mut self) -> impl Iterator<Item = ParsedEvent> {
-        self.found.drain(..)
+    /// The events that were read and not returned yet.
+    pub(crate) fn take_parsed(&mut self) -> impl Iterator<Item = ParsedEvent> {
+        self.parsed.drain(..)
     }
 
-    /// The id it would come back with.
+    /// The id that it would resume with.
     pub(crate) fn last_event_id(&self) -> &str {
         self.parser.last_event_id()
     }
 
-    /// Reads at most `most` bytes, and everything they mean.
+    /// Reads at most `most` bytes, and parses them.
     pub(crate) async fn read(&mut self, most: usize) {
         let mut room = vec![0; most];
-        let read = soon(self.stream.read(&mut room)).await;
+        let read = within_deadline(self.stream.read(&mut room)).await;
         let bytes = match &read {
             Ok(0) | Err(_) => {
                 let mid = self.chunks.as_ref().is_some_and(|chunks| chunks.at != At::Done);
@@ -183,31 +188,31 @@ impl Reader {
         let mut rest = &text[..];
         while let Some(parsed) = self.parser.next(&mut rest) {
             if let Parsed::Event(event) = parsed {
-                self.found.push_back(event);
+                self.parsed.push_back(event);
             }
         }
         self.text.extend(text);
         if self.chunks.as_ref().is_some_and(|chunks| chunks.at == At::Done) {
-            // The connection may go on with another request.
+            // The connection may stay open for another request.
             self.end = Some(End::Clean);
         }
     }
 }
 
 pub(crate) async fn connect(address: SocketAddr) -> TcpStream {
-    soon(TcpStream::connect(address)).await.unwrap()
+    within_deadline(TcpStream::connect(address)).await.unwrap()
 }
 
-/// A request of a reader that was here before.
-pub(crate) fn comes_back(path: &str, id: &str) -> String {
+/// A request with a last id.
+pub(crate) fn resume_request(path: &str, id: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: x\r\nLast-Event-ID: {id}\r\n\r\n")
 }
 
-fn memmem(text: &[u8], what: &[u8]) -> bool {
+fn contains(text: &[u8], what: &[u8]) -> bool {
     text.windows(what.len()).any(|window| window == what)
 }
 
-/// The chunked coding (RFC 9112, section 7.1), and nothing that is almost it.
+/// A strict parser of the chunked coding (RFC 9112, section 7.1).
 #[derive(Default)]
 struct Chunks {
     at: At,

@@ -9,14 +9,16 @@ use axum::routing::get;
 use prism_sse::{Audience, CloseReason, Manager, ManagerBuilder, OnLag, Retention, SseRequest};
 use tokio::sync::mpsc;
 
-use crate::{End, LISTEN, Reader, Running, app, comes_back, soon, until};
+use crate::{End, LISTEN, Reader, TestServer, app, eventually, resume_request, within_deadline};
 
-const BY_HYPER: &str = "GET /events HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\na";
+const LISTEN_VIA_HYPER: &str = "GET /events HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\na";
 
-pub(crate) type Told = mpsc::UnboundedReceiver<CloseReason>;
+pub(crate) type CloseReasons = mpsc::UnboundedReceiver<CloseReason>;
 
-/// A manager with history that takes events of 1 MiB, and tells why connections end.
-pub(crate) fn telling(set: impl FnOnce(ManagerBuilder) -> ManagerBuilder) -> (Manager, Told) {
+/// A manager with history and room for events of 1 MiB, and the reasons why its connections end.
+pub(crate) fn with_close_reasons(
+    set: impl FnOnce(ManagerBuilder) -> ManagerBuilder,
+) -> (Manager, CloseReasons) {
     let (tell, told) = mpsc::unbounded_channel();
     let builder = Manager::builder()
         .history(Retention::default())
@@ -30,22 +32,22 @@ pub(crate) fn large(what: &str) -> String {
     format!("{what} {}", "large ".repeat((1 << 20) / 6))
 }
 
-/// Both read what the other one does not have yet, so that both buffers must be kept.
+/// Each reader is in the middle of another event, so that two buffers are kept.
 #[tokio::test]
-async fn whoever_took_nothing_for_longest_makes_room_for_others() {
-    let (sse, mut told) = telling(|it| it.on_lag(OnLag::SkipWithGap));
-    let server = Running::set(app(&sse), |serve| serve.stalled_bytes(3 << 19).shards(1));
+async fn the_longest_stalled_reader_is_closed_when_stalled_bytes_run_out() {
+    let (sse, mut told) = with_close_reasons(|it| it.on_lag(OnLag::SkipWithGap));
+    let server = TestServer::configured(app(&sse), |serve| serve.stalled_bytes(3 << 19).shards(1));
     let server = server.await;
     let mut healthy = Reader::open(server.address).await;
-    let mut longest = Reader::ask_small(server.address, LISTEN).await;
+    let mut longest = Reader::request_with_smallest_buffer(server.address, LISTEN).await;
     longest.named("prism.open").await;
     sse.broadcast(large("first")).unwrap();
     assert!(healthy.data().await.starts_with("first "));
-    let mut later = Reader::ask_small(server.address, LISTEN).await;
+    let mut later = Reader::request_with_smallest_buffer(server.address, LISTEN).await;
     later.named("prism.open").await;
     assert!(told.try_recv().is_err());
     sse.broadcast(large("second")).unwrap();
-    assert_eq!(soon(told.recv()).await, Some(CloseReason::Stalled));
+    assert_eq!(within_deadline(told.recv()).await, Some(CloseReason::Stalled));
     assert!(healthy.data().await.starts_with("second "));
     assert_eq!(longest.end().await, End::Cut);
     assert!(later.data().await.starts_with("second "));
@@ -55,18 +57,18 @@ async fn whoever_took_nothing_for_longest_makes_room_for_others() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn large_events_arrive_whole_through_small_buffers() {
-    let (sse, _told) = telling(|it| it);
-    let server = Running::set(app(&sse), |serve| serve.shards(2)).await;
+    let (sse, _told) = with_close_reasons(|it| it);
+    let server = TestServer::configured(app(&sse), |serve| serve.shards(2)).await;
     let mut readers = tokio::task::JoinSet::new();
     let expected: Vec<String> = (0..9)
         .map(|n| if n % 3 == 1 { large(&n.to_string()) } else { format!("small {n}") })
         .collect();
     let mut open = Vec::new();
     for number in 0..6 {
-        let ask = if number == 5 { BY_HYPER } else { LISTEN };
+        let ask = if number == 5 { LISTEN_VIA_HYPER } else { LISTEN };
         open.push(match number {
-            0 => Reader::ask(server.address, ask).await,
-            _ => Reader::ask_small(server.address, ask).await,
+            0 => Reader::request(server.address, ask).await,
+            _ => Reader::request_with_smallest_buffer(server.address, ask).await,
         });
     }
     for event in &expected {
@@ -80,19 +82,19 @@ async fn large_events_arrive_whole_through_small_buffers() {
             }
         });
     }
-    while let Some(reader) = soon(readers.join_next()).await {
+    while let Some(reader) = within_deadline(readers.join_next()).await {
         reader.unwrap();
     }
     server.stop().await;
 }
 
-/// It takes a few bytes whenever it looks, as one does that reads a byte a second.
+/// It takes single bytes from time to time.
 #[tokio::test]
-async fn a_reader_that_takes_a_little_at_a_time_holds_up_nobody_and_gets_everything() {
-    let (sse, mut told) = telling(|it| it);
-    let server = Running::with(app(&sse)).await;
+async fn a_reader_that_takes_a_little_at_a_time_delays_nobody_and_gets_everything() {
+    let (sse, mut told) = with_close_reasons(|it| it);
+    let server = TestServer::with(app(&sse)).await;
     let mut fast = Reader::open(server.address).await;
-    let mut slow = Reader::ask_small(server.address, LISTEN).await;
+    let mut slow = Reader::request_with_smallest_buffer(server.address, LISTEN).await;
     slow.named("prism.open").await;
     let event = |n: usize| format!("event {n} {}", "x".repeat(1000));
     for n in 0..300 {
@@ -109,7 +111,7 @@ async fn a_reader_that_takes_a_little_at_a_time_holds_up_nobody_and_gets_everyth
     server.stop().await;
 }
 
-/// Fills a reader that does not read, until it lags.
+/// Publishes so much that a reader that does not read lags.
 fn overrun(sse: &Manager) {
     for n in 0..400 {
         let topic = ["a", "b", "c"][n % 3];
@@ -117,13 +119,14 @@ fn overrun(sse: &Manager) {
     }
 }
 
-fn lagging(on_lag: OnLag) -> (Manager, Told) {
-    telling(|it| it.on_lag(on_lag).lag_bytes(256 * 1024))
+fn lagging(on_lag: OnLag) -> (Manager, CloseReasons) {
+    with_close_reasons(|it| it.on_lag(on_lag).lag_bytes(256 * 1024))
 }
 
-/// Topic and number of all events, in order, up to those that come now; a gap is a gap.
-async fn seen_to_the_present(sse: &Manager, reader: &mut Reader) -> Vec<String> {
-    // Whoever lags may skip one of these too.
+/// The topic and number of all events in order, up to one that is published now, and "gap true"
+/// for a gap `lag`.
+async fn events_until_live(sse: &Manager, reader: &mut Reader) -> Vec<String> {
+    // A reader that lags may skip one of these too.
     let publish = async {
         for n in 400.. {
             sse.broadcast(format!("now {n}")).unwrap();
@@ -155,15 +158,15 @@ fn number(seen: &str) -> usize {
 #[tokio::test]
 async fn a_reader_that_lags_is_told_and_goes_on_with_what_comes() {
     let (sse, mut told) = lagging(OnLag::SkipWithGap);
-    let server = Running::with(app(&sse)).await;
-    for ask in [LISTEN, BY_HYPER] {
-        let mut reader = Reader::ask_small(server.address, ask).await;
+    let server = TestServer::with(app(&sse)).await;
+    for ask in [LISTEN, LISTEN_VIA_HYPER] {
+        let mut reader = Reader::request_with_smallest_buffer(server.address, ask).await;
         reader.named("prism.open").await;
         overrun(&sse);
         let mut next = Some(0);
         let mut gaps = 0;
-        // Either what comes next, or a gap, and then anything that is newer.
-        for seen in seen_to_the_present(&sse, &mut reader).await {
+        // Events are consecutive except after a gap.
+        for seen in events_until_live(&sse, &mut reader).await {
             if seen == "gap true" {
                 (next, gaps) = (None, gaps + 1);
                 continue;
@@ -173,7 +176,7 @@ async fn a_reader_that_lags_is_told_and_goes_on_with_what_comes() {
         }
         assert!(gaps > 0);
         drop(reader);
-        assert_eq!(soon(told.recv()).await, Some(CloseReason::Disconnected));
+        assert_eq!(within_deadline(told.recv()).await, Some(CloseReason::Disconnected));
     }
     server.stop().await;
 }
@@ -181,12 +184,12 @@ async fn a_reader_that_lags_is_told_and_goes_on_with_what_comes() {
 #[tokio::test]
 async fn a_reader_that_lags_gets_the_newest_of_each_topic() {
     let (sse, _told) = lagging(OnLag::LatestPerTopic);
-    let server = Running::with(app(&sse)).await;
-    for ask in [LISTEN, BY_HYPER] {
-        let mut reader = Reader::ask_small(server.address, ask).await;
+    let server = TestServer::with(app(&sse)).await;
+    for ask in [LISTEN, LISTEN_VIA_HYPER] {
+        let mut reader = Reader::request_with_smallest_buffer(server.address, ask).await;
         reader.named("prism.open").await;
         overrun(&sse);
-        let seen = seen_to_the_present(&sse, &mut reader).await;
+        let seen = events_until_live(&sse, &mut reader).await;
         // The newest of the three topics are the last three, wherever it lagged for the last time.
         let gap = seen.iter().rposition(|seen| seen == "gap true").unwrap();
         let numbers: Vec<usize> = seen[gap + 1..].iter().map(|seen| number(seen)).collect();
@@ -200,39 +203,39 @@ async fn a_reader_that_lags_gets_the_newest_of_each_topic() {
 #[tokio::test]
 async fn a_reader_that_lags_is_closed_and_resumes_without_a_loss() {
     let (sse, mut told) = lagging(OnLag::Disconnect);
-    let server = Running::with(app(&sse)).await;
+    let server = TestServer::with(app(&sse)).await;
     let mut next = 0;
-    for ask in [LISTEN, BY_HYPER] {
-        let mut reader = Reader::ask_small(server.address, ask).await;
+    for ask in [LISTEN, LISTEN_VIA_HYPER] {
+        let mut reader = Reader::request_with_smallest_buffer(server.address, ask).await;
         reader.named("prism.open").await;
         overrun(&sse);
-        let (events, end) = reader.rest().await;
+        let (events, end) = reader.read_to_end().await;
         assert_eq!(end, End::Clean);
-        assert_eq!(soon(told.recv()).await, Some(CloseReason::Lagged));
+        assert_eq!(within_deadline(told.recv()).await, Some(CloseReason::Lagged));
         let count = events.iter().filter(|event| event.name == "message").count();
-        let again = comes_back("/events", reader.last_event_id());
-        let mut again = Reader::ask(server.address, &again).await;
+        let again = resume_request("/events", reader.last_event_id());
+        let mut again = Reader::request(server.address, &again).await;
         for n in count..400 {
             assert_eq!(number(&again.data().await), n);
         }
         next += count;
         drop(again);
-        assert_eq!(soon(told.recv()).await, Some(CloseReason::Disconnected));
+        assert_eq!(within_deadline(told.recv()).await, Some(CloseReason::Disconnected));
     }
     assert!(next < 800);
     server.stop().await;
 }
 
-/// Without history nobody can come back for what it missed.
+/// Without history a reader cannot resume, so that it skips with a gap.
 #[tokio::test]
-async fn a_reader_that_is_overrun_without_history_is_told_and_lives() {
+async fn a_reader_that_lags_without_history_is_told_of_the_gap_and_goes_on() {
     let sse = Manager::builder().lag_bytes(64 * 1024).build().unwrap();
-    let server = Running::with(app(&sse)).await;
+    let server = TestServer::with(app(&sse)).await;
     let mut readers = Vec::new();
-    for ask in [LISTEN, BY_HYPER] {
-        readers.push(Reader::ask_small(server.address, ask).await);
+    for ask in [LISTEN, LISTEN_VIA_HYPER] {
+        readers.push(Reader::request_with_smallest_buffer(server.address, ask).await);
     }
-    // More than the log keeps at all.
+    // More than the log keeps.
     for n in 0..6000 {
         sse.broadcast(format!("event {n} {}", "x".repeat(200))).unwrap();
     }
@@ -241,15 +244,14 @@ async fn a_reader_that_is_overrun_without_history_is_told_and_lives() {
         assert!(gap.data.contains(r#""reason":"lag""#), "{}", gap.data);
     }
     for reader in &mut readers {
-        seen_to_the_present(&sse, reader).await;
+        events_until_live(&sse, reader).await;
     }
     server.stop().await;
 }
 
-/// One audience waits for a reader that does not read; others in the same shard do not.
 #[tokio::test]
-async fn slow_readers_of_one_audience_do_not_hold_up_another() {
-    let (sse, _told) = telling(|it| it.on_lag(OnLag::SkipWithGap));
+async fn slow_readers_of_one_audience_do_not_delay_another() {
+    let (sse, _told) = with_close_reasons(|it| it.on_lag(OnLag::SkipWithGap));
     let events = |axum::extract::Path(topic): axum::extract::Path<String>,
                   State(sse): State<Manager>,
                   request: SseRequest| async move {
@@ -257,14 +259,14 @@ async fn slow_readers_of_one_audience_do_not_hold_up_another() {
         sse.respond(request.audience(audience)).map(Body::new)
     };
     let app = Router::new().route("/{topic}", get(events)).with_state(sse.clone());
-    let server = Running::with(app).await;
+    let server = TestServer::with(app).await;
     let get = |topic: &str| format!("GET /{topic} HTTP/1.1\r\nHost: x\r\n\r\n");
     let mut stuck = Vec::new();
     for _ in 0..20 {
-        stuck.push(Reader::ask_small(server.address, &get("busy")).await);
+        stuck.push(Reader::request_with_smallest_buffer(server.address, &get("busy")).await);
     }
-    let mut quiet = Reader::ask(server.address, &get("quiet")).await;
-    let mut busy = Reader::ask(server.address, &get("busy")).await;
+    let mut quiet = Reader::request(server.address, &get("quiet")).await;
+    let mut busy = Reader::request(server.address, &get("busy")).await;
     for n in 0..5 {
         sse.publish("busy", large(&n.to_string())).unwrap();
         sse.publish("quiet", n.to_string()).unwrap();
@@ -273,6 +275,6 @@ async fn slow_readers_of_one_audience_do_not_hold_up_another() {
     }
     assert_eq!(sse.connection_count(), 22);
     drop(stuck);
-    until(|| sse.connection_count() == 2).await;
+    eventually(|| sse.connection_count() == 2).await;
     server.stop().await;
 }

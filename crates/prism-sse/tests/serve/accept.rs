@@ -1,4 +1,4 @@
-//! More connections than there is room for.
+//! The bound on connections, and servers with several listeners.
 
 use std::future::IntoFuture;
 use std::sync::Arc;
@@ -10,17 +10,19 @@ use axum::routing::get;
 use prism_sse::{Manager, Serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::{End, LISTEN, Reader, Running, app, connect, soon, until, with_history};
+use crate::{
+    End, LISTEN, Reader, TestServer, app, connect, eventually, with_history, within_deadline,
+};
 
-const BY_HYPER: &str = "GET /events HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\na";
+const LISTEN_VIA_HYPER: &str = "GET /events HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\na";
 const HELLO: &str = "GET /hello HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
 
-fn most<A: prism_sse::App<K>, K>(serve: Serve<A, K>) -> Serve<A, K> {
+fn with_room_for_three<A: prism_sse::App<K>, K>(serve: Serve<A, K>) -> Serve<A, K> {
     serve.max_connections(3).shards(1)
 }
 
 #[tokio::test]
-async fn who_finds_no_room_waits_until_someone_leaves() {
+async fn a_connection_above_the_bound_waits_until_another_one_ends() {
     let open = Arc::new(AtomicUsize::new(0));
     let (begins, ends) = (Arc::clone(&open), Arc::clone(&open));
     let sse = Manager::builder()
@@ -30,7 +32,7 @@ async fn who_finds_no_room_waits_until_someone_leaves() {
         })
         .build()
         .unwrap();
-    let server = Running::set(app(&sse), most).await;
+    let server = TestServer::configured(app(&sse), with_room_for_three).await;
     let mut inside = Vec::new();
     for _ in 0..3 {
         inside.push(Reader::open(server.address).await);
@@ -50,7 +52,7 @@ async fn who_finds_no_room_waits_until_someone_leaves() {
             assert_eq!(reader.data().await, "for three");
         }
         drop(inside.remove(0));
-        inside.push(Reader::of(stream).await);
+        inside.push(Reader::read_head(stream).await);
     }
     server.stop().await;
     for reader in &mut inside {
@@ -60,29 +62,29 @@ async fn who_finds_no_room_waits_until_someone_leaves() {
 }
 
 #[tokio::test]
-async fn connections_of_every_kind_take_room_and_give_it_back() {
+async fn connections_of_every_kind_count_until_they_end() {
     let sse = with_history();
-    let server = Running::set(app(&sse), most).await;
+    let server = TestServer::configured(app(&sse), with_room_for_three).await;
     for _ in 0..5 {
         let stream = Reader::open(server.address).await;
         let idle = connect(server.address).await;
         let body = "GET /events HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\na";
-        let body = Reader::ask(server.address, body).await;
+        let body = Reader::request(server.address, body).await;
         let mut waits = connect(server.address).await;
         waits.write_all(HELLO.as_bytes()).await.unwrap();
         drop((stream, idle, body));
-        let mut said = String::new();
-        soon(waits.read_to_string(&mut said)).await.unwrap();
-        assert!(said.ends_with("hello"));
+        let mut received = String::new();
+        within_deadline(waits.read_to_string(&mut received)).await.unwrap();
+        assert!(received.ends_with("hello"));
     }
-    until(|| sse.connection_count() == 0).await;
+    eventually(|| sse.connection_count() == 0).await;
     server.stop().await;
 }
 
 #[tokio::test]
-async fn a_full_server_ends_like_any_other() {
+async fn a_server_at_its_bound_shuts_down_gracefully() {
     let sse = with_history();
-    let server = Running::set(app(&sse), most).await;
+    let server = TestServer::configured(app(&sse), with_room_for_three).await;
     let mut readers = Vec::new();
     for _ in 0..3 {
         readers.push(Reader::open(server.address).await);
@@ -93,30 +95,31 @@ async fn a_full_server_ends_like_any_other() {
     for reader in &mut readers {
         assert_eq!(reader.end().await, End::Clean);
     }
-    drop(soon(waits.read_to_end(&mut Vec::new())).await);
+    drop(within_deadline(waits.read_to_end(&mut Vec::new())).await);
 }
 
 #[tokio::test]
-async fn a_server_says_what_it_can_hold() {
+async fn the_capacity_of_a_server_respects_max_connections() {
     let sse = with_history();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let capacity = most(prism_sse::serve(listener, app(&sse))).capacity();
+    let capacity = with_room_for_three(prism_sse::serve(listener, app(&sse))).capacity();
     assert_eq!(capacity.connections, 3);
     assert!(capacity.worst_case_bytes >= 3 * capacity.bytes_per_reader as u64);
     assert!(capacity.to_string().contains("3 connections"), "{capacity}");
 }
 
-/// One server at two addresses: there is one limit for both, and one end.
+/// Two listeners have one bound on connections, and one shutdown.
 #[tokio::test]
-async fn a_server_at_several_addresses_is_one_server() {
+async fn the_listeners_of_a_server_share_its_bound_and_its_shutdown() {
     let sse = with_history();
     let other = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = other.local_addr().unwrap();
-    let mut server = Running::set(app(&sse), |serve| most(serve).also(other)).await;
+    let mut server =
+        TestServer::configured(app(&sse), |serve| with_room_for_three(serve).also(other)).await;
     let mut readers = vec![
         Reader::open(server.address).await,
         Reader::open(address).await,
-        Reader::ask(address, BY_HYPER).await,
+        Reader::request(address, LISTEN_VIA_HYPER).await,
     ];
     let mut outside = Vec::new();
     for address in [server.address, address] {
@@ -131,10 +134,10 @@ async fn a_server_at_several_addresses_is_one_server() {
     for reader in &mut readers {
         assert_eq!(reader.data().await, "for all");
     }
-    // Each that goes makes room at either address.
+    // A connection that ends makes room at either address.
     for stream in outside {
         drop(readers.remove(0));
-        readers.push(Reader::of(stream).await);
+        readers.push(Reader::read_head(stream).await);
     }
     server.signal();
     for reader in &mut readers {
@@ -147,18 +150,18 @@ async fn a_server_at_several_addresses_is_one_server() {
     }
 }
 
-/// Whoever comes to one address all the time does not keep others from another one.
+/// Listeners are accepted from in turn.
 #[tokio::test]
-async fn a_busy_address_does_not_shut_another_one() {
+async fn a_busy_listener_does_not_starve_another_one() {
     let served = Arc::new(AtomicUsize::new(0));
     let app = Router::new()
         .route("/hello", get(async move || served.fetch_add(1, Ordering::SeqCst).to_string()));
     let other = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let quiet = other.local_addr().unwrap();
     let one = |serve: Serve<_, _>| serve.max_connections(1).no_shards().also(other);
-    let server = Running::set(app, one).await;
+    let server = TestServer::configured(app, one).await;
     let mut first = connect(server.address).await;
-    // They stand in line at one address before somebody comes to the other one.
+    // Many connections are in the backlog of one listener before one comes to the other.
     let mut line = Vec::new();
     for address in [server.address; 20].into_iter().chain([quiet]) {
         let mut stream = connect(address).await;
@@ -167,16 +170,16 @@ async fn a_busy_address_does_not_shut_another_one() {
     }
     first.write_all(HELLO.as_bytes()).await.unwrap();
     let mut last = line.pop().unwrap();
-    let mut said = String::new();
-    soon(last.read_to_string(&mut said)).await.unwrap();
-    let before: usize = said.rsplit("\r\n").next().unwrap().parse().unwrap();
+    let mut received = String::new();
+    within_deadline(last.read_to_string(&mut received)).await.unwrap();
+    let before: usize = received.rsplit("\r\n").next().unwrap().parse().unwrap();
     assert!((1..4).contains(&before), "{before} were served before it");
     server.stop().await;
 }
 
-/// Two servers at one address: each connection is somebody's, and one that goes leaves the other.
+/// Each connection is served by one of the servers, and the end of one leaves the other running.
 #[tokio::test]
-async fn servers_can_share_an_address() {
+async fn two_servers_can_listen_at_one_address() {
     let managers = [with_history(), with_history()];
     let mut address = "127.0.0.1:0".parse().unwrap();
     let mut servers = Vec::new();
@@ -200,9 +203,9 @@ async fn servers_can_share_an_address() {
         assert_eq!(reader.data().await, "for each");
     }
     servers[0].abort();
-    until(|| managers[0].connection_count() == 0).await;
+    eventually(|| managers[0].connection_count() == 0).await;
     managers[1].broadcast("still there").unwrap();
     assert_eq!(managers[1].connection_count(), counts[1]);
     servers[1].abort();
-    until(|| managers[1].connection_count() == 0).await;
+    eventually(|| managers[1].connection_count() == 0).await;
 }

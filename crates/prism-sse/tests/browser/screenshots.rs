@@ -1,4 +1,4 @@
-//! A picture of every example's page, for a person to look at: `target/screenshots/*.png`.
+//! Screenshots of every example's page, for people to look at: `target/screenshots/*.png`.
 
 use std::path::{Path, PathBuf};
 
@@ -8,50 +8,50 @@ use crate::server::Example;
 /// A wide page and one as narrow as a phone.
 const SIZES: [(u32, u32); 2] = [(1280, 800), (390, 844)];
 
-/// A page, and how to get it to show something.
-struct Scene {
+/// A page, and what brings it into a state worth showing.
+struct PageScene {
     example: &'static str,
-    /// What to wait for before the click, and what to click.
+    /// A condition to wait for, and the element to click then.
     click: Option<(&'static str, &'static str)>,
     ready: &'static str,
 }
 
-const SCENES: [Scene; 5] = [
-    Scene {
+const PAGE_SCENES: [PageScene; 5] = [
+    PageScene {
         example: "resume",
         click: Some(("received.textContent >= 2", "#cut")),
         ready: "replayed.textContent > 0",
     },
-    Scene { example: "dashboard", click: None, ready: "prices.length >= 6" },
-    Scene { example: "progress", click: Some(("true", "#start")), ready: "bar.value > 60" },
-    Scene {
+    PageScene { example: "dashboard", click: None, ready: "prices.length >= 6" },
+    PageScene { example: "progress", click: Some(("true", "#start")), ready: "bar.value > 60" },
+    PageScene {
         example: "notifications",
         click: Some(("state.textContent === 'live'", "#order")),
         ready: "feed.children.length > 0",
     },
-    Scene { example: "minimal", click: None, ready: "log.children.length >= 5" },
+    PageScene { example: "minimal", click: None, ready: "log.children.length >= 5" },
 ];
 
 #[tokio::test]
-async fn every_page_is_photographed() {
+async fn every_page_fits_its_screen_and_is_not_blank() {
     let directory = directory();
     std::fs::create_dir_all(&directory).expect("the target directory can be written to");
     let mut examples = Vec::new();
-    for scene in &SCENES {
+    for scene in &PAGE_SCENES {
         examples.push(Example::start(scene.example).await);
     }
 
     for (width, height) in SIZES {
         let browser = Browser::sized(width, height).await;
         let mut tabs = Vec::new();
-        for (example, scene) in examples.iter().zip(&SCENES) {
+        for (example, scene) in examples.iter().zip(&PAGE_SCENES) {
             tabs.push(browser.open_tab(&example.url("/")).await);
             if let Some((condition, selector)) = scene.click {
                 browser.until(condition).await;
                 browser.click(selector).await;
             }
         }
-        for (tab, scene) in tabs.iter().zip(&SCENES) {
+        for (tab, scene) in tabs.iter().zip(&PAGE_SCENES) {
             let name = scene.example;
             browser.switch_to(tab).await;
             browser.until(scene.ready).await;

@@ -1,4 +1,4 @@
-//! Nothing lost, nothing doubled, nothing out of order, whatever readers and publishers do.
+//! No event is lost, repeated or out of order, whatever readers and publishers do.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,14 +14,17 @@ use prism_sse::wire::{Parsed, Parser};
 use prism_sse::{Audience, ConnectionId, Event, Manager, OnLag, Retention, SseRequest, Start};
 use tokio::task::JoinSet;
 
-use crate::{End, LISTEN, Reader, Running, app, comes_back, connect, soon, until, with_history};
+use crate::{
+    End, LISTEN, Reader, TestServer, app, connect, eventually, resume_request, with_history,
+    within_deadline,
+};
 
 const READERS: usize = 200;
 const PUBLISHERS: usize = 4;
 const EVENTS: usize = 400;
 const TOPICS: [&str; 4] = ["t0", "t1", "t2", "t3"];
 
-/// Who reads what: a number in the path, so that readers share audiences.
+/// The audience of a reader, by the number in its path. Several readers share one.
 fn audience(number: usize) -> Audience {
     match number % 6 {
         0 => Audience::everything(),
@@ -33,7 +36,7 @@ fn audience(number: usize) -> Audience {
     }
 }
 
-/// Whether an event is for the audience, told from its data: its topics, publisher and number.
+/// Whether an event is for the audience, judged by its data: its topics, publisher and number.
 fn is_for(number: usize, data: &str) -> bool {
     let topics = data.split(' ').next().unwrap();
     match number % 6 {
@@ -63,7 +66,7 @@ async fn log(sse: &Manager) -> Vec<String> {
     let mut connection = sse.subscribe(Audience::everything(), Start::Oldest).unwrap();
     let (mut parser, mut log) = (Parser::new(), Vec::new());
     while log.last().is_none_or(|last| last != "all end") {
-        let bytes = soon(connection.next()).await.unwrap();
+        let bytes = within_deadline(connection.next()).await.unwrap();
         let mut rest = &bytes[..];
         while let Some(parsed) = parser.next(&mut rest) {
             match parsed {
@@ -75,8 +78,12 @@ async fn log(sse: &Manager) -> Vec<String> {
     log
 }
 
-/// Reads as nobody should: in pieces, with pauses, cut off anywhere. Answers what it saw.
-async fn restless(address: SocketAddr, number: usize, mut reader: Reader) -> Vec<String> {
+/// Reads in small pieces, with pauses, and reconnects at random. Returns what it received.
+async fn read_with_interruptions(
+    address: SocketAddr,
+    number: usize,
+    mut reader: Reader,
+) -> Vec<String> {
     let mut seen = Vec::new();
     let mut id = reader.named("prism.open").await.id;
     loop {
@@ -94,21 +101,22 @@ async fn restless(address: SocketAddr, number: usize, mut reader: Reader) -> Vec
                     reader.stream.set_zero_linger().unwrap();
                 }
                 drain(&mut reader, &mut seen);
-                // Cut off again before the first id, it comes back with the one from before.
+                // Cut off before the first id of this connection, it resumes from the last one.
                 if !reader.last_event_id().is_empty() {
                     id = reader.last_event_id().to_owned();
                 }
                 drop(reader);
-                reader = Reader::ask(address, &comes_back(&format!("/{number}"), &id)).await;
+                reader =
+                    Reader::request(address, &resume_request(&format!("/{number}"), &id)).await;
             }
             _ => reader.read(64 * 1024).await,
         }
     }
 }
 
-/// Takes the events that were read already.
+/// Takes the events that were parsed already.
 fn drain(reader: &mut Reader, seen: &mut Vec<String>) {
-    for event in reader.found() {
+    for event in reader.take_parsed() {
         assert_ne!(event.name, "prism.gap", "{}", event.data);
         if event.name == "message" {
             seen.push(event.data);
@@ -134,26 +142,25 @@ fn publish(sse: &Manager, publisher: usize) {
     }
 }
 
-async fn nothing_is_lost(shards: usize) {
+async fn check_readers_that_reconnect(shards: usize) {
     let sse = with_history();
-    let server = Running::set(audiences(&sse), |serve| serve.shards(shards)).await;
+    let server = TestServer::configured(audiences(&sse), |serve| serve.shards(shards)).await;
     let address = server.address;
     let mut open = Vec::new();
     for number in 0..READERS {
-        // No two of the last readers share an audience's place with the first in time.
+        // Two readers of each audience connect one after the other.
         let ask = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", number % 12);
         open.push(match number % 3 {
-            // Through a smaller one, who reads in small pieces waits for timers of TCP.
-            0 => Reader::ask_through(32 * 1024, address, &ask).await,
-            _ => Reader::ask(address, &ask).await,
+            // With a smaller buffer, a reader of small pieces would wait for timers of TCP.
+            0 => Reader::request_with_buffer(32 * 1024, address, &ask).await,
+            _ => Reader::request(address, &ask).await,
         });
     }
     let mut readers = JoinSet::new();
     for (number, reader) in open.into_iter().enumerate() {
         readers.spawn(async move {
             let audience = number % 12;
-            // Whoever reads nothing of the topics, or no broadcasts, is told the end by another.
-            (audience, restless(address, audience, reader).await)
+            (audience, read_with_interruptions(address, audience, reader).await)
         });
     }
     let publishers: Vec<_> = (0..PUBLISHERS)
@@ -162,18 +169,18 @@ async fn nothing_is_lost(shards: usize) {
             std::thread::spawn(move || publish(&sse, publisher))
         })
         .collect();
-    until(|| publishers.iter().all(std::thread::JoinHandle::is_finished)).await;
+    eventually(|| publishers.iter().all(std::thread::JoinHandle::is_finished)).await;
     publishers.into_iter().for_each(|publisher| publisher.join().unwrap());
     sse.publish(TOPICS, "t0+t1+t2+t3 last").unwrap();
     sse.broadcast("all end").unwrap();
-    // Readers without broadcasts see the end too.
+    // The end for audiences without broadcasts.
     sse.publish("t3", "all end").unwrap();
     let mut log = log(&sse).await;
     log.truncate(EVENTS + 1);
     assert!(log[EVENTS].ends_with(" last"));
-    while let Some(reader) = soon(readers.join_next()).await {
+    while let Some(reader) = within_deadline(readers.join_next()).await {
         let (number, mut seen) = reader.unwrap();
-        // Some are told the end twice, and may have read that far.
+        // An audience with both broadcasts and `t3` may have read the end twice.
         seen.dedup_by(|b, a| a == "all end" && a == b);
         let mut expected: Vec<&String> = log.iter().filter(|data| is_for(number, data)).collect();
         let end = "all end".to_owned();
@@ -184,27 +191,27 @@ async fn nothing_is_lost(shards: usize) {
         let lens = (seen.len(), expected.len());
         assert!(there.is_none() && lens.0 == lens.1, "audience {number}: {there:?}, {lens:?}");
     }
-    until(|| sse.connection_count() == 0).await;
+    eventually(|| sse.connection_count() == 0).await;
     server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_doubled_or_reordered_with_one_shard() {
-    nothing_is_lost(1).await;
+async fn no_event_is_lost_repeated_or_reordered_with_one_shard() {
+    check_readers_that_reconnect(1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_is_lost_doubled_or_reordered_with_two_shards() {
-    nothing_is_lost(2).await;
+async fn no_event_is_lost_repeated_or_reordered_with_two_shards() {
+    check_readers_that_reconnect(2).await;
 }
 
-/// What one thread sends to each connection and broadcasts has one order, which nobody sees
-/// differently, whatever others publish meanwhile.
+/// One thread sends to single connections and broadcasts, while others publish. Every reader sees
+/// the order of that thread.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_sent_to_one_reader_stands_in_the_order_of_broadcasts() {
+async fn events_sent_to_one_reader_keep_their_order_among_broadcasts() {
     let sse = with_history();
     let shards = 2;
-    let server = Running::set(app(&sse), |serve| serve.shards(shards)).await;
+    let server = TestServer::configured(app(&sse), |serve| serve.shards(shards)).await;
     let mut readers = Vec::new();
     let mut ids: Vec<ConnectionId> = Vec::new();
     for number in 0..60 {
@@ -212,9 +219,9 @@ async fn what_is_sent_to_one_reader_stands_in_the_order_of_broadcasts() {
         if number % 6 == 5 {
             // Not the first request: it stays with hyper.
             let hello = "HEAD /hello HTTP/1.1\r\nHost: x\r\n\r\n";
-            stream = Reader::begin(stream, hello).await.stream;
+            stream = Reader::request_on(stream, hello).await.stream;
         }
-        let mut reader = Reader::begin(stream, LISTEN).await;
+        let mut reader = Reader::request_on(stream, LISTEN).await;
         let open = reader.named("prism.open").await.data;
         ids.push(open.split('"').nth(3).unwrap().parse().unwrap());
         readers.push(reader);
@@ -275,14 +282,13 @@ async fn what_is_sent_to_one_reader_stands_in_the_order_of_broadcasts() {
     server.stop().await;
 }
 
-/// The log is so short that readers, and whole groups of them, fall out of it again and again. They
-/// are told of each gap, and none stays behind.
+/// The log is so short that single readers and whole groups miss evicted events again and again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn readers_of_a_short_log_are_told_of_every_gap_and_none_stays_behind() {
+async fn readers_of_a_short_log_are_told_of_every_gap_and_catch_up() {
     let history = Retention::default().count(8);
     let sse = Manager::builder().history(history).on_lag(OnLag::SkipWithGap).build().unwrap();
     let shards = 2;
-    let server = Running::set(app(&sse), |serve| serve.shards(shards)).await;
+    let server = TestServer::configured(app(&sse), |serve| serve.shards(shards)).await;
     let address = server.address;
     let over = Arc::new(AtomicBool::new(false));
     let publisher = std::thread::spawn({
@@ -300,7 +306,7 @@ async fn readers_of_a_short_log_are_told_of_every_gap_and_none_stays_behind() {
     });
     let mut readers = JoinSet::new();
     for _ in 0..400 {
-        // They come one after the other, while events do.
+        // Readers connect one after the other while events are published.
         let mut reader = Reader::open(address).await;
         let leaves = fastrand::u8(0..3) == 0;
         readers.spawn(async move {
@@ -327,7 +333,7 @@ async fn readers_of_a_short_log_are_told_of_every_gap_and_none_stays_behind() {
     }
     over.store(true, Ordering::Relaxed);
     publisher.join().unwrap();
-    // Whoever lags may skip the end too.
+    // A reader that lags may skip the end too, so that it is published again and again.
     let end = async {
         loop {
             sse.broadcast("end").unwrap();
@@ -335,21 +341,21 @@ async fn readers_of_a_short_log_are_told_of_every_gap_and_none_stays_behind() {
         }
     };
     let all = async {
-        while let Some(reader) = soon(readers.join_next()).await {
+        while let Some(reader) = within_deadline(readers.join_next()).await {
             reader.unwrap();
         }
     };
     tokio::select! { () = end => {}, () = all => {} }
-    until(|| sse.connection_count() == 0).await;
+    eventually(|| sse.connection_count() == 0).await;
     server.stop().await;
 }
 
-/// All come back at once, each from another place.
+/// Many readers resume at once, each from another position.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_storm_of_readers_that_resume_loses_nothing() {
+async fn no_event_is_lost_when_many_readers_resume_at_once() {
     let sse = with_history();
     let shards = 2;
-    let server = Running::set(app(&sse), |serve| serve.shards(shards)).await;
+    let server = TestServer::configured(app(&sse), |serve| serve.shards(shards)).await;
     let address = server.address;
     let mut ids = Vec::new();
     for n in 0..1000 {
@@ -361,7 +367,7 @@ async fn a_storm_of_readers_that_resume_loses_nothing() {
         let after = number * 5;
         let id = ids[after].clone();
         readers.spawn(async move {
-            let mut reader = Reader::after(address, &id).await;
+            let mut reader = Reader::resume(address, &id).await;
             for n in after + 1..1001 {
                 let data = reader.data().await;
                 assert_eq!(data.split(' ').next().unwrap(), n.to_string());
@@ -373,7 +379,7 @@ async fn a_storm_of_readers_that_resume_loses_nothing() {
         }
     }
     let mut open = Vec::new();
-    while let Some(reader) = soon(readers.join_next()).await {
+    while let Some(reader) = within_deadline(readers.join_next()).await {
         open.push(reader.unwrap());
     }
     sse.broadcast("all are live").unwrap();

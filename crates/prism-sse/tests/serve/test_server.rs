@@ -10,35 +10,38 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::soon;
+use crate::within_deadline;
 
-pub(crate) struct Running {
+pub(crate) struct TestServer {
     pub(crate) address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
     server: JoinHandle<io::Result<()>>,
 }
 
-impl Running {
+impl TestServer {
     /// Serves `app` with one shard.
     pub(crate) async fn with<A, K>(app: A) -> Self
     where
         A: App<K>,
-        Serve<A, K>: Serves,
+        Serve<A, K>: ServerFuture,
     {
-        Self::set(app, |serve| serve.shards(1)).await
+        Self::configured(app, |serve| serve.shards(1)).await
     }
 
-    /// Serves `app` with these settings, and a drain of 200 ms unless they say something else.
-    pub(crate) async fn set<A, K>(app: A, set: impl FnOnce(Serve<A, K>) -> Serve<A, K>) -> Self
+    /// Serves `app` with these settings. The drain is 200 ms unless they set another one.
+    pub(crate) async fn configured<A, K>(
+        app: A,
+        set: impl FnOnce(Serve<A, K>) -> Serve<A, K>,
+    ) -> Self
     where
         A: App<K>,
-        Serve<A, K>: Serves,
+        Serve<A, K>: ServerFuture,
     {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
         let signal = async move {
-            // A test that ends without a word leaves its server running until its runtime ends.
+            // If the test drops the sender, the server runs until the test's runtime ends.
             if stopped.await.is_err() {
                 std::future::pending().await
             }
@@ -48,14 +51,14 @@ impl Running {
         Self { address, stop: Some(stop), server }
     }
 
-    /// Begins to end.
+    /// Begins the shutdown.
     pub(crate) fn signal(&mut self) {
         self.stop.take().unwrap().send(()).unwrap();
     }
 
-    /// Waits until everything has ended.
+    /// Waits until the shutdown is complete.
     pub(crate) async fn ended(self) {
-        soon(self.server).await.unwrap().unwrap();
+        within_deadline(self.server).await.unwrap().unwrap();
     }
 
     pub(crate) async fn stop(mut self) {
@@ -64,16 +67,16 @@ impl Running {
     }
 
     /// Drops the server's future.
-    pub(crate) async fn drop_it(self) {
+    pub(crate) async fn abort(self) {
         self.server.abort();
-        assert!(soon(self.server).await.unwrap_err().is_cancelled());
+        assert!(within_deadline(self.server).await.unwrap_err().is_cancelled());
     }
 }
 
-/// What can be run.
-pub(crate) trait Serves:
+/// A server that can run in a task.
+pub(crate) trait ServerFuture:
     IntoFuture<Output = io::Result<()>, IntoFuture: Send + 'static>
 {
 }
 
-impl<T> Serves for T where T: IntoFuture<Output = io::Result<()>, IntoFuture: Send + 'static> {}
+impl<T> ServerFuture for T where T: IntoFuture<Output = io::Result<()>, IntoFuture: Send + 'static> {}

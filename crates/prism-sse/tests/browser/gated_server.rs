@@ -1,7 +1,6 @@
-//! A server that notes who comes for events, and lets nobody in while its gate is closed.
+//! A server that records requests for events, and answers none of them while its gate is closed.
 //!
-//! With the gate closed a page is away for as long as a test wants, not for as long as it happens
-//! to take.
+//! The gate lets a test decide how long a page is disconnected.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -20,33 +19,33 @@ use crate::wait::wait_for;
 
 /// One request for events.
 #[derive(Clone, Debug)]
-pub(crate) struct Arrival {
+pub(crate) struct EventsRequest {
     pub(crate) at: Instant,
     pub(crate) last_event_id: Option<String>,
 }
 
-pub(crate) struct Gatekeeper {
+pub(crate) struct GatedServer {
     sse: Manager,
-    arrivals: Arc<Mutex<Vec<Arrival>>>,
+    requests: Arc<Mutex<Vec<EventsRequest>>>,
     gate: watch::Sender<bool>,
     server: Server,
 }
 
-impl Gatekeeper {
+impl GatedServer {
     /// Serves `recorder.html` and, while the gate is open, the manager's events.
     pub(crate) async fn start(sse: &Manager) -> Self {
-        let arrivals = Arc::<Mutex<Vec<Arrival>>>::default();
+        let requests = Arc::<Mutex<Vec<EventsRequest>>>::default();
         let (gate, opening) = watch::channel(true);
-        let noted = Arc::clone(&arrivals);
+        let recorded = Arc::clone(&requests);
         let admit = move |request: Request, next: Next| {
-            let noted = Arc::clone(&noted);
+            let recorded = Arc::clone(&recorded);
             let mut opening = opening.clone();
             async move {
                 if request.uri().path() == "/events" {
                     let id = request.headers().get("last-event-id");
                     let id = id.map(|id| String::from_utf8_lossy(id.as_bytes()).into_owned());
-                    lock(&noted).push(Arrival { at: Instant::now(), last_event_id: id });
-                    // An error means that the test is over; so is this request, then.
+                    lock(&recorded).push(EventsRequest { at: Instant::now(), last_event_id: id });
+                    // The sender is dropped when the test is over; then the answer does not matter.
                     drop(opening.wait_for(|open| *open).await);
                 }
                 next.run(request).await
@@ -56,7 +55,7 @@ impl Gatekeeper {
             .route("/", get(Html(include_str!("recorder.html"))))
             .layer(SseLayer::new(sse.clone(), "/events"))
             .layer(from_fn(admit));
-        Self { sse: sse.clone(), arrivals, gate, server: Server::start(app, sse).await }
+        Self { sse: sse.clone(), requests, gate, server: Server::start(app, sse).await }
     }
 
     /// A page that records everything, connected.
@@ -80,28 +79,28 @@ impl Gatekeeper {
         self.gate.send_replace(true);
     }
 
-    /// Ends every connection. The pages were connected until after the returned instant.
+    /// Ends every connection. The pages were connected until the returned instant at least.
     pub(crate) fn cut_off(&self) -> Instant {
         let connections = self.sse.connections();
-        assert!(!connections.is_empty(), "there is nobody to cut off");
+        assert!(!connections.is_empty(), "there is no connection to cut off");
         let at = Instant::now();
         for connection in connections {
-            assert!(self.sse.remove_connection(connection.id()), "a page went away by itself");
+            assert!(self.sse.remove_connection(connection.id()), "a page disconnected by itself");
         }
         at
     }
 
     /// The first request is number 1. Waits for it.
-    pub(crate) async fn arrival(&self, number: usize) -> Arrival {
+    pub(crate) async fn request(&self, number: usize) -> EventsRequest {
         let what = format!("request {number} for events");
-        wait_for(&what, || lock(&self.arrivals).get(number - 1).cloned()).await
+        wait_for(&what, || lock(&self.requests).get(number - 1).cloned()).await
     }
 
-    pub(crate) fn arrivals(&self) -> usize {
-        lock(&self.arrivals).len()
+    pub(crate) fn requests(&self) -> usize {
+        lock(&self.requests).len()
     }
 }
 
-fn lock(arrivals: &Mutex<Vec<Arrival>>) -> MutexGuard<'_, Vec<Arrival>> {
-    arrivals.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(requests: &Mutex<Vec<EventsRequest>>) -> MutexGuard<'_, Vec<EventsRequest>> {
+    requests.lock().unwrap_or_else(PoisonError::into_inner)
 }

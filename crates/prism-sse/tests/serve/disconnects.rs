@@ -1,4 +1,4 @@
-//! Readers that leave, each in its own way.
+//! Readers that disconnect, each in its own way.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -8,25 +8,25 @@ use prism_sse::{CloseReason, ConnectionId, Manager, Retention};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 
-use crate::{End, LISTEN, Reader, Running, app, connect, soon, until};
+use crate::{End, LISTEN, Reader, TestServer, app, connect, eventually, within_deadline};
 
-const BY_HYPER: &str = "GET /events HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\na";
+const LISTEN_VIA_HYPER: &str = "GET /events HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\na";
 
 #[derive(Clone, Copy, Debug)]
-enum Leaves {
-    /// Closes its socket.
+enum LeaveMode {
+    /// It closes its socket.
     Closes,
-    /// Closes it with a reset.
+    /// It closes its socket with a reset.
     Resets,
-    /// Says that it says nothing more.
+    /// It closes the sending half only.
     HalfCloses,
 }
 
-async fn leave(mut reader: Reader, how: Leaves) {
+async fn leave(mut reader: Reader, how: LeaveMode) {
     match how {
-        Leaves::Closes => drop(reader),
-        Leaves::Resets => reader.stream.set_zero_linger().unwrap(),
-        Leaves::HalfCloses => {
+        LeaveMode::Closes => drop(reader),
+        LeaveMode::Resets => reader.stream.set_zero_linger().unwrap(),
+        LeaveMode::HalfCloses => {
             reader.stream.shutdown().await.unwrap();
             reader.end().await;
         }
@@ -34,7 +34,7 @@ async fn leave(mut reader: Reader, how: Leaves) {
 }
 
 #[tokio::test]
-async fn a_reader_that_leaves_is_noticed_at_once_and_without_traffic() {
+async fn a_disconnect_is_noticed_at_once_and_without_traffic() {
     let (tell, mut told) = mpsc::unbounded_channel();
     let sse = Manager::builder()
         .history(Retention::default())
@@ -42,14 +42,14 @@ async fn a_reader_that_leaves_is_noticed_at_once_and_without_traffic() {
         .on_disconnect(move |gone, reason| tell.send((gone.id(), reason)).unwrap())
         .build()
         .unwrap();
-    let server = Running::with(app(&sse)).await;
+    let server = TestServer::with(app(&sse)).await;
     let mut stays = Reader::open(server.address).await;
-    for ask in [LISTEN, BY_HYPER] {
-        for how in [Leaves::Closes, Leaves::Resets, Leaves::HalfCloses] {
-            let mut reader = Reader::ask(server.address, ask).await;
+    for ask in [LISTEN, LISTEN_VIA_HYPER] {
+        for how in [LeaveMode::Closes, LeaveMode::Resets, LeaveMode::HalfCloses] {
+            let mut reader = Reader::request(server.address, ask).await;
             let open = reader.named("prism.open").await;
             leave(reader, how).await;
-            let (gone, reason) = soon(told.recv()).await.unwrap();
+            let (gone, reason) = within_deadline(told.recv()).await.unwrap();
             assert!(open.data.contains(&gone.to_string()));
             assert_eq!(reason, CloseReason::Disconnected, "{how:?}");
             assert_eq!(sse.connection_count(), 1);
@@ -61,15 +61,15 @@ async fn a_reader_that_leaves_is_noticed_at_once_and_without_traffic() {
     assert_eq!(stays.end().await, End::Clean);
 }
 
-/// The reader is gone when its answer is made, or while it is handed over.
+/// The reader disconnects before its request is answered, or during the hand-over.
 #[tokio::test]
-async fn a_reader_that_does_not_wait_for_its_answer_leaves_nothing() {
+async fn a_reader_that_disconnects_before_the_answer_leaves_nothing_behind() {
     let (tell, mut told) = mpsc::unbounded_channel();
     let sse = Manager::builder()
         .on_disconnect(move |_, reason| tell.send(reason).unwrap())
         .build()
         .unwrap();
-    let server = Running::with(app(&sse)).await;
+    let server = TestServer::with(app(&sse)).await;
     for round in 0..300 {
         let mut stream = connect(server.address).await;
         if round % 4 < 2 {
@@ -81,26 +81,26 @@ async fn a_reader_that_does_not_wait_for_its_answer_leaves_nothing() {
         }
         drop(stream);
     }
-    Reader::open(server.address).await.said("retry: ").await;
-    until(|| sse.connection_count() == 0).await;
+    Reader::open(server.address).await.wait_for_text("retry: ").await;
+    eventually(|| sse.connection_count() == 0).await;
     for _ in 0..sse.stats().connected {
-        assert_eq!(soon(told.recv()).await, Some(CloseReason::Disconnected));
+        assert_eq!(within_deadline(told.recv()).await, Some(CloseReason::Disconnected));
     }
     server.stop().await;
     assert!(told.try_recv().is_err());
 }
 
-/// How often a connection began, and why it ended.
+/// How often `on_connect` was called for a connection, and the reasons of `on_disconnect`.
 #[derive(Debug, Default)]
-struct Life {
+struct ConnectionLife {
     began: usize,
     ended: Vec<CloseReason>,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hooks_are_called_once_for_each_connection_whatever_ends_it() {
-    let lives: Arc<Mutex<HashMap<ConnectionId, Life>>> = Arc::default();
-    let (begin, end) = (Arc::clone(&lives), Arc::clone(&lives));
+    let assert_receives: Arc<Mutex<HashMap<ConnectionId, ConnectionLife>>> = Arc::default();
+    let (begin, end) = (Arc::clone(&assert_receives), Arc::clone(&assert_receives));
     let sse = Manager::builder()
         .history(Retention::default())
         .on_connect(move |new| {
@@ -111,7 +111,7 @@ async fn hooks_are_called_once_for_each_connection_whatever_ends_it() {
         })
         .build()
         .unwrap();
-    let server = Running::set(app(&sse), |serve| serve.shards(2)).await;
+    let server = TestServer::configured(app(&sse), |serve| serve.shards(2)).await;
     let address = server.address;
     let publisher = tokio::spawn({
         let sse = sse.clone();
@@ -126,8 +126,8 @@ async fn hooks_are_called_once_for_each_connection_whatever_ends_it() {
     for number in 0..160 {
         let sse = sse.clone();
         readers.spawn(async move {
-            let ask = if number % 4 == 3 { BY_HYPER } else { LISTEN };
-            let mut reader = Reader::ask(address, ask).await;
+            let ask = if number % 4 == 3 { LISTEN_VIA_HYPER } else { LISTEN };
+            let mut reader = Reader::request(address, ask).await;
             let open = reader.named("prism.open").await.data;
             let id: ConnectionId = open.split('"').nth(3).unwrap().parse().unwrap();
             for _ in 0..fastrand::usize(0..3) {
@@ -136,20 +136,20 @@ async fn hooks_are_called_once_for_each_connection_whatever_ends_it() {
             let expected = match number % 5 {
                 0 => {
                     assert!(sse.remove_connection(id));
-                    // Both want its end, and the first one has it.
+                    // The connection is removed and disconnects; the first of both is the reason.
                     drop(reader);
                     CloseReason::Removed
                 }
                 1 => {
-                    leave(reader, Leaves::Resets).await;
+                    leave(reader, LeaveMode::Resets).await;
                     CloseReason::Disconnected
                 }
                 2 => {
-                    leave(reader, Leaves::Closes).await;
+                    leave(reader, LeaveMode::Closes).await;
                     CloseReason::Disconnected
                 }
                 3 => {
-                    leave(reader, Leaves::HalfCloses).await;
+                    leave(reader, LeaveMode::HalfCloses).await;
                     CloseReason::Disconnected
                 }
                 _ => {
@@ -162,19 +162,19 @@ async fn hooks_are_called_once_for_each_connection_whatever_ends_it() {
         });
     }
     let mut expected = Vec::new();
-    while let Some(reader) = soon(readers.join_next()).await {
+    while let Some(reader) = within_deadline(readers.join_next()).await {
         expected.push(reader.unwrap());
     }
-    until(|| sse.connection_count() == 0).await;
+    eventually(|| sse.connection_count() == 0).await;
     publisher.abort();
     let mut last = Reader::open(address).await;
     let open = last.named("prism.open").await.data;
     expected.push((open.split('"').nth(3).unwrap().parse().unwrap(), CloseReason::Shutdown));
     server.stop().await;
-    let lives = lives.lock().unwrap();
-    assert_eq!(lives.len(), expected.len());
+    let assert_receives = assert_receives.lock().unwrap();
+    assert_eq!(assert_receives.len(), expected.len());
     for (id, reason) in expected {
-        let life = &lives[&id];
+        let life = &assert_receives[&id];
         assert_eq!((life.began, &life.ended[..]), (1, &[reason][..]));
     }
 }

@@ -1,4 +1,4 @@
-//! What comes in: whole, in pieces, too slow, too long, and several at once.
+//! The heads of requests: whole, in pieces, too slow, too long, and several at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,9 @@ use prism_sse::Manager;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::{End, LISTEN, Reader, Running, app, connect, soon, until, with_history};
+use crate::{
+    End, LISTEN, Reader, TestServer, app, connect, eventually, with_history, within_deadline,
+};
 
 const HELLO: &str = "GET /hello HTTP/1.1\r\nHost: x\r\n\r\n";
 
@@ -16,7 +18,7 @@ const HELLO: &str = "GET /hello HTTP/1.1\r\nHost: x\r\n\r\n";
 async fn answer(stream: &mut TcpStream) -> String {
     let mut seen = Vec::new();
     loop {
-        let byte = soon(stream.read_u8()).await;
+        let byte = within_deadline(stream.read_u8()).await;
         let text = String::from_utf8_lossy(&seen).into_owned();
         seen.push(byte.unwrap_or_else(|error| panic!("{error} after {text:?}")));
         let text = std::str::from_utf8(&seen).unwrap();
@@ -29,16 +31,16 @@ async fn answer(stream: &mut TcpStream) -> String {
     }
 }
 
-/// Waits until the server has closed the connection; answers what it said before.
+/// Waits until the server has closed the connection. Returns what it sent before.
 async fn closed(stream: &mut TcpStream) -> String {
-    let mut said = Vec::new();
-    // A reset is an end too.
-    drop(soon(stream.read_to_end(&mut said)).await);
-    String::from_utf8(said).unwrap()
+    let mut received = Vec::new();
+    // A reset closes the connection too.
+    drop(within_deadline(stream.read_to_end(&mut received)).await);
+    String::from_utf8(received).unwrap()
 }
 
-/// The stream gets what is broadcast.
-async fn lives(sse: &Manager, reader: &mut Reader, what: &str) {
+/// Checks that the stream receives what is broadcast.
+async fn assert_receives(sse: &Manager, reader: &mut Reader, what: &str) {
     sse.broadcast(what).unwrap();
     assert_eq!(reader.data().await, what);
 }
@@ -46,7 +48,7 @@ async fn lives(sse: &Manager, reader: &mut Reader, what: &str) {
 #[tokio::test]
 async fn a_head_that_comes_byte_by_byte_is_understood() {
     let sse = with_history();
-    let server = Running::with(app(&sse)).await;
+    let server = TestServer::with(app(&sse)).await;
     for first in ["", HELLO] {
         let mut stream = connect(server.address).await;
         stream.set_nodelay(true).unwrap();
@@ -57,24 +59,24 @@ async fn a_head_that_comes_byte_by_byte_is_understood() {
         if !first.is_empty() {
             assert!(answer(&mut stream).await.ends_with("hello"));
         }
-        lives(&sse, &mut Reader::of(stream).await, "whole").await;
+        assert_receives(&sse, &mut Reader::read_head(stream).await, "whole").await;
     }
     server.stop().await;
 }
 
 #[tokio::test]
-async fn a_subscription_after_other_requests_leaves_hyper_and_lives() {
+async fn a_stream_after_other_requests_is_handed_over_and_receives_events() {
     let sse = with_history();
-    let server = Running::with(app(&sse)).await;
+    let server = TestServer::with(app(&sse)).await;
     let mut stream = connect(server.address).await;
     for _ in 0..3 {
         stream.write_all(HELLO.as_bytes()).await.unwrap();
         assert!(answer(&mut stream).await.ends_with("hello"));
     }
-    let mut reader = Reader::begin(stream, LISTEN).await;
+    let mut reader = Reader::request_on(stream, LISTEN).await;
     assert!(reader.head.contains("connection: close"), "{}", reader.head);
     for n in 0..50 {
-        lives(&sse, &mut reader, &format!("event {n}")).await;
+        assert_receives(&sse, &mut reader, &format!("event {n}")).await;
     }
     server.stop().await;
     assert_eq!(reader.end().await, End::Clean);
@@ -83,25 +85,25 @@ async fn a_subscription_after_other_requests_leaves_hyper_and_lives() {
 #[tokio::test]
 async fn pipelined_requests_are_answered_up_to_the_subscription() {
     let sse = with_history();
-    let server = Running::with(app(&sse)).await;
+    let server = TestServer::with(app(&sse)).await;
     let mut stream = connect(server.address).await;
     stream.write_all(format!("{HELLO}{HELLO}{LISTEN}").as_bytes()).await.unwrap();
     for _ in 0..2 {
         assert!(answer(&mut stream).await.ends_with("hello"));
     }
-    lives(&sse, &mut Reader::of(stream).await, "after two").await;
+    assert_receives(&sse, &mut Reader::read_head(stream).await, "after two").await;
     server.stop().await;
 }
 
 #[tokio::test]
-async fn what_follows_a_subscription_is_not_answered_and_does_no_harm() {
+async fn requests_after_the_stream_are_not_answered_and_do_no_harm() {
     let sse = with_history();
-    let server = Running::with(app(&sse)).await;
-    let mut reader = Reader::ask(server.address, &format!("{LISTEN}{HELLO}{LISTEN}")).await;
+    let server = TestServer::with(app(&sse)).await;
+    let mut reader = Reader::request(server.address, &format!("{LISTEN}{HELLO}{LISTEN}")).await;
     assert!(reader.head.contains("connection: close"), "{}", reader.head);
     for n in 0..20 {
         reader.stream.write_all(HELLO.as_bytes()).await.unwrap();
-        lives(&sse, &mut reader, &format!("event {n}")).await;
+        assert_receives(&sse, &mut reader, &format!("event {n}")).await;
     }
     assert_eq!(sse.connection_count(), 1);
     server.stop().await;
@@ -109,19 +111,19 @@ async fn what_follows_a_subscription_is_not_answered_and_does_no_harm() {
 }
 
 #[tokio::test]
-async fn a_reader_that_says_too_much_is_closed() {
+async fn a_reader_that_sends_too_much_is_closed() {
     let sse = with_history();
-    let server = Running::with(app(&sse)).await;
+    let server = TestServer::with(app(&sse)).await;
     let mut quiet = Reader::open(server.address).await;
     let mut talker = Reader::open(server.address).await;
     talker.stream.write_all(&[b'x'; 16 * 1024]).await.unwrap();
-    lives(&sse, &mut talker, "as much as it may").await;
-    // How much of this is taken before the end is the system's affair.
+    assert_receives(&sse, &mut talker, "as much as it may").await;
+    // The connection may be closed before all of this is sent.
     drop(talker.stream.write_all(&[b'x'; 4096]).await);
-    until(|| sse.connection_count() == 1).await;
+    eventually(|| sse.connection_count() == 1).await;
     assert_eq!(talker.end().await, End::Cut);
     assert_eq!(quiet.data().await, "as much as it may");
-    lives(&sse, &mut quiet, "the other one stays").await;
+    assert_receives(&sse, &mut quiet, "the other one stays").await;
     server.stop().await;
 }
 
@@ -129,7 +131,7 @@ async fn a_reader_that_says_too_much_is_closed() {
 async fn slow_heads_are_closed_and_streams_are_not() {
     let sse = with_history();
     let set = Duration::from_millis(300);
-    let server = Running::set(app(&sse), |serve| serve.header_timeout(set)).await;
+    let server = TestServer::configured(app(&sse), |serve| serve.header_timeout(set)).await;
     let mut reader = Reader::open(server.address).await;
     let mut slow = Vec::new();
     for begin in ["", "P", "PRI * HTTP/2.0\r\n", "GET /events HTTP/1.1\r\nHo", "GET /hello"] {
@@ -148,13 +150,13 @@ async fn slow_heads_are_closed_and_streams_are_not() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let mut said = Vec::new();
-    let is_closed = async { drop(read.read_to_end(&mut said).await) };
-    soon(async {
+    let mut received = Vec::new();
+    let is_closed = async { drop(read.read_to_end(&mut received).await) };
+    within_deadline(async {
         tokio::select! { () = trickles => {}, () = is_closed => {} }
     })
     .await;
-    lives(&sse, &mut reader, "older than a head may be").await;
+    assert_receives(&sse, &mut reader, "older than a head may be").await;
     server.stop().await;
 }
 
@@ -164,7 +166,8 @@ async fn the_time_for_a_head_can_change_while_the_server_runs() {
     let millis = Arc::new(AtomicU64::new(u64::MAX));
     let asked = Arc::clone(&millis);
     let timeout = move || Duration::from_millis(asked.load(Ordering::Relaxed));
-    let server = Running::set(app(&sse), |serve| serve.header_timeout_with(timeout)).await;
+    let server =
+        TestServer::configured(app(&sse), |serve| serve.header_timeout_with(timeout)).await;
     let mut early = connect(server.address).await;
     early.write_all(HELLO.as_bytes()).await.unwrap();
     assert!(answer(&mut early).await.ends_with("hello"));
@@ -178,56 +181,60 @@ async fn the_time_for_a_head_can_change_while_the_server_runs() {
         }
         closed(&mut late).await;
     }
-    // It has what was so when it began.
+    // It keeps the timeout from when it was accepted.
     early.write_all(HELLO.as_bytes()).await.unwrap();
     assert!(answer(&mut early).await.ends_with("hello"));
     server.stop().await;
 }
 
 #[tokio::test]
-async fn a_head_may_take_for_ever_if_the_server_says_so() {
+async fn the_longest_header_timeout_does_not_overflow() {
     let sse = with_history();
-    let server = Running::set(app(&sse), |serve| serve.header_timeout(Duration::MAX)).await;
+    let server =
+        TestServer::configured(app(&sse), |serve| serve.header_timeout(Duration::MAX)).await;
     let mut stream = connect(server.address).await;
     stream.write_all(HELLO.as_bytes()).await.unwrap();
     assert!(answer(&mut stream).await.ends_with("hello"));
-    lives(&sse, &mut Reader::begin(stream, LISTEN).await, "after a request").await;
-    lives(&sse, &mut Reader::open(server.address).await, "at once").await;
+    assert_receives(&sse, &mut Reader::request_on(stream, LISTEN).await, "after a request").await;
+    assert_receives(&sse, &mut Reader::open(server.address).await, "at once").await;
     server.stop().await;
 }
 
 #[tokio::test]
 async fn a_head_that_is_too_long_is_refused_with_431() {
     let sse = with_history();
-    let server = Running::with(app(&sse)).await;
+    let server = TestServer::with(app(&sse)).await;
     let long =
         |bytes| format!("GET /events HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "y".repeat(bytes));
-    let mut reader = Reader::ask(server.address, &long(15 * 1024)).await;
-    lives(&sse, &mut reader, "long enough").await;
+    let mut reader = Reader::request(server.address, &long(15 * 1024)).await;
+    assert_receives(&sse, &mut reader, "long enough").await;
     let mut stream = connect(server.address).await;
     drop(stream.write_all(long(64 * 1024).as_bytes()).await);
     let mut head = vec![0; 12];
-    soon(stream.read_exact(&mut head)).await.unwrap();
+    within_deadline(stream.read_exact(&mut head)).await.unwrap();
     assert_eq!(head, b"HTTP/1.1 431");
     closed(&mut stream).await;
     let many = format!("GET /events HTTP/1.1\r\nHost: x\r\n{}\r\n", "A: b\r\n".repeat(200));
-    assert_eq!(Reader::ask(server.address, &many).await.status(), 431);
+    assert_eq!(Reader::request(server.address, &many).await.status(), 431);
     server.stop().await;
-    let server = Running::set(app(&sse), |serve| serve.max_head_bytes(80 * 1024)).await;
-    let mut reader = Reader::ask(server.address, &long(64 * 1024)).await;
-    lives(&sse, &mut reader, "as long as it may be").await;
+    let server = TestServer::configured(app(&sse), |serve| serve.max_head_bytes(80 * 1024)).await;
+    let mut reader = Reader::request(server.address, &long(64 * 1024)).await;
+    assert_receives(&sse, &mut reader, "as long as it may be").await;
     server.stop().await;
 }
 
 #[tokio::test]
-async fn what_is_no_http_is_refused() {
+async fn bytes_that_are_not_http_are_refused() {
     let sse = with_history();
-    let server = Running::with(app(&sse)).await;
+    let server = TestServer::with(app(&sse)).await;
     for bytes in ["\u{16}\u{3}\u{1}\r\n\r\n", "HELO\r\n\r\n", "GET  /events\r\n\r\n"] {
         let mut stream = connect(server.address).await;
         stream.write_all(bytes.as_bytes()).await.unwrap();
-        let said = closed(&mut stream).await;
-        assert!(said.is_empty() || said.starts_with("HTTP/1.1 400"), "{bytes:?}: {said:?}");
+        let received = closed(&mut stream).await;
+        assert!(
+            received.is_empty() || received.starts_with("HTTP/1.1 400"),
+            "{bytes:?}: {received:?}"
+        );
     }
     server.stop().await;
 }
@@ -235,7 +242,7 @@ async fn what_is_no_http_is_refused() {
 #[tokio::test]
 async fn requests_with_bodies_work_and_their_connections_go_on() {
     let sse = with_history();
-    let server = Running::with(app(&sse)).await;
+    let server = TestServer::with(app(&sse)).await;
     let mut stream = connect(server.address).await;
     let post = "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nabcde";
     let refused = "POST /events HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc";
@@ -243,13 +250,13 @@ async fn requests_with_bodies_work_and_their_connections_go_on() {
     assert!(answer(&mut stream).await.ends_with("abcde"));
     assert!(answer(&mut stream).await.starts_with("HTTP/1.1 404"));
     assert!(answer(&mut stream).await.ends_with("abcde"));
-    lives(&sse, &mut Reader::begin(stream, LISTEN).await, "after bodies").await;
+    assert_receives(&sse, &mut Reader::request_on(stream, LISTEN).await, "after bodies").await;
     let mut stream = connect(server.address).await;
     let expects = "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\
                    Expect: 100-continue\r\n\r\n";
     stream.write_all(expects.as_bytes()).await.unwrap();
     let mut goes_on = [0; 25];
-    soon(stream.read_exact(&mut goes_on)).await.unwrap();
+    within_deadline(stream.read_exact(&mut goes_on)).await.unwrap();
     assert_eq!(&goes_on, b"HTTP/1.1 100 Continue\r\n\r\n");
     stream.write_all(b"later").await.unwrap();
     assert!(answer(&mut stream).await.ends_with("later"));
@@ -257,9 +264,9 @@ async fn requests_with_bodies_work_and_their_connections_go_on() {
 }
 
 #[tokio::test]
-async fn every_way_to_ask_for_a_stream_gives_the_same_stream() {
+async fn every_form_of_request_gets_the_same_stream() {
     let sse = with_history();
-    let server = Running::set(app(&sse), |serve| serve.shards(2)).await;
+    let server = TestServer::configured(app(&sse), |serve| serve.shards(2)).await;
     let get = "GET /events HTTP/1.1\r\nHost: x\r\n";
     let asks = [
         LISTEN.to_owned(),
@@ -275,7 +282,7 @@ async fn every_way_to_ask_for_a_stream_gives_the_same_stream() {
     ];
     let mut readers = Vec::new();
     for ask in &asks {
-        readers.push(Reader::ask(server.address, ask).await);
+        readers.push(Reader::request(server.address, ask).await);
     }
     for n in 0..50 {
         sse.broadcast(format!("event {n}")).unwrap();
@@ -297,10 +304,10 @@ async fn every_way_to_ask_for_a_stream_gives_the_same_stream() {
 #[tokio::test]
 async fn the_head_of_a_stream_is_the_same_from_hyper_and_from_a_shard() {
     let sse = with_history();
-    let server = Running::with(app(&sse)).await;
+    let server = TestServer::with(app(&sse)).await;
     let shard = Reader::open(server.address).await;
     let hyper = "GET /events HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\na";
-    let hyper = Reader::ask(server.address, hyper).await;
+    let hyper = Reader::request(server.address, hyper).await;
     let lines = |reader: &Reader| {
         let mut lines: Vec<String> = reader.head.lines().map(str::to_owned).collect();
         lines.retain(|line| !line.starts_with("date: ") && line != "connection: close");
@@ -315,12 +322,13 @@ async fn the_head_of_a_stream_is_the_same_from_hyper_and_from_a_shard() {
 #[tokio::test]
 async fn head_answers_without_a_stream_and_the_connection_goes_on() {
     let sse = with_history();
-    let server = Running::with(app(&sse)).await;
+    let server = TestServer::with(app(&sse)).await;
     let mut stream = connect(server.address).await;
     stream.write_all(b"HEAD /events HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-    let head = Reader::of(stream).await;
+    let head = Reader::read_head(stream).await;
     assert_eq!(head.status(), 200);
     assert_eq!(sse.connection_count(), 0);
-    lives(&sse, &mut Reader::begin(head.stream, LISTEN).await, "after its head").await;
+    assert_receives(&sse, &mut Reader::request_on(head.stream, LISTEN).await, "after its head")
+        .await;
     server.stop().await;
 }

@@ -1,5 +1,5 @@
-//! Connections as a browser has them: used before a page asks for events on them, kept for what may
-//! follow, or opened for what may come.
+//! Connections as browsers use them: with other requests before the one for events, kept open for
+//! later requests, or opened without any request yet.
 
 use std::time::Duration;
 
@@ -77,16 +77,16 @@ async fn a_stream_is_handed_over_after_other_requests() {
     }
     page.write_all(get_of("/events").as_bytes()).await.unwrap();
     let head = read_until(&mut page, "prism.open").await;
-    // Only who takes the connection from hyper has to say this.
+    // Only a stream that was handed over has this header.
     assert!(head.contains("\r\nconnection: close\r\n"), "{head}");
     sse.broadcast("news").unwrap();
     read_until(&mut page, "data: news").await;
 }
 
-/// hyper looks for the next request before its answer to this one is written, if the rest of the
-/// request comes meanwhile.
+/// hyper reads the next request before its answer to this one is written, if the rest of this
+/// request arrives meanwhile.
 #[tokio::test]
-async fn nothing_of_an_earlier_answer_is_lost() {
+async fn no_byte_of_an_earlier_answer_is_lost_in_a_hand_over() {
     let (sse, mut page) = connect().await;
     page.write_all(b"POST /large HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n1").await.unwrap();
     let (mut large, mut rest) = (0, Vec::new());
@@ -119,7 +119,7 @@ async fn a_connection_is_upgraded_after_other_requests() {
 }
 
 #[tokio::test]
-async fn a_server_that_ends_does_not_wait_for_connections_without_a_request() {
+async fn a_shutdown_does_not_wait_for_connections_without_a_request() {
     let app = Router::new().route("/", get(|| async { "the page" }));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -1,4 +1,4 @@
-//! A connection that has begun to speak.
+//! A byte stream whose first bytes were read to tell HTTP/1.1 and HTTP/2 apart.
 
 use std::future::poll_fn;
 use std::io;
@@ -10,72 +10,74 @@ use std::task::{Context, Poll, ready};
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::open::Held;
+use super::connection_count::ConnectionGuard;
 use crate::limits;
 
 /// What an HTTP/2 connection begins with (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// A connection of which the first bytes were read.
-pub(super) struct Begun<T> {
-    ahead: Bytes,
+/// A stream that gives the bytes that were read ahead first, and then those of `io`.
+pub(super) struct SniffedStream<T> {
+    read_ahead: Bytes,
     pub(super) io: T,
-    /// It was flushed since it was last written to.
+    /// Whether it was flushed since it was last written to.
     pub(super) flushed: Arc<AtomicBool>,
-    /// Its place among the server's connections, which an upgrade does not end.
-    pub(super) held: Held,
+    /// Counts the connection. It is kept here because this is what an upgraded connection keeps.
+    pub(super) guard: ConnectionGuard,
 }
 
-impl<T: AsyncRead + Unpin> Begun<T> {
-    /// Reads until it is clear which protocol is spoken.
-    pub(super) async fn read(mut io: T, held: Held) -> io::Result<Self> {
-        let mut ahead = BytesMut::new();
+impl<T: AsyncRead + Unpin> SniffedStream<T> {
+    /// Reads until it is clear which protocol the peer speaks.
+    pub(super) async fn read(mut io: T, guard: ConnectionGuard) -> io::Result<Self> {
+        let mut read_ahead = BytesMut::new();
         loop {
-            let known = ahead.len().min(PREFACE.len());
-            if ahead[..known] != PREFACE[..known] || known == PREFACE.len() {
+            let compared = read_ahead.len().min(PREFACE.len());
+            if read_ahead[..compared] != PREFACE[..compared] || compared == PREFACE.len() {
                 let flushed = Arc::new(AtomicBool::new(true));
-                return Ok(Self { ahead: ahead.freeze(), io, flushed, held });
+                return Ok(Self { read_ahead: read_ahead.freeze(), io, flushed, guard });
             }
-            let known = ahead.len();
+            let len = read_ahead.len();
             poll_fn(|cx| {
-                // On the stack, so that who waits for a first byte holds no buffer for it.
+                // The buffer is on the stack, so that a connection that waits for its first byte
+                // holds no memory for it.
                 let mut room = [0; limits::FIRST_READ_BYTES];
                 let mut read = ReadBuf::new(&mut room);
                 ready!(Pin::new(&mut io).poll_read(cx, &mut read))?;
-                ahead.extend_from_slice(read.filled());
+                read_ahead.extend_from_slice(read.filled());
                 Poll::Ready(io::Result::Ok(()))
             })
             .await?;
-            if ahead.len() == known {
+            if read_ahead.len() == len {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
     }
 
     pub(super) fn is_http2(&self) -> bool {
-        self.ahead.starts_with(PREFACE)
+        self.read_ahead.starts_with(PREFACE)
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Begun<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for SniffedStream<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.ahead.is_empty() {
+        if self.read_ahead.is_empty() {
             return Pin::new(&mut self.io).poll_read(cx, buf);
         }
-        let len = self.ahead.len().min(buf.remaining());
-        buf.put_slice(&self.ahead.split_to(len));
-        if self.ahead.is_empty() {
-            self.ahead = Bytes::new();
+        let len = self.read_ahead.len().min(buf.remaining());
+        buf.put_slice(&self.read_ahead.split_to(len));
+        if self.read_ahead.is_empty() {
+            // An empty slice would keep its buffer.
+            self.read_ahead = Bytes::new();
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Begun<T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for SniffedStream<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
