@@ -75,7 +75,7 @@ impl fmt::Display for Topic {
     }
 }
 
-/// Chooses topics: a topic chooses itself, `*` chooses every topic, a pattern what it matches.
+/// What a subscription chooses topics by: one topic, `*` for every topic, or a pattern.
 ///
 /// Text becomes `*` or a topic, never a pattern: patterns are asked for by name.
 ///
@@ -96,7 +96,7 @@ pub enum Selector {
     Any,
     /// This topic alone.
     Exact(Topic),
-    /// The topics that a URI Template expands to, and the one that is written like it.
+    /// The topics that a URI Template expands to, and the topic that equals the template's text.
     Template(UriTemplate),
     /// The topics that are URLs which a URL Pattern matches. With the feature `patterns`.
     #[cfg(feature = "patterns")]
@@ -106,13 +106,12 @@ pub enum Selector {
 const ANY: &str = "*";
 
 impl Selector {
-    /// Chooses the topics that an RFC 6570 URI Template expands to, and the topic that is written
-    /// like the template itself. Text without an expression is a topic, or `*`.
+    /// Chooses the topics that an RFC 6570 URI Template expands to, and the topic that equals the
+    /// template's own text. Text without an expression is a topic, or `*`.
     ///
-    /// A topic is an expansion if some values give it, character for character: values have
-    /// unreserved characters and triplets where the operator demands it, at most as many as a
-    /// prefix says, and separators only where a list has them. Each expression is looked at by
-    /// itself, so that `{x}/{x}` chooses `a/b` too.
+    /// A topic is an expansion if there are values of the variables with which the template expands
+    /// to exactly this text. Each expression is matched independently, so that `{x}/{x}` chooses
+    /// `a/b` too.
     ///
     /// # Errors
     ///
@@ -123,7 +122,7 @@ impl Selector {
         if !text.contains('{') {
             return Self::try_from(text).map_err(InvalidSelector::Topic);
         }
-        check(text)?;
+        check_text(text)?;
         UriTemplate::parse(text).map(Self::Template)
     }
 
@@ -153,7 +152,7 @@ impl Selector {
     /// [`PATTERN_DEPTH_MAX`](limits::PATTERN_DEPTH_MAX).
     #[cfg(feature = "patterns")]
     pub fn url_pattern(text: &str, base: Option<&str>) -> Result<Self, InvalidSelector> {
-        check(text)?;
+        check_text(text)?;
         if text == ANY {
             return Ok(Self::Any);
         }
@@ -193,14 +192,14 @@ impl Selector {
         }
     }
 
-    /// Whether the topics it chooses are not known beforehand.
+    /// Whether it is a URI Template or a URL Pattern.
     pub(crate) fn is_pattern(&self) -> bool {
         !matches!(self, Self::Any | Self::Exact(_))
     }
 }
 
-/// Whether text may be a pattern at all.
-fn check(text: &str) -> Result<(), InvalidSelector> {
+/// What holds for patterns of every kind: length and characters.
+fn check_text(text: &str) -> Result<(), InvalidSelector> {
     if text.is_empty() {
         return Err(InvalidSelector::Topic(InvalidTopic::Empty));
     }

@@ -1,84 +1,85 @@
-//! Patterns by what the topics they choose begin and end with, so that a topic is held against few
-//! others than those that choose it.
+//! An index of patterns: by the prefix, the suffix and the segment that every topic which a pattern
+//! matches must have. A topic is matched against the patterns whose key it has, few of which do not
+//! match.
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 #[cfg(feature = "patterns")]
 use std::collections::HashMap;
 
-use super::positions::Written;
+use super::positions::ParsedTopic;
 use super::trie::Trie;
 #[cfg(feature = "patterns")]
-use super::url_pattern::Base;
+use super::url_pattern::BaseUrl;
 use super::{Selector, Topic, UriTemplate};
 #[cfg(feature = "patterns")]
 use super::{UrlPattern, url_pattern};
 
-/// Patterns, each with a key.
+/// The patterns in use. The caller names each by a key of its own.
 #[derive(Debug)]
 pub(crate) struct PatternIndex<K> {
-    templates: Tree<(UriTemplate, K)>,
-    /// Apart for each URL against which topics are resolved.
+    templates: PrefixIndex<(UriTemplate, K)>,
+    /// One index for each base URL, because a relative topic is another URL with each base.
     #[cfg(feature = "patterns")]
-    url_patterns: HashMap<Base, Tree<(UrlPattern, K)>>,
+    url_patterns: HashMap<BaseUrl, PrefixIndex<(UrlPattern, K)>>,
 }
 
 impl<K: Copy + PartialEq> PatternIndex<K> {
     pub(crate) fn new() -> Self {
         Self {
-            templates: Tree::new(),
+            templates: PrefixIndex::new(),
             #[cfg(feature = "patterns")]
             url_patterns: HashMap::new(),
         }
     }
 
-    /// Adds a pattern; a selector that is none is left out.
+    /// Adds a pattern. A selector that is no pattern is ignored.
     pub(crate) fn insert(&mut self, selector: &Selector, key: K) {
         match selector {
             Selector::Any | Selector::Exact(_) => {}
             Selector::Template(template) => {
-                self.templates.insert(&traits(template), (template.clone(), key));
+                self.templates.insert(&template_key(template), (template.clone(), key));
             }
             #[cfg(feature = "patterns")]
             Selector::UrlPattern(pattern) => {
-                let tree = self.url_patterns.entry(pattern.base_url().clone());
-                let tree = tree.or_insert_with(Tree::new);
-                tree.insert(&url_traits(pattern), (pattern.clone(), key));
+                let index = self.url_patterns.entry(pattern.base_url().clone());
+                let index = index.or_insert_with(PrefixIndex::new);
+                index.insert(&url_pattern_key(pattern), (pattern.clone(), key));
             }
         }
     }
 
-    /// Removes a pattern that was added under this key.
+    /// Removes the pattern that was added with this key.
     pub(crate) fn remove(&mut self, selector: &Selector, key: K) {
         match selector {
             Selector::Any | Selector::Exact(_) => {}
             Selector::Template(template) => {
-                self.templates.remove(&traits(template), |(_, own)| *own == key);
+                self.templates.remove(&template_key(template), |(_, own)| *own == key);
             }
             #[cfg(feature = "patterns")]
             Selector::UrlPattern(pattern) => {
-                let Some(tree) = self.url_patterns.get_mut(pattern.base_url()) else { return };
-                tree.remove(&url_traits(pattern), |(_, own)| *own == key);
-                if tree.0.is_empty() {
+                let Some(index) = self.url_patterns.get_mut(pattern.base_url()) else { return };
+                index.remove(&url_pattern_key(pattern), |(_, own)| *own == key);
+                if index.0.is_empty() {
                     self.url_patterns.remove(pattern.base_url());
                 }
             }
         }
     }
 
-    /// Appends the keys of the patterns that choose `topic`.
+    /// Appends the keys of the patterns that match `topic`.
     pub(crate) fn find(&self, topic: &Topic, found: &mut Vec<K>) {
         let topic = topic.as_str();
-        let written = OnceCell::new();
-        self.templates.candidates(topic, |(template, key)| {
-            if template.matches_written(topic, written.get_or_init(|| Written::read(topic))) {
+        let parsed = OnceCell::new();
+        self.templates.for_each_candidate(topic, |(template, key)| {
+            if template.matches_parsed(topic, parsed.get_or_init(|| ParsedTopic::parse(topic))) {
                 found.push(*key);
             }
         });
         #[cfg(feature = "patterns")]
-        for (base, tree) in &self.url_patterns {
+        for (base, index) in &self.url_patterns {
             let Some(url) = url_pattern::resolve(topic, base) else { continue };
-            tree.candidates(&url_pattern::place(&url), |(pattern, key)| {
+            index.for_each_candidate(&url_pattern::host_and_path(&url), |(pattern, key)| {
                 if pattern.matches_url(&url) {
                     found.push(*key);
                 }
@@ -87,114 +88,114 @@ impl<K: Copy + PartialEq> PatternIndex<K> {
     }
 }
 
-/// What all texts have in common that a pattern may match.
-struct Traits<'a> {
+/// What every text that a pattern matches must begin with, end with and contain.
+struct IndexKey<'a> {
     prefix: &'a str,
     suffix: &'a str,
-    /// A part between slashes.
+    /// A path segment: text between two slashes.
     segment: Option<&'a str>,
 }
 
-fn traits(template: &UriTemplate) -> Traits<'_> {
+fn template_key(template: &UriTemplate) -> IndexKey<'_> {
     let (prefix, suffix) = (template.prefix(), template.suffix());
-    Traits { prefix, suffix, segment: template.segment() }
+    IndexKey { prefix, suffix, segment: template.segment() }
 }
 
 #[cfg(feature = "patterns")]
-fn url_traits(pattern: &UrlPattern) -> Traits<'_> {
-    Traits { prefix: pattern.prefix(), suffix: pattern.suffix(), segment: None }
+fn url_pattern_key(pattern: &UrlPattern) -> IndexKey<'_> {
+    IndexKey { prefix: pattern.prefix(), suffix: pattern.suffix(), segment: None }
 }
 
-/// Values by prefix, then by suffix, then by segment.
+/// Values indexed by prefix, then by suffix, then by segment.
 #[derive(Debug)]
-struct Tree<T>(Trie<Branch<T>>);
+struct PrefixIndex<T>(Trie<SuffixIndex<T>>);
 
-/// Values with one prefix.
+/// The values with one prefix.
 #[derive(Debug)]
-struct Branch<T> {
-    /// Those without a suffix.
-    plain: Bucket<T>,
-    /// The others, by suffix backwards.
-    by_suffix: Trie<Bucket<T>>,
+struct SuffixIndex<T> {
+    /// The values whose key has no suffix.
+    no_suffix: SegmentIndex<T>,
+    /// The other values, by the reversed suffix.
+    by_suffix: Trie<SegmentIndex<T>>,
 }
 
-/// Values with one prefix and one suffix.
+/// The values with one prefix and one suffix.
 #[derive(Debug)]
-struct Bucket<T> {
-    any: Vec<T>,
+struct SegmentIndex<T> {
+    no_segment: Vec<T>,
     by_segment: BTreeMap<Box<[u8]>, Vec<T>>,
 }
 
-impl<T> Tree<T> {
+impl<T> PrefixIndex<T> {
     fn new() -> Self {
         Self(Trie::new())
     }
 
-    fn insert(&mut self, traits: &Traits<'_>, value: T) {
-        let branch = self.0.entry(traits.prefix.as_bytes(), Branch::new);
-        let bucket = match traits.suffix {
-            "" => &mut branch.plain,
-            suffix => branch.by_suffix.entry(&backwards(suffix), Bucket::new),
+    fn insert(&mut self, key: &IndexKey<'_>, value: T) {
+        let suffixes = self.0.entry(key.prefix.as_bytes(), SuffixIndex::new);
+        let segments = match key.suffix {
+            "" => &mut suffixes.no_suffix,
+            suffix => suffixes.by_suffix.entry(&reversed(suffix), SegmentIndex::new),
         };
-        match traits.segment {
+        match key.segment {
             Some(segment) => {
-                bucket.by_segment.entry(segment.as_bytes().into()).or_default().push(value);
+                segments.by_segment.entry(segment.as_bytes().into()).or_default().push(value);
             }
-            None => bucket.any.push(value),
+            None => segments.no_segment.push(value),
         }
     }
 
-    fn remove(&mut self, traits: &Traits<'_>, is_it: impl Fn(&T) -> bool) {
-        let prefix = traits.prefix.as_bytes();
-        let Some(branch) = self.0.get_mut(prefix) else { return };
-        if traits.suffix.is_empty() {
-            branch.plain.remove(traits.segment, is_it);
+    fn remove(&mut self, key: &IndexKey<'_>, is_wanted: impl Fn(&T) -> bool) {
+        let prefix = key.prefix.as_bytes();
+        let Some(suffixes) = self.0.get_mut(prefix) else { return };
+        if key.suffix.is_empty() {
+            suffixes.no_suffix.remove(key.segment, is_wanted);
         } else {
-            let suffix = backwards(traits.suffix);
-            let Some(bucket) = branch.by_suffix.get_mut(&suffix) else { return };
-            bucket.remove(traits.segment, is_it);
-            if bucket.is_empty() {
-                branch.by_suffix.remove(&suffix);
+            let suffix = reversed(key.suffix);
+            let Some(segments) = suffixes.by_suffix.get_mut(&suffix) else { return };
+            segments.remove(key.segment, is_wanted);
+            if segments.is_empty() {
+                suffixes.by_suffix.remove(&suffix);
             }
         }
-        if branch.plain.is_empty() && branch.by_suffix.is_empty() {
+        if suffixes.no_suffix.is_empty() && suffixes.by_suffix.is_empty() {
             self.0.remove(prefix);
         }
     }
 
-    /// Calls `found` for each value whose traits `text` has.
-    fn candidates(&self, text: &str, mut found: impl FnMut(&T)) {
-        let (reversed, segments) = (OnceCell::new(), OnceCell::new());
-        self.0.for_prefixes(text.as_bytes(), |branch| {
-            branch.plain.candidates(text, &segments, &mut found);
-            if !branch.by_suffix.is_empty() {
-                let reversed = reversed.get_or_init(|| backwards(text));
-                branch.by_suffix.for_prefixes(reversed, |bucket| {
-                    bucket.candidates(text, &segments, &mut found);
+    /// Calls `visit` for each value whose prefix, suffix and segment `text` has.
+    fn for_each_candidate(&self, text: &str, mut visit: impl FnMut(&T)) {
+        let (reversed_text, segments) = (OnceCell::new(), OnceCell::new());
+        self.0.for_each_prefix(text.as_bytes(), |suffixes| {
+            suffixes.no_suffix.for_each_candidate(text, &segments, &mut visit);
+            if !suffixes.by_suffix.is_empty() {
+                let reversed_text = reversed_text.get_or_init(|| reversed(text));
+                suffixes.by_suffix.for_each_prefix(reversed_text, |segments_of| {
+                    segments_of.for_each_candidate(text, &segments, &mut visit);
                 });
             }
         });
     }
 }
 
-impl<T> Branch<T> {
+impl<T> SuffixIndex<T> {
     fn new() -> Self {
-        Self { plain: Bucket::new(), by_suffix: Trie::new() }
+        Self { no_suffix: SegmentIndex::new(), by_suffix: Trie::new() }
     }
 }
 
-impl<T> Bucket<T> {
+impl<T> SegmentIndex<T> {
     fn new() -> Self {
-        Self { any: Vec::new(), by_segment: BTreeMap::new() }
+        Self { no_segment: Vec::new(), by_segment: BTreeMap::new() }
     }
 
     fn is_empty(&self) -> bool {
-        self.any.is_empty() && self.by_segment.is_empty()
+        self.no_segment.is_empty() && self.by_segment.is_empty()
     }
 
-    fn remove(&mut self, segment: Option<&str>, is_it: impl Fn(&T) -> bool) {
+    fn remove(&mut self, segment: Option<&str>, is_wanted: impl Fn(&T) -> bool) {
         let take = |values: &mut Vec<T>| {
-            if let Some(place) = values.iter().position(is_it) {
+            if let Some(place) = values.iter().position(is_wanted) {
                 values.swap_remove(place);
             }
             values.is_empty()
@@ -206,18 +207,18 @@ impl<T> Bucket<T> {
                 }
             }
             None => {
-                take(&mut self.any);
+                take(&mut self.no_segment);
             }
         }
     }
 
-    fn candidates<'a>(
+    fn for_each_candidate<'a>(
         &self,
         text: &'a str,
         segments: &OnceCell<Vec<&'a [u8]>>,
-        found: &mut impl FnMut(&T),
+        visit: &mut impl FnMut(&T),
     ) {
-        self.any.iter().for_each(&mut *found);
+        self.no_segment.iter().for_each(&mut *visit);
         if self.by_segment.is_empty() {
             return;
         }
@@ -229,11 +230,11 @@ impl<T> Bucket<T> {
             all
         });
         let named = segments.iter().filter_map(|part| self.by_segment.get(*part));
-        named.flatten().for_each(found);
+        named.flatten().for_each(visit);
     }
 }
 
-fn backwards(text: &str) -> Box<[u8]> {
+fn reversed(text: &str) -> Box<[u8]> {
     text.bytes().rev().collect()
 }
 

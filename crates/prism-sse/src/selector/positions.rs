@@ -1,29 +1,29 @@
-//! Sets of positions in a topic, and what may lie between two of them.
+//! Sets of positions in a topic, as bit sets: the states of the automaton that matches a template.
 //!
-//! A template is matched from left to right with the set of all positions that what was looked at
-//! so far can end at. Each step makes one set from another, in time linear in the topic, so that no
-//! template can make matching take longer than its own length times the topic's.
+//! A template is matched from left to right. After each of its parts the matcher has the set of all
+//! positions at which the parts so far can end. Each step makes one set from another in time linear
+//! in the topic, so that matching takes at most the template's length times the topic's.
 
 use crate::limits;
 
-/// Words of a set for any topic.
+/// Words of a set for the longest topic.
 const WORDS: usize = limits::TOPIC_BYTES_MAX / 64 + 1;
 
-/// Words of a set for a topic that is not very long.
-const FEW_WORDS: usize = 4;
+/// Words of a set for a topic of medium length.
+const MEDIUM_WORDS: usize = 4;
 
-/// Positions between the bytes of a topic, its beginning and its end included. Bit `p` of a mask
-/// of bytes stands for the byte after position `p`.
+/// A set of positions between the bytes of a topic, with its beginning and its end. As a set of
+/// bytes, bit `p` is the byte after position `p`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Positions<const W: usize>([u64; W]);
+pub(super) struct PositionSet<const W: usize>([u64; W]);
 
-impl<const W: usize> Positions<W> {
-    pub(super) const NONE: Self = Self([0; W]);
+impl<const W: usize> PositionSet<W> {
+    pub(super) const EMPTY: Self = Self([0; W]);
 
     pub(super) fn of(position: usize) -> Self {
-        let mut own = Self::NONE;
-        own.insert(position);
-        own
+        let mut set = Self::EMPTY;
+        set.insert(position);
+        set
     }
 
     pub(super) fn insert(&mut self, position: usize) {
@@ -59,7 +59,7 @@ impl<const W: usize> Positions<W> {
         })
     }
 
-    /// The positions one further. The last one has none.
+    /// Each position plus one. A position that would be beyond the last word is dropped.
     fn next(mut self) -> Self {
         let mut carry = 0;
         for word in &mut self.0 {
@@ -68,10 +68,10 @@ impl<const W: usize> Positions<W> {
         self
     }
 
-    /// These positions, and all that are reached from one of them over bytes of `mask` alone.
+    /// These positions, and all that can be reached from one of them over bytes of `mask` alone.
     fn closure(self, mask: &Self) -> Self {
-        // A start that is added to the bytes it may pass carries through all of them, up to the
-        // first that it may not: what that changes is what the start reaches.
+        // Adding a start to the mask carries through the run of mask bits that begins there, up to
+        // the first clear bit. The bits that the addition changes are the positions reached.
         let (mut reached, mut carry) = (self, false);
         for at in 0..W {
             let (sum, over) = (self.0[at] & mask.0[at]).overflowing_add(mask.0[at]);
@@ -83,57 +83,59 @@ impl<const W: usize> Positions<W> {
     }
 }
 
-/// The characters that separate values and name them, and begin expressions.
-const MARKS: [u8; 8] = [b',', b'.', b'/', b';', b'&', b'=', b'?', b'#'];
+/// The delimiters of RFC 6570: characters that begin an expression, or come between names and
+/// values.
+const DELIMITERS: [u8; 8] = [b',', b'.', b'/', b';', b'&', b'=', b'?', b'#'];
 
-/// A topic as the expansion of a template would be written: characters of a URI and triplets.
+/// Which bytes of a topic belong to which kind of character. Only a topic of URI characters and
+/// percent-encoded triplets can be an expansion.
 #[derive(Debug)]
-pub(super) struct Expansion<'a, const W: usize> {
+pub(super) struct CharacterSets<'a, const W: usize> {
     bytes: &'a [u8],
-    /// Bytes that a value may have where reserved characters are written as triplets.
-    plain: Positions<W>,
-    /// All bytes.
-    any: Positions<W>,
-    /// Positions that are not inside a character.
-    ends: Positions<W>,
-    marks: [Positions<W>; MARKS.len()],
+    /// Bytes of unreserved characters, and of triplets that encode any other character.
+    plain: PositionSet<W>,
+    /// All bytes of the topic.
+    any: PositionSet<W>,
+    /// Positions between characters: not within a triplet, or the triplets of one UTF-8 character.
+    ends: PositionSet<W>,
+    delimiters: [PositionSet<W>; DELIMITERS.len()],
 }
 
-/// A topic as templates see it.
+/// A topic parsed for matching, in bit sets as short as its length allows.
 #[derive(Debug)]
-pub(super) enum Written<'a> {
-    /// No template expands to it.
-    Never,
-    Short(Expansion<'a, 1>),
-    Middle(Box<Expansion<'a, FEW_WORDS>>),
-    Long(Box<Expansion<'a, WORDS>>),
+pub(super) enum ParsedTopic<'a> {
+    /// The topic has a character that no expansion has.
+    NoExpansion,
+    Short(CharacterSets<'a, 1>),
+    Medium(Box<CharacterSets<'a, MEDIUM_WORDS>>),
+    Long(Box<CharacterSets<'a, WORDS>>),
 }
 
-impl<'a> Written<'a> {
-    pub(super) fn read(topic: &'a str) -> Self {
-        let read = match topic.len() / 64 {
-            0 => Expansion::read(topic).map(Self::Short),
-            1..FEW_WORDS => Expansion::read(topic).map(|middle| Self::Middle(Box::new(middle))),
-            _ => Expansion::read(topic).map(|long| Self::Long(Box::new(long))),
+impl<'a> ParsedTopic<'a> {
+    pub(super) fn parse(topic: &'a str) -> Self {
+        let parsed = match topic.len() / 64 {
+            0 => CharacterSets::parse(topic).map(Self::Short),
+            1..MEDIUM_WORDS => CharacterSets::parse(topic).map(|sets| Self::Medium(Box::new(sets))),
+            _ => CharacterSets::parse(topic).map(|sets| Self::Long(Box::new(sets))),
         };
-        read.unwrap_or(Self::Never)
+        parsed.unwrap_or(Self::NoExpansion)
     }
 }
 
-/// Which characters a value may have as they are.
+/// Which characters of a value are not percent-encoded: the column "allow" of RFC 6570, appendix A.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Allow {
-    /// Letters, digits and `-._~`.
+pub(super) enum AllowedCharacters {
+    /// `U`: letters, digits and `-._~`.
     Unreserved,
-    /// All that URIs have.
-    Reserved,
+    /// `U+R`: all characters of URIs, and triplets as they are.
+    UnreservedAndReserved,
 }
 
 const UNRESERVED: u8 = 1;
 const RESERVED: u8 = 2;
 
-/// What each byte is: 0 if a URI has it in triplets alone.
-const KINDS: [u8; 256] = {
+/// The kind of each byte; 0 for bytes that a URI has in triplets only.
+const CHARACTER_KINDS: [u8; 256] = {
     let mut kinds = [0; 256];
     let mut byte = 0;
     while byte < 128 {
@@ -149,87 +151,87 @@ const KINDS: [u8; 256] = {
 };
 
 pub(super) fn is_unreserved(byte: u8) -> bool {
-    KINDS[usize::from(byte)] == UNRESERVED
+    CHARACTER_KINDS[usize::from(byte)] == UNRESERVED
 }
 
 pub(super) fn is_reserved(byte: u8) -> bool {
-    KINDS[usize::from(byte)] == RESERVED
+    CHARACTER_KINDS[usize::from(byte)] == RESERVED
 }
 
-/// The place of a byte among the marks, if it is one.
-fn mark_of(byte: u8) -> Option<usize> {
-    // The one mark that is unreserved is the point.
-    let may_be = is_reserved(byte) || byte == b'.';
-    may_be.then(|| MARKS.iter().position(|mark| *mark == byte)).flatten()
+/// The index of a byte in [`DELIMITERS`], if it is one.
+fn delimiter_index(byte: u8) -> Option<usize> {
+    // The dot is the only delimiter that is unreserved.
+    let may_be_delimiter = is_reserved(byte) || byte == b'.';
+    may_be_delimiter.then(|| DELIMITERS.iter().position(|delimiter| *delimiter == byte)).flatten()
 }
 
-impl<'a, const W: usize> Expansion<'a, W> {
-    /// `None` for a topic that no template expands to, or that has no room in the sets.
-    fn read(topic: &'a str) -> Option<Self> {
+impl<'a, const W: usize> CharacterSets<'a, W> {
+    /// `None` for a topic that is no expansion, or is too long for `W` words.
+    fn parse(topic: &'a str) -> Option<Self> {
         let bytes = topic.as_bytes();
         if bytes.len() >= W * 64 {
             return None;
         }
-        let none = Positions::NONE;
-        let marks = [none; MARKS.len()];
-        let mut own = Self { bytes, plain: none, any: none, ends: none, marks };
+        let none = PositionSet::EMPTY;
+        let delimiters = [none; DELIMITERS.len()];
+        let mut sets = Self { bytes, plain: none, any: none, ends: none, delimiters };
         let mut at = 0;
         while let Some(&byte) = bytes.get(at) {
-            own.ends.insert(at);
-            let (len, plain) = match KINDS[usize::from(byte)] {
+            sets.ends.insert(at);
+            let (len, plain) = match CHARACTER_KINDS[usize::from(byte)] {
                 UNRESERVED => (1, true),
                 RESERVED => (1, false),
                 _ => character(&bytes[at..])?,
             };
             for at in at..at + len {
-                own.any.insert(at);
+                sets.any.insert(at);
                 if plain {
-                    own.plain.insert(at);
+                    sets.plain.insert(at);
                 }
             }
-            if let Some(mark) = mark_of(byte) {
-                own.marks[mark].insert(at);
+            if let Some(index) = delimiter_index(byte) {
+                sets.delimiters[index].insert(at);
             }
             at += len;
         }
-        own.ends.insert(at);
-        Some(own)
+        sets.ends.insert(at);
+        Some(sets)
     }
 
-    /// Where values with these characters end that begin at `starts`. `joint` may be among them.
-    pub(super) fn run(
+    /// The ends of values that begin at `starts` and have the allowed characters, or `separator`.
+    pub(super) fn value_ends(
         &self,
-        starts: Positions<W>,
-        allow: Allow,
-        joint: Option<u8>,
-    ) -> Positions<W> {
-        let mask = self.mask(allow);
-        let mask = joint.map_or(*mask, |byte| mask.or(self.mark(byte)));
+        starts: PositionSet<W>,
+        allow: AllowedCharacters,
+        separator: Option<u8>,
+    ) -> PositionSet<W> {
+        let mask = self.allowed(allow);
+        let mask = separator.map_or(*mask, |byte| mask.or(self.bytes_equal(byte)));
         starts.closure(&mask).and(&self.ends)
     }
 
-    /// As [`run`](Self::run), of values with a character at least.
-    pub(super) fn run_some(
+    /// As [`value_ends`](Self::value_ends), of values that are not empty.
+    pub(super) fn nonempty_value_ends(
         &self,
-        starts: Positions<W>,
-        allow: Allow,
-        joint: Option<u8>,
-    ) -> Positions<W> {
-        let mask = self.mask(allow);
-        let mask = joint.map_or(*mask, |byte| mask.or(self.mark(byte)));
+        starts: PositionSet<W>,
+        allow: AllowedCharacters,
+        separator: Option<u8>,
+    ) -> PositionSet<W> {
+        let mask = self.allowed(allow);
+        let mask = separator.map_or(*mask, |byte| mask.or(self.bytes_equal(byte)));
         starts.closure(&mask).and(&mask).next().and(&self.ends)
     }
 
-    /// As [`run`](Self::run), of values with at most this many characters.
-    pub(super) fn run_at_most(
+    /// As [`value_ends`](Self::value_ends), of values of at most `most` characters.
+    pub(super) fn prefix_ends(
         &self,
-        starts: Positions<W>,
-        allow: Allow,
+        starts: PositionSet<W>,
+        allow: AllowedCharacters,
         most: u16,
-    ) -> Positions<W> {
-        let mask = self.mask(allow);
-        let mut reached = Positions::NONE;
-        // Of several starts the last is the one that leads furthest.
+    ) -> PositionSet<W> {
+        let mask = self.allowed(allow);
+        let mut reached = PositionSet::EMPTY;
+        // A later start reaches further than an earlier one, so that only the last one counts.
         let mut left = None;
         for at in 0..=self.bytes.len() {
             if starts.has(at) {
@@ -248,14 +250,19 @@ impl<'a, const W: usize> Expansion<'a, W> {
         reached
     }
 
-    /// Where `name=value` pairs end that begin at `starts` and have `separator` between them.
-    /// `bare` names may stand without a value.
-    pub(super) fn pairs(&self, starts: Positions<W>, separator: u8, bare: bool) -> Positions<W> {
-        let mut reached = Positions::NONE;
+    /// The ends of lists of `name=value` that begin at `starts` and are separated by `separator`.
+    /// With `bare_names`, a name may have neither `=` nor value.
+    pub(super) fn pair_ends(
+        &self,
+        starts: PositionSet<W>,
+        separator: u8,
+        bare_names: bool,
+    ) -> PositionSet<W> {
+        let mut reached = PositionSet::EMPTY;
         let (mut in_name, mut in_value) = (false, false);
         for at in 0..=self.bytes.len() {
             in_name |= starts.has(at);
-            let is_whole = in_value || (in_name && bare);
+            let is_whole = in_value || (in_name && bare_names);
             if is_whole && self.ends.has(at) {
                 reached.insert(at);
             }
@@ -269,36 +276,36 @@ impl<'a, const W: usize> Expansion<'a, W> {
     }
 
     /// The positions after `byte`.
-    pub(super) fn after(&self, starts: Positions<W>, byte: u8) -> Positions<W> {
-        starts.and(self.mark(byte)).next()
+    pub(super) fn after_byte(&self, starts: PositionSet<W>, byte: u8) -> PositionSet<W> {
+        starts.and(self.bytes_equal(byte)).next()
     }
 
     /// The positions after `text`.
-    pub(super) fn after_text(&self, starts: Positions<W>, text: &[u8]) -> Positions<W> {
-        // Nearly every text begins with a mark, which few bytes are.
-        let mark = text.first().and_then(|first| mark_of(*first));
-        let starts = mark.map_or(starts, |mark| starts.and(&self.marks[mark]));
-        let mut reached = Positions::NONE;
+    pub(super) fn after_text(&self, starts: PositionSet<W>, text: &[u8]) -> PositionSet<W> {
+        // Nearly every text begins with a delimiter, which few bytes of a topic are.
+        let delimiter = text.first().and_then(|first| delimiter_index(*first));
+        let starts = delimiter.map_or(starts, |index| starts.and(&self.delimiters[index]));
+        let mut reached = PositionSet::EMPTY;
         for at in starts.iter().filter(|&at| self.bytes[at..].starts_with(text)) {
             reached.insert(at + text.len());
         }
         reached
     }
 
-    fn mask(&self, allow: Allow) -> &Positions<W> {
+    fn allowed(&self, allow: AllowedCharacters) -> &PositionSet<W> {
         match allow {
-            Allow::Unreserved => &self.plain,
-            Allow::Reserved => &self.any,
+            AllowedCharacters::Unreserved => &self.plain,
+            AllowedCharacters::UnreservedAndReserved => &self.any,
         }
     }
 
-    fn mark(&self, byte: u8) -> &Positions<W> {
-        mark_of(byte).map_or(&Positions::NONE, |place| &self.marks[place])
+    fn bytes_equal(&self, byte: u8) -> &PositionSet<W> {
+        delimiter_index(byte).map_or(&PositionSet::EMPTY, |index| &self.delimiters[index])
     }
 }
 
-/// Length of the character in triplets that `bytes` begin with, and whether it is one that a value
-/// has if reserved characters are written so. `None` if they begin with no triplet.
+/// The length in bytes of the percent-encoded character at the beginning of `bytes`, and whether a
+/// value with [`AllowedCharacters::Unreserved`] may have it. `None` if there is no triplet.
 fn character(bytes: &[u8]) -> Option<(usize, bool)> {
     let first = octet(bytes)?;
     let len = match first {
@@ -306,7 +313,7 @@ fn character(bytes: &[u8]) -> Option<(usize, bool)> {
         0xc2..0xe0 => 2,
         0xe0..0xf0 => 3,
         0xf0..0xf5 => 4,
-        // No text has this octet; a value that was written in triplets already may.
+        // Not UTF-8. A value that was percent-encoded before may have it.
         _ => return Some((3, false)),
     };
     let mut octets = [first, 0, 0, 0];
@@ -332,9 +339,13 @@ mod tests {
     fn a_run_crosses_the_words_of_the_set() {
         for len in [1, 63, 64, 65, 128, 700, limits::TOPIC_BYTES_MAX] {
             let topic = "x".repeat(len);
-            let expansion = Expansion::<WORDS>::read(&topic).unwrap();
+            let expansion = CharacterSets::<WORDS>::parse(&topic).unwrap();
             for start in [0, len / 2, len] {
-                let reached = expansion.run(Positions::of(start), Allow::Unreserved, None);
+                let reached = expansion.value_ends(
+                    PositionSet::of(start),
+                    AllowedCharacters::Unreserved,
+                    None,
+                );
                 assert!((0..=len).all(|at| reached.has(at) == (at >= start)), "{len} {start}");
             }
         }
@@ -343,20 +354,20 @@ mod tests {
     #[test]
     fn bytes_that_no_expansion_has_are_none() {
         for topic in ["a b", "é", "100%", "%4", "%zz", "{id}", "\"", "<", "\\", "^", "`", "|"] {
-            assert!(matches!(Written::read(topic), Written::Never), "{topic}");
+            assert!(matches!(ParsedTopic::parse(topic), ParsedTopic::NoExpansion), "{topic}");
         }
         let short = "%41%c3%A9:/?#[]@!$&'()*+,;=-._~";
-        assert!(matches!(Written::read(short), Written::Short(_)));
-        assert!(matches!(Written::read(&short.repeat(4)), Written::Middle(_)));
-        assert!(matches!(Written::read(&short.repeat(20)), Written::Long(_)));
+        assert!(matches!(ParsedTopic::parse(short), ParsedTopic::Short(_)));
+        assert!(matches!(ParsedTopic::parse(&short.repeat(4)), ParsedTopic::Medium(_)));
+        assert!(matches!(ParsedTopic::parse(&short.repeat(20)), ParsedTopic::Long(_)));
     }
 
     #[test]
     fn a_value_ends_between_characters_and_not_within_one() {
-        let expansion = Expansion::<WORDS>::read("a%C3%A9%2Fb").unwrap();
-        let ends = expansion.run(Positions::of(0), Allow::Unreserved, None);
+        let expansion = CharacterSets::<WORDS>::parse("a%C3%A9%2Fb").unwrap();
+        let ends = expansion.value_ends(PositionSet::of(0), AllowedCharacters::Unreserved, None);
         assert_eq!(ends.iter().collect::<Vec<_>>(), [0, 1, 7, 10, 11]);
-        let two = expansion.run_at_most(Positions::of(0), Allow::Unreserved, 2);
+        let two = expansion.prefix_ends(PositionSet::of(0), AllowedCharacters::Unreserved, 2);
         assert_eq!(two.iter().collect::<Vec<_>>(), [0, 1, 7]);
     }
 }

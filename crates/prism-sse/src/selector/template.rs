@@ -1,53 +1,55 @@
-//! URI Templates of RFC 6570, read backwards: whether a topic is one of a template's expansions.
+//! URI Templates of RFC 6570, matched: whether a topic is one of a template's expansions.
 //!
-//! Each expression is looked at by itself: a variable that stands in two of them need not have the
-//! same value in both. Any variable may be undefined, a text, a list or names with values. The
-//! names of such values are taken to need no reserved characters, since with them `{?x*}` would
-//! choose nearly everything.
+//! Each expression is matched independently: a variable that occurs in two of them may have
+//! another value in each. A variable may be undefined, a string, a list or an associative array.
+//! The keys of associative arrays are assumed to have no reserved characters, because with them
+//! `{?x*}` would match nearly every topic.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use super::InvalidSelector;
-use super::positions::{Allow, Expansion, Positions, Written, is_reserved, is_unreserved};
+use super::positions::{
+    AllowedCharacters, CharacterSets, ParsedTopic, PositionSet, is_reserved, is_unreserved,
+};
 use crate::limits;
 
-/// A URI Template that chooses the topics it expands to, and the one that is written like itself.
+/// A URI Template. It chooses the topics it expands to, and the topic that equals its own text.
 ///
 /// [`Selector::template`](super::Selector::template) makes one.
 #[derive(Clone)]
-pub struct UriTemplate(Arc<Compiled>);
+pub struct UriTemplate(Arc<CompiledTemplate>);
 
-struct Compiled {
+struct CompiledTemplate {
     text: Box<str>,
-    /// Where the text stops to be what every expansion begins with.
+    /// The part of the text before this byte is a prefix of every expansion.
     prefix_end: usize,
-    /// From where on it is what every expansion ends with.
+    /// The part of the text from this byte on is a suffix of every expansion.
     suffix_begin: usize,
-    pieces: Box<[Piece]>,
+    parts: Box<[TemplatePart]>,
 }
 
 #[derive(Debug)]
-enum Piece {
+enum TemplatePart {
     Literal(Box<[u8]>),
     Expression { operator: Operator, variables: Box<[Variable]> },
 }
 
-/// How an expression is written, as the table in appendix A of RFC 6570 says.
+/// The properties of an operator, as in the table of appendix A of RFC 6570.
 #[derive(Clone, Copy, Debug)]
 struct Operator {
     first: Option<u8>,
     separator: u8,
     named: bool,
-    /// A name without a value stands without `=`.
-    bare: bool,
-    allow: Allow,
+    /// Whether a name with an empty value has no `=`.
+    name_without_equals: bool,
+    allow: AllowedCharacters,
 }
 
 #[derive(Debug)]
 struct Variable {
-    /// Kept where it is part of the expansion.
+    /// Empty if the operator does not write the name into the expansion.
     name: Box<[u8]>,
     modifier: Modifier,
 }
@@ -66,7 +68,7 @@ impl UriTemplate {
     }
 
     pub(super) fn parse(text: &str) -> Result<Self, InvalidSelector> {
-        let mut pieces = Vec::new();
+        let mut parts = Vec::new();
         let mut variables = 0;
         let mut rest = text;
         while !rest.is_empty() {
@@ -75,79 +77,80 @@ impl UriTemplate {
             if let Some(inner) = rest.strip_prefix('{') {
                 let end = inner.find('}').ok_or(invalid(0))?;
                 let (expression, count) = expression(&inner[..end]).ok_or(invalid(0))?;
-                pieces.push(expression);
+                parts.push(expression);
                 variables += count;
                 rest = &inner[end + 1..];
             } else {
                 let end = rest.find('{').unwrap_or(rest.len());
-                pieces.push(Piece::Literal(literal(&rest[..end]).map_err(invalid)?));
+                parts.push(TemplatePart::Literal(literal(&rest[..end]).map_err(invalid)?));
                 rest = &rest[end..];
             }
         }
         if variables > limits::TEMPLATE_VARIABLES_MAX {
             return Err(InvalidSelector::TooComplex);
         }
-        // What is not ASCII is written differently in an expansion.
+        // A literal that is not ASCII is percent-encoded in an expansion.
         let prefix_end = text.find(|c: char| c == '{' || !c.is_ascii()).unwrap_or(text.len());
         let last = text.char_indices().rfind(|(_, c)| *c == '}' || !c.is_ascii());
         let suffix_begin = last.map_or(0, |(at, c)| at + c.len_utf8());
-        let (text, pieces) = (text.into(), pieces.into());
-        Ok(Self(Arc::new(Compiled { text, prefix_end, suffix_begin, pieces })))
+        let (text, parts) = (text.into(), parts.into());
+        Ok(Self(Arc::new(CompiledTemplate { text, prefix_end, suffix_begin, parts })))
     }
 
     pub(super) fn matches(&self, topic: &str) -> bool {
-        // Nearly every topic that is not chosen is told by its beginning or its end.
+        // Nearly every topic that does not match differs in the prefix or the suffix already.
         let may = topic.starts_with(self.prefix()) && topic.ends_with(self.suffix());
-        may && self.matches_written(topic, &Written::read(topic))
+        may && self.matches_parsed(topic, &ParsedTopic::parse(topic))
     }
 
-    /// Whether it chooses a topic that begins and ends as it says.
-    pub(super) fn matches_written(&self, topic: &str, written: &Written<'_>) -> bool {
-        let is_expansion = match written {
-            Written::Never => false,
-            Written::Short(expansion) => self.expands_to(expansion, topic.len()),
-            Written::Middle(expansion) => self.expands_to(expansion, topic.len()),
-            Written::Long(expansion) => self.expands_to(expansion, topic.len()),
+    /// Whether it matches a topic that has its prefix and its suffix.
+    pub(super) fn matches_parsed(&self, topic: &str, parsed: &ParsedTopic<'_>) -> bool {
+        let is_expansion = match parsed {
+            ParsedTopic::NoExpansion => false,
+            ParsedTopic::Short(expansion) => self.expands_to(expansion, topic.len()),
+            ParsedTopic::Medium(expansion) => self.expands_to(expansion, topic.len()),
+            ParsedTopic::Long(expansion) => self.expands_to(expansion, topic.len()),
         };
         is_expansion || *self.0.text == *topic
     }
 
-    /// What each topic that it chooses begins with, as far as it is known.
+    /// A prefix of every topic that it matches.
     pub(crate) fn prefix(&self) -> &str {
         &self.0.text[..self.0.prefix_end]
     }
 
-    /// What each topic that it chooses ends with, as far as it is known.
+    /// A suffix of every topic that it matches.
     pub(crate) fn suffix(&self) -> &str {
         &self.0.text[self.0.suffix_begin..]
     }
 
-    /// A part between slashes that each topic that it chooses has, as far as one is known.
+    /// A path segment of every topic that it matches, if one is known.
     pub(super) fn segment(&self) -> Option<&str> {
         let inner = self.0.text.get(self.0.prefix_end..self.0.suffix_begin)?;
         let (_, inner) = inner.split_once('/')?;
         let (inner, _) = inner.rsplit_once('/')?;
-        // In an expression a slash stands first alone, so that a part without braces is none of it.
+        // A slash in an expression can only be its operator, so that a segment without braces is a
+        // literal.
         let is_literal = |part: &&str| part.is_ascii() && !part.contains(['{', '}']);
         inner.split('/').filter(is_literal).max_by_key(|part| part.len())
     }
 
-    fn expands_to<const W: usize>(&self, topic: &Expansion<'_, W>, len: usize) -> bool {
-        // The beginning and the end are known to be there, and need not be looked at again unless
-        // they are not all of a literal.
-        let (mut pieces, mut at, mut end) = (&*self.0.pieces, Positions::of(0), len);
-        if let [Piece::Literal(first), rest @ ..] = pieces
+    fn expands_to<const W: usize>(&self, topic: &CharacterSets<'_, W>, len: usize) -> bool {
+        // The caller compared prefix and suffix: a first or last literal that is no longer than
+        // them is not compared again.
+        let (mut parts, mut at, mut end) = (&*self.0.parts, PositionSet::of(0), len);
+        if let [TemplatePart::Literal(first), rest @ ..] = parts
             && first.len() == self.0.prefix_end
         {
-            (pieces, at) = (rest, Positions::of(first.len()));
+            (parts, at) = (rest, PositionSet::of(first.len()));
         }
-        if let [rest @ .., Piece::Literal(last)] = pieces
+        if let [rest @ .., TemplatePart::Literal(last)] = parts
             && last.len() == self.suffix().len()
         {
-            (pieces, end) = (rest, len.saturating_sub(last.len()));
+            (parts, end) = (rest, len.saturating_sub(last.len()));
         }
-        for piece in pieces {
-            at = piece.pass(topic, at);
+        for part in parts {
+            at = part.ends(topic, at);
             if at.is_empty() {
                 return false;
             }
@@ -156,20 +159,24 @@ impl UriTemplate {
     }
 }
 
-impl Piece {
-    /// Where the piece ends that begins at `starts`.
-    fn pass<const W: usize>(&self, topic: &Expansion<'_, W>, starts: Positions<W>) -> Positions<W> {
+impl TemplatePart {
+    /// The positions at which the part can end if it begins at one of `starts`.
+    fn ends<const W: usize>(
+        &self,
+        topic: &CharacterSets<'_, W>,
+        starts: PositionSet<W>,
+    ) -> PositionSet<W> {
         let (operator, variables) = match self {
             Self::Literal(text) => return topic.after_text(starts, text),
             Self::Expression { operator, variables } => (operator, variables),
         };
-        // Where no variable is defined, nothing is written.
+        // An expression without defined variables expands to nothing.
         let mut ends = starts;
-        let mut begins = operator.first.map_or(starts, |first| topic.after(starts, first));
+        let mut begins = operator.first.map_or(starts, |first| topic.after_byte(starts, first));
         for variable in variables {
-            let passed = operator.pass(topic, begins, variable);
-            ends = ends.or(&passed);
-            begins = begins.or(&topic.after(passed, operator.separator));
+            let defined_ends = operator.variable_ends(topic, begins, variable);
+            ends = ends.or(&defined_ends);
+            begins = begins.or(&topic.after_byte(defined_ends, operator.separator));
         }
         ends
     }
@@ -186,59 +193,63 @@ impl Operator {
         };
         let named = matches!(sign, Some(b';' | b'?' | b'&'));
         let allow = match sign {
-            Some(b'+' | b'#') => Allow::Reserved,
-            _ => Allow::Unreserved,
+            Some(b'+' | b'#') => AllowedCharacters::UnreservedAndReserved,
+            _ => AllowedCharacters::Unreserved,
         };
-        Some(Self { first, separator, named, bare: sign == Some(b';'), allow })
+        Some(Self { first, separator, named, name_without_equals: sign == Some(b';'), allow })
     }
 
-    /// Where a variable that is defined ends.
-    fn pass<const W: usize>(
+    /// The positions at which a defined variable can end if it begins at one of `starts`.
+    fn variable_ends<const W: usize>(
         self,
-        topic: &Expansion<'_, W>,
-        starts: Positions<W>,
+        topic: &CharacterSets<'_, W>,
+        starts: PositionSet<W>,
         variable: &Variable,
-    ) -> Positions<W> {
-        // Lists that are not exploded have commas.
-        let value = |starts| topic.run(starts, self.allow, Some(b','));
+    ) -> PositionSet<W> {
+        // The values of a list that is not exploded are separated by commas.
+        let value = |starts| topic.value_ends(starts, self.allow, Some(b','));
         match (self.named, variable.modifier) {
             (false, Modifier::None) => value(starts),
-            (false, Modifier::Prefix(most)) => topic.run_at_most(starts, self.allow, most),
+            (false, Modifier::Prefix(most)) => topic.prefix_ends(starts, self.allow, most),
             (false, Modifier::Explode) => {
-                let list = topic.run(starts, self.allow, Some(self.separator));
-                list.or(&topic.pairs(starts, self.separator, false))
+                let list = topic.value_ends(starts, self.allow, Some(self.separator));
+                list.or(&topic.pair_ends(starts, self.separator, false))
             }
-            (true, Modifier::Explode) => topic.pairs(starts, self.separator, self.bare),
+            (true, Modifier::Explode) => {
+                topic.pair_ends(starts, self.separator, self.name_without_equals)
+            }
             (true, modifier) => {
                 let named = topic.after_text(starts, &variable.name);
-                let begins = topic.after(named, b'=');
-                let bare = if self.bare { named } else { Positions::NONE };
-                let passed = match modifier {
-                    Modifier::Prefix(most) if self.bare => {
-                        let some = topic.run_some(begins, self.allow, None);
-                        some.and(&topic.run_at_most(begins, self.allow, most))
+                let begins = topic.after_byte(named, b'=');
+                let bare = if self.name_without_equals { named } else { PositionSet::EMPTY };
+                let defined_ends = match modifier {
+                    Modifier::Prefix(most) if self.name_without_equals => {
+                        let some = topic.nonempty_value_ends(begins, self.allow, None);
+                        some.and(&topic.prefix_ends(begins, self.allow, most))
                     }
-                    Modifier::Prefix(most) => topic.run_at_most(begins, self.allow, most),
-                    _ if self.bare => topic.run_some(begins, self.allow, Some(b',')),
+                    Modifier::Prefix(most) => topic.prefix_ends(begins, self.allow, most),
+                    _ if self.name_without_equals => {
+                        topic.nonempty_value_ends(begins, self.allow, Some(b','))
+                    }
                     _ => value(begins),
                 };
-                bare.or(&passed)
+                bare.or(&defined_ends)
             }
         }
     }
 }
 
-/// What is between two braces, and how many variables it has.
-fn expression(text: &str) -> Option<(Piece, usize)> {
-    let is_sign = |byte: &&u8| !is_name_byte(**byte) && **byte != b'%';
-    let sign = text.as_bytes().first().filter(is_sign).copied();
+/// Parses the text between two braces. Also returns the number of variables.
+fn expression(text: &str) -> Option<(TemplatePart, usize)> {
+    let is_operator = |byte: &&u8| !is_name_byte(**byte) && **byte != b'%';
+    let sign = text.as_bytes().first().filter(is_operator).copied();
     let operator = Operator::of(sign)?;
     let list = &text[usize::from(sign.is_some())..];
     let variables: Option<Box<[Variable]>> =
         list.split(',').map(|text| variable(text, operator.named)).collect();
     let variables = variables?;
     let count = variables.len();
-    Some((Piece::Expression { operator, variables }, count))
+    Some((TemplatePart::Expression { operator, variables }, count))
 }
 
 fn variable(text: &str, named: bool) -> Option<Variable> {
@@ -253,7 +264,7 @@ fn variable(text: &str, named: bool) -> Option<Variable> {
         }
         (None, None) => (text, Modifier::None),
     };
-    // Points stand between the parts of a name.
+    // The parts of a name are separated by dots.
     name.split('.').all(is_name).then(|| Variable {
         name: if named { name.as_bytes().into() } else { Box::default() },
         modifier,
@@ -281,8 +292,8 @@ fn is_triplet(high: u8, low: u8) -> bool {
     high.is_ascii_hexdigit() && low.is_ascii_hexdigit()
 }
 
-/// Text outside expressions, as the expansion has it. The error is the place of what it cannot
-/// have.
+/// Text outside expressions, percent-encoded as in the expansion. The error is the byte at which a
+/// character begins that is not allowed.
 fn literal(text: &str) -> Result<Box<[u8]>, usize> {
     use std::io::Write;
 
@@ -298,7 +309,7 @@ fn literal(text: &str) -> Result<Box<[u8]>, usize> {
             _ => {
                 let octets = c.encode_utf8(&mut [0; 4]).as_bytes().to_vec();
                 for octet in octets {
-                    // A vector takes whatever is written.
+                    // Writing to a vector cannot fail.
                     write!(out, "%{octet:02X}").ok();
                 }
             }

@@ -1,6 +1,6 @@
-//! Values by text, of which those are found that a longer text begins with.
+//! A radix trie: a map from byte strings to values that finds the values of all prefixes of a text.
 //!
-//! The time that takes depends on the longer text alone, however many values there are.
+//! A look-up takes time linear in the text, however many values there are.
 
 use slab::Slab;
 
@@ -12,14 +12,14 @@ pub(super) struct Trie<T> {
 
 #[derive(Debug)]
 struct Node<T> {
-    /// What follows the text of the node above; empty in the root alone.
+    /// The bytes between the parent's text and this node's text. Only the root has none.
     label: Box<[u8]>,
     value: Option<T>,
-    /// By the first byte of their labels, sorted.
+    /// The first byte of each child's label, and the child's place among the nodes. Sorted.
     children: Vec<(u8, usize)>,
 }
 
-/// Where the trie begins.
+/// The root's place among the nodes.
 const ROOT: usize = 0;
 
 impl<T> Trie<T> {
@@ -33,7 +33,7 @@ impl<T> Trie<T> {
         self.values == 0
     }
 
-    /// The value of a text, which is made if there is none.
+    /// The value of `text`. If there is none, `make` makes it.
     pub(super) fn entry(&mut self, text: &[u8], make: impl FnOnce() -> T) -> &mut T {
         let (mut at, mut rest) = (ROOT, text);
         while let Some(&first) = rest.first() {
@@ -66,7 +66,7 @@ impl<T> Trie<T> {
         let Some(mut path) = self.path(text) else { return };
         let Some(mut at) = path.pop() else { return };
         self.values -= usize::from(self.nodes[at].value.take().is_some());
-        // A node stays that has a value, or parts two others, or is the root.
+        // A node is kept if it has a value, or at least two children, or is the root.
         while let Some(&above) = path.last() {
             match (&self.nodes[at].value, &*self.nodes[at].children) {
                 (None, []) => {
@@ -89,12 +89,12 @@ impl<T> Trie<T> {
         }
     }
 
-    /// Calls `found` for the value of each text that `text` begins with, the shortest first.
-    pub(super) fn for_prefixes(&self, text: &[u8], mut found: impl FnMut(&T)) {
+    /// Calls `visit` for the value of each prefix of `text`, the shortest first.
+    pub(super) fn for_each_prefix(&self, text: &[u8], mut visit: impl FnMut(&T)) {
         let (mut node, mut rest) = (&self.nodes[ROOT], text);
         loop {
             if let Some(value) = &node.value {
-                found(value);
+                visit(value);
             }
             let Some(&first) = rest.first() else { return };
             let Ok(place) = node.child(first) else { return };
@@ -104,7 +104,7 @@ impl<T> Trie<T> {
         }
     }
 
-    /// The nodes that lead to a text, itself the last.
+    /// The nodes from the root to the node of `text`, which is the last.
     fn path(&self, text: &[u8]) -> Option<Vec<usize>> {
         let (mut path, mut rest) = (vec![ROOT], text);
         while let (Some(&first), Some(&at)) = (rest.first(), path.last()) {
@@ -116,7 +116,8 @@ impl<T> Trie<T> {
         Some(path)
     }
 
-    /// The node that ends after `len` bytes of this node's label, which is parted for it.
+    /// The node that ends after the first `len` bytes of this node's label. The node is split
+    /// unless its label ends there.
     fn split(&mut self, at: usize, len: usize) -> usize {
         let node = &mut self.nodes[at];
         if len == node.label.len() {
@@ -161,7 +162,7 @@ mod tests {
         let check = |trie: &Trie<&str>, kept: &[&str]| {
             for text in longer {
                 let mut found = Vec::new();
-                trie.for_prefixes(text.as_bytes(), |value| found.push(*value));
+                trie.for_each_prefix(text.as_bytes(), |value| found.push(*value));
                 let mut expected: Vec<&str> =
                     kept.iter().copied().filter(|kept| text.starts_with(kept)).collect();
                 expected.sort_unstable_by_key(|kept| kept.len());

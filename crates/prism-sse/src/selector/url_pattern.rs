@@ -1,7 +1,7 @@
-//! URL Patterns of the WHATWG, held against topics.
+//! URL Patterns of the WHATWG: whether a topic is a URL that a pattern matches.
 //!
-//! The crate urlpattern reads them, and the crate regex matches what is more than a prefix, a
-//! wildcard and a suffix, in time linear in the topic.
+//! The crate urlpattern parses them. A component with more than a prefix, one wildcard and a suffix
+//! is matched by the crate regex, in time linear in the topic.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -19,24 +19,24 @@ use crate::limits;
 ///
 /// [`Selector::url_pattern`](super::Selector::url_pattern) makes one.
 #[derive(Clone)]
-pub struct UrlPattern(Arc<Compiled>);
+pub struct UrlPattern(Arc<CompiledUrlPattern>);
 
-/// What relative topics are resolved against.
-pub(super) type Base = Option<Url>;
+/// The URL against which relative topics are resolved.
+pub(super) type BaseUrl = Option<Url>;
 
-struct Compiled {
+struct CompiledUrlPattern {
     text: Box<str>,
-    base: Base,
-    /// What the place of each topic that it matches begins with.
+    base: BaseUrl,
+    /// What the host and path of each topic that it matches begin with.
     prefix: Box<str>,
-    protocol: Matcher<Regex>,
-    username: Matcher<Regex>,
-    password: Matcher<Regex>,
-    hostname: Matcher<Regex>,
-    port: Matcher<Regex>,
-    pathname: Matcher<Regex>,
-    search: Matcher<Regex>,
-    hash: Matcher<Regex>,
+    protocol: Matcher<ComponentRegex>,
+    username: Matcher<ComponentRegex>,
+    password: Matcher<ComponentRegex>,
+    hostname: Matcher<ComponentRegex>,
+    port: Matcher<ComponentRegex>,
+    pathname: Matcher<ComponentRegex>,
+    search: Matcher<ComponentRegex>,
+    hash: Matcher<ComponentRegex>,
 }
 
 impl UrlPattern {
@@ -53,17 +53,19 @@ impl UrlPattern {
     pub(super) fn parse(text: &str, base: Option<&str>) -> Result<Self, InvalidSelector> {
         let base = base.map(Url::parse).transpose().map_err(|_| InvalidSelector::Base)?;
         let invalid = |_| InvalidSelector::UrlPattern;
-        let mut init = UrlPatternInit::parse_constructor_string::<Regex>(text, base.clone())
-            .map_err(invalid)?;
+        let mut init =
+            UrlPatternInit::parse_constructor_string::<ComponentRegex>(text, base.clone())
+                .map_err(invalid)?;
         if init.protocol.is_some() {
             // The base is for what is relative. The path of an absolute pattern would be put below
             // that of the base where it does not begin with a slash, as in `urn\:isbn\:*`.
             init.base_url = None;
         }
         let options = UrlPatternOptions { regex_syntax: RegexSyntax::Rust, ignore_case: false };
-        let pattern = urlpattern::UrlPattern::<Regex>::parse(init, options).map_err(invalid)?;
+        let pattern =
+            urlpattern::UrlPattern::<ComponentRegex>::parse(init, options).map_err(invalid)?;
         let prefix = prefix(&pattern.hostname.matcher, &pattern.pathname.matcher);
-        let compiled = Compiled {
+        let compiled = CompiledUrlPattern {
             text: text.into(),
             base,
             prefix,
@@ -76,7 +78,7 @@ impl UrlPattern {
             search: pattern.search.matcher,
             hash: pattern.hash.matcher,
         };
-        compiled.regexes().try_for_each(Regex::check)?;
+        compiled.regexes().try_for_each(ComponentRegex::check)?;
         Ok(Self(Arc::new(compiled)))
     }
 
@@ -88,16 +90,16 @@ impl UrlPattern {
         self.0.matches(url)
     }
 
-    pub(super) fn base_url(&self) -> &Base {
+    pub(super) fn base_url(&self) -> &BaseUrl {
         &self.0.base
     }
 
-    /// What the [place] of each topic that it matches begins with.
+    /// What the [host and path](host_and_path) of each topic that it matches begin with.
     pub(super) fn prefix(&self) -> &str {
         &self.0.prefix
     }
 
-    /// What the [place] of each topic that it matches ends with.
+    /// What the [host and path](host_and_path) of each topic that it matches end with.
     pub(super) fn suffix(&self) -> &str {
         match &self.0.pathname.inner {
             InnerMatcher::Literal { literal } => literal,
@@ -109,18 +111,18 @@ impl UrlPattern {
 }
 
 /// The URL that a topic is; `None` if it is none.
-pub(super) fn resolve(topic: &str, base: &Base) -> Option<Url> {
+pub(super) fn resolve(topic: &str, base: &BaseUrl) -> Option<Url> {
     Url::options().base_url(base.as_ref()).parse(topic).ok()
 }
 
-/// Host and path of a URL, by which patterns are told apart.
-pub(super) fn place(url: &Url) -> String {
-    let mut place = url.host_str().unwrap_or_default().to_owned();
-    place.push_str(url.path());
-    place
+/// Host and path of a URL as one text, by which patterns are indexed.
+pub(super) fn host_and_path(url: &Url) -> String {
+    let mut text = url.host_str().unwrap_or_default().to_owned();
+    text.push_str(url.path());
+    text
 }
 
-fn prefix(hostname: &Matcher<Regex>, pathname: &Matcher<Regex>) -> Box<str> {
+fn prefix(hostname: &Matcher<ComponentRegex>, pathname: &Matcher<ComponentRegex>) -> Box<str> {
     let InnerMatcher::Literal { literal: host } = &hostname.inner else { return Box::default() };
     let path = match &pathname.inner {
         InnerMatcher::Literal { literal } => literal,
@@ -129,9 +131,10 @@ fn prefix(hostname: &Matcher<Regex>, pathname: &Matcher<Regex>) -> Box<str> {
     [host.as_str(), path].concat().into()
 }
 
-impl Compiled {
+impl CompiledUrlPattern {
     fn matches(&self, url: &Url) -> bool {
-        let is_match = |matcher: &Matcher<Regex>, part: &str| matcher.matches(part).is_some();
+        let is_match =
+            |matcher: &Matcher<ComponentRegex>, part: &str| matcher.matches(part).is_some();
         is_match(&self.pathname, url.path())
             && is_match(&self.hostname, url.host_str().unwrap_or_default())
             && is_match(&self.protocol, url.scheme())
@@ -142,13 +145,13 @@ impl Compiled {
             && is_match(&self.password, url.password().unwrap_or_default())
     }
 
-    fn parts(&self) -> [&Matcher<Regex>; 8] {
+    fn parts(&self) -> [&Matcher<ComponentRegex>; 8] {
         let Self { protocol, username, password, hostname, port, pathname, search, hash, .. } =
             self;
         [protocol, username, password, hostname, port, pathname, search, hash]
     }
 
-    fn regexes(&self) -> impl Iterator<Item = &Regex> {
+    fn regexes(&self) -> impl Iterator<Item = &ComponentRegex> {
         self.parts().into_iter().filter_map(|matcher| match &matcher.inner {
             InnerMatcher::RegExp { regexp } => regexp.as_ref().ok(),
             InnerMatcher::Literal { .. } | InnerMatcher::SingleCapture { .. } => None,
@@ -156,15 +159,15 @@ impl Compiled {
     }
 }
 
-/// A regular expression that is compiled when it is needed: the parser makes several of each
-/// pattern, most of which nobody asks.
+/// A regular expression of a component, compiled at its first use: the parser makes several for
+/// each pattern, most of which are never used.
 #[derive(Debug)]
-struct Regex {
+struct ComponentRegex {
     text: Box<str>,
     compiled: OnceLock<Option<regex::Regex>>,
 }
 
-impl Regex {
+impl ComponentRegex {
     fn compiled(&self) -> Option<&regex::Regex> {
         let compile = || {
             let mut builder = regex::RegexBuilder::new(&self.text);
@@ -181,7 +184,7 @@ impl Regex {
     }
 }
 
-impl RegExp for Regex {
+impl RegExp for ComponentRegex {
     fn syntax() -> RegexSyntax {
         RegexSyntax::Rust
     }
@@ -191,7 +194,7 @@ impl RegExp for Regex {
     }
 
     fn matches<'a>(&self, text: &'a str) -> Option<Vec<Option<&'a str>>> {
-        // Nobody asks what the groups matched.
+        // What the groups matched is not used.
         self.compiled()?.is_match(text).then(Vec::new)
     }
 
