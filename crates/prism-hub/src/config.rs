@@ -20,6 +20,7 @@ mod origin;
 mod parse;
 mod rules;
 mod settings;
+mod source;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -35,6 +36,7 @@ pub use origin::Origin;
 pub(crate) use parse::duration;
 pub(crate) use settings::environment;
 pub use settings::{ConfigError, Place};
+pub use source::ConfigSource;
 
 use settings::Settings;
 

@@ -24,16 +24,18 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::auth::{KeyError, KeySet, KeySets};
-use crate::config::{Config, KeySetUrl};
+use crate::config::{Config, ConfigSource, KeySetUrl};
 use crate::limits;
-use crate::live::ReloadError;
-use crate::serve::{Hub, Reload};
+use crate::live::{Live, ReloadError};
+use crate::metrics::Metrics;
 
 use fetch::NoSet;
 
 /// Fetches the key sets of a hub, and reloads its rules: all that changes them stands in one line.
 pub(crate) struct Refresher {
-    hub: Hub,
+    config: Arc<Config>,
+    live: Arc<Live>,
+    metrics: Arc<Metrics>,
     pace: Pace,
     /// When the sets that are in force are fetched next.
     due: BTreeMap<KeySetUrl, Instant>,
@@ -66,12 +68,19 @@ struct Fetched {
 
 impl Refresher {
     /// Fetches nothing yet.
-    pub(crate) fn new(hub: Hub, pace: Pace) -> Self {
+    pub(crate) fn new(
+        config: Arc<Config>,
+        live: Arc<Live>,
+        metrics: Arc<Metrics>,
+        pace: Pace,
+    ) -> Self {
         let now = Instant::now();
-        let urls = hub.config().trust.key_set_urls();
+        let urls = config.trust.key_set_urls();
         let due = urls.into_iter().map(|url| (url.clone(), now)).collect();
         Self {
-            hub,
+            config,
+            live,
+            metrics,
             pace,
             due,
             begun: BTreeMap::new(),
@@ -102,7 +111,7 @@ impl Refresher {
     }
 
     /// Fetches what is due, and reloads when that is asked for. It never ends.
-    pub(crate) async fn run(&mut self, reload: &Reload, asked: &Notify) -> Infallible {
+    pub(crate) async fn run(&mut self, reload: &ConfigSource, asked: &Notify) -> Infallible {
         loop {
             tokio::select! {
                 () = asked.notified() => match self.reload(reload).await {
@@ -148,7 +157,7 @@ impl Refresher {
             return Ok(());
         }
         let text = text.map_err(|error| KeyError::not_fetched(url, error));
-        let put = text.and_then(|text| self.hub.live().put_key_set(url, &text));
+        let put = text.and_then(|text| self.live.put_key_set(url, &text));
         let is_another = put.inspect_err(|_| self.put_off(url))?;
         self.failed.remove(url);
         tracing::info!(
@@ -163,7 +172,7 @@ impl Refresher {
 
     /// Fetches soon what could not be fetched, and later each time.
     fn put_off(&mut self, url: &KeySetUrl) {
-        self.hub.metrics().count_key_set_failure();
+        self.metrics.count_key_set_failure();
         let failed = self.failed.entry(url.clone()).or_default();
         let wait = self.pace.interval_min.saturating_mul(1 << (*failed).min(16));
         *failed = failed.saturating_add(1);
@@ -173,14 +182,14 @@ impl Refresher {
 
     /// Reads the configuration again and puts it in force; then every set that was there already is
     /// fetched, as soon as that may be. Sets at new addresses have to be there first.
-    async fn reload(&mut self, reload: &Reload) -> Result<(), ReloadError> {
+    async fn reload(&mut self, reload: &ConfigSource) -> Result<(), ReloadError> {
         let mut config = reload.read()?;
         // What it follows from takes a restart, and the system may have chosen the port.
-        config.hub_url.clone_from(&self.hub.config().hub_url);
-        self.hub.config().check_reload(&config)?;
-        let old = self.hub.live().rules().authority.key_sets().clone();
+        config.hub_url.clone_from(&self.config.hub_url);
+        self.config.check_reload(&config)?;
+        let old = self.live.rules().authority.key_sets().clone();
         let sets = self.with_new(&config, &old).await?;
-        self.hub.live().replace_with(&config, &sets)?;
+        self.live.replace_with(&config, &sets)?;
         // What was asked for before is not what is wanted now.
         self.fetches = JoinSet::new();
         let due = |url: &KeySetUrl| match old.get(url) {
@@ -189,7 +198,7 @@ impl Refresher {
         };
         let urls = config.trust.key_set_urls();
         self.due = urls.into_iter().map(|url| (url.clone(), due(url))).collect();
-        let late = self.hub.config().needs_restart(&config);
+        let late = self.config.needs_restart(&config);
         if !late.is_empty() {
             tracing::warn!("what changed of these takes a restart: {}", late.join(", "));
         }
@@ -215,11 +224,11 @@ impl Refresher {
         while let Some(ended) = fetches.join_next().await {
             // Without it, its tokens are refused until it is fetched when it is due.
             let Ok(Fetched { url, text }) = ended else { continue };
-            let now = self.hub.live().rules().authority.now();
+            let now = self.live.rules().authority.now();
             let set = text
                 .map_err(|error| KeyError::not_fetched(&url, error))
                 .and_then(|text| KeySet::read(&url, &text, now)?.with_a_key(&url))
-                .inspect_err(|_| self.hub.metrics().count_key_set_failure())?;
+                .inspect_err(|_| self.metrics.count_key_set_failure())?;
             sets.put(url, Arc::new(set));
         }
         Ok(sets)
@@ -233,7 +242,7 @@ impl Refresher {
 
     /// Says what a fetch that failed means for those who show tokens.
     fn tell(&self, url: &KeySetUrl, error: &KeyError) {
-        let authority = &self.hub.live().rules().authority;
+        let authority = &self.live.rules().authority;
         let age = authority.key_sets().get(url).map(|set| set.age(authority.now()));
         let stale = limits::JWKS_STALE.as_secs();
         match age.filter(|age| *age < stale) {

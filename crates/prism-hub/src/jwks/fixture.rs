@@ -16,7 +16,7 @@ use super::{Pace, Refresher};
 use crate::auth::fixture::{ISSUER, NOW, Pair, get, mercure, post};
 use crate::auth::{AuthError, Clock, KeyError};
 use crate::config::Config;
-use crate::serve::Hub;
+use crate::hub::Hub;
 
 /// Longer than any test may wait, and than any machine needs.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
@@ -136,7 +136,9 @@ impl Fixture {
         let clock = Clock::from_fn(move || clock.load(Ordering::Relaxed));
         let hub = Hub::new(Config::from_args(args).unwrap(), clock).unwrap();
         hub.set_ready(true);
-        Self { hub: hub.clone(), now, refresher: Refresher::new(hub, pace) }
+        let (config, live, metrics) =
+            (hub.config().clone(), hub.live().clone(), hub.metrics().clone());
+        Self { hub, now, refresher: Refresher::new(config, live, metrics, pace) }
     }
 
     pub(super) async fn started(endpoint: &Endpoint) -> Self {
@@ -164,7 +166,7 @@ impl Fixture {
     /// What operators read.
     pub(super) async fn metrics(&self) -> String {
         let request = http::Request::get("/metrics").body(Body::empty()).unwrap();
-        let answer = self.hub.admin_router().call(request).await.unwrap();
+        let answer = crate::api::admin_router(&self.hub).call(request).await.unwrap();
         let bytes = axum::body::to_bytes(answer.into_body(), 1 << 20).await.unwrap();
         String::from_utf8(bytes.to_vec()).unwrap()
     }

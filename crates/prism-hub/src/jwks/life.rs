@@ -19,9 +19,9 @@ use super::{Pace, jittered};
 use crate::auth::Defect;
 use crate::auth::fixture::{ISSUER, NOW, Pair, SECRET, post};
 use crate::config::Config;
+use crate::config::ConfigSource;
 use crate::limits;
 use crate::problem::Problem;
-use crate::serve::Reload;
 
 #[tokio::test]
 async fn keys_are_fetched_before_the_hub_begins() {
@@ -153,7 +153,10 @@ async fn t_jwt_a_set_counts_for_a_day_without_its_address_and_no_longer() {
 async fn ask(fixture: &Fixture, token: &str, accept: &str) -> Response<Body> {
     let request = Request::get("/events").header(ACCEPT, accept);
     let request = request.header(AUTHORIZATION, format!("Bearer {token}"));
-    fixture.hub.router().call(request.body(Body::empty()).unwrap()).await.unwrap()
+    crate::api::public_router(&fixture.hub)
+        .call(request.body(Body::empty()).unwrap())
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -256,7 +259,7 @@ async fn sets_are_fetched_again_and_again() {
             tokio::task::yield_now().await;
         }
     };
-    let reload = Reload::new(|| unreachable!("nobody asks for it"));
+    let reload = ConfigSource::new(|| unreachable!("nobody asks for it"));
     let asked = Notify::new();
     tokio::select! {
         never = fixture.refresher.run(&reload, &asked) => match never {},
@@ -276,7 +279,7 @@ async fn a_reload_fetches_what_is_there_and_what_is_new() {
 
     first.now_gives(Answer::keys(&[("a", &new)]));
     let args = ["--jwks", &first.url, "--jwks", &second.url].map(str::to_owned);
-    let reload = Reload::new(move || Config::from_args(&args));
+    let reload = ConfigSource::new(move || Config::from_args(&args));
     let asked = Notify::new();
     asked.notify_one();
     let hub = fixture.hub.clone();
@@ -302,7 +305,7 @@ async fn a_reload_whose_new_set_cannot_be_had_changes_nothing() {
     let mut fixture = Fixture::started(&endpoint).await;
     let token = token("a", &pair);
     let args = ["--jwks", &bad.url, "--max-connections", "7"].map(str::to_owned);
-    let reload = Reload::new(move || Config::from_args(&args));
+    let reload = ConfigSource::new(move || Config::from_args(&args));
     let before = fixture.hub.live().rules();
     let error = fixture.refresher.reload(&reload).await.unwrap_err().to_string();
     let what = "the answer is 404 Not Found; it must be 200";
@@ -319,7 +322,7 @@ async fn a_set_that_is_not_named_any_more_is_forgotten() {
     let endpoint = Endpoint::start(Answer::keys(&[("a", &pair)])).await;
     let mut fixture = Fixture::started(&endpoint).await;
     let secret = ["--publisher-key", SECRET, "--anonymous"];
-    let reload = Reload::new(move || Config::from_args(secret));
+    let reload = ConfigSource::new(move || Config::from_args(secret));
     fixture.refresher.reload(&reload).await.unwrap();
     assert_eq!(fixture.statuses([&token("a", &pair)]), [401]);
     assert!(fixture.refresher.due.is_empty());
@@ -334,7 +337,7 @@ async fn however_often_a_reload_is_asked_for_an_address_is_not_asked_more_often_
     fixture.refresher.start().await.unwrap();
     let begun = *fixture.refresher.begun.values().next().unwrap();
     let args = ["--jwks", &endpoint.url].map(str::to_owned);
-    let reload = Reload::new(move || Config::from_args(&args));
+    let reload = ConfigSource::new(move || Config::from_args(&args));
     for _ in 0..100 {
         fixture.refresher.reload(&reload).await.unwrap();
         fixture.refresher.begin_due();

@@ -1,6 +1,6 @@
 //! `check`: whether `serve` would take a configuration file.
 
-use super::Failure;
+use super::failure::Failure;
 use crate::auth::{Authority, Clock};
 use crate::cli::CheckArgs;
 use crate::config::Config;

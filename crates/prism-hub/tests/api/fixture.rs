@@ -8,7 +8,7 @@ use http_body_util::BodyExt as _;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use prism_hub::auth::Clock;
 use prism_hub::config::Config;
-use prism_hub::serve::Hub;
+use prism_hub::hub::Hub;
 use prism_sse::test::Client;
 use serde_json::{Value, json};
 use tower_service::Service as _;
@@ -61,7 +61,7 @@ impl TestHub {
     pub(crate) fn of(args: &[&str]) -> Self {
         let hub = Hub::new(Config::from_args(args).unwrap(), Clock::system()).unwrap();
         hub.set_ready(true);
-        let app = hub.router();
+        let app = prism_hub::api::public_router(&hub);
         Self { hub, app }
     }
 

@@ -52,7 +52,7 @@ async fn patterns_are_bounded() {
         assert_eq!(refused.header("prism-refused"), "limit");
         let hard = hub.get(&one_more).await.expect(503);
         assert!(hard.text.contains("As many different patterns are in use"));
-        let admin = TestHub { app: hub.hub.admin_router(), hub: hub.hub.clone() };
+        let admin = TestHub { app: prism_hub::api::admin_router(&hub.hub), hub: hub.hub.clone() };
         let metrics = admin.get("/metrics").await.expect(200).text;
         assert!(metrics.contains("prism_refusals_total{reason=\"limit\"} 2"), "{metrics}");
         drop(pages);

@@ -184,7 +184,7 @@ async fn metrics_have_the_names_that_dashboards_know() {
     let (_, event) = std::str::from_utf8(page.raw()).unwrap().split_once('\n').unwrap();
     let delivered = event.len();
     page.reconnect().await.unwrap();
-    let admin = TestHub { app: hub.hub.admin_router(), hub: hub.hub.clone() };
+    let admin = TestHub { app: prism_hub::api::admin_router(&hub.hub), hub: hub.hub.clone() };
     let text = admin.get("/metrics").await.expect(200).text;
     for line in [
         "mercure_subscribers_connected 1.0",
@@ -204,10 +204,10 @@ async fn metrics_have_the_names_that_dashboards_know() {
 
 #[tokio::test(start_paused = true)]
 async fn the_demo_needs_nothing_from_elsewhere() {
-    use prism_hub::{auth::Clock, config::Config, serve::Hub};
-    let hub = Hub::demo(Config::from_args(["--dev"]).unwrap(), Clock::system()).unwrap();
+    use prism_hub::{auth::Clock, config::Config, hub::Hub};
+    let hub = Hub::new(Config::from_args(["--dev"]).unwrap(), Clock::system()).unwrap();
     hub.set_ready(true);
-    let demo = TestHub { app: hub.router(), hub };
+    let demo = TestHub { app: prism_hub::serve::demo_router(&hub), hub };
     for (path, kind) in
         [("/", "text/html"), ("/demo.css", "text/css"), ("/demo.js", "text/javascript")]
     {

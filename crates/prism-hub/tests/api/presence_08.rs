@@ -190,7 +190,7 @@ async fn m08_185_a_collection_that_is_cut_short_is_one() {
 
 /// What a gauge says.
 async fn gauge(hub: &TestHub, name: &str) -> f64 {
-    let admin = TestHub { hub: hub.hub.clone(), app: hub.hub.admin_router() };
+    let admin = TestHub { hub: hub.hub.clone(), app: prism_hub::api::admin_router(&hub.hub) };
     let text = admin.get("/metrics").await.expect(200).text;
     let value = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
     value.unwrap().parse().unwrap()

@@ -355,7 +355,7 @@ async fn t_auth_2_neither_presence_nor_metrics_nor_errors_tell_of_another_tenant
     let mut page = hub.read_by(&nosy, &[("match", "*"), ("last_event_id", "earliest")]).await;
     assert!(page.listen(Duration::from_secs(60)).await.is_empty());
     told += std::str::from_utf8(page.raw()).unwrap();
-    let admin = TestHub { app: hub.hub.admin_router(), hub: hub.hub.clone() };
+    let admin = TestHub { app: prism_hub::api::admin_router(&hub.hub), hub: hub.hub.clone() };
     told += &admin.get("/metrics").await.expect(200).text;
     for word in ["tenant-a", "invoice", "secret"] {
         assert!(!told.contains(word), "{word} in {told}");

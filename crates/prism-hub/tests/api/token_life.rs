@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use prism_hub::auth::Clock;
 use prism_hub::config::Config;
-use prism_hub::serve::Hub;
+use prism_hub::hub::Hub;
 use serde_json::{Value, json};
 
 use super::fixture::{HUB, ISSUER, MERCURE, SECRET, TestHub, address, old};
@@ -71,7 +71,7 @@ fn request(token: &str) -> http::request::Parts {
 async fn t_jwt_keys_are_rotated_with_an_overlap() {
     let hub = Hub::new(KeySet::new(&[FIRST]).config(), Clock::system()).unwrap();
     hub.set_ready(true);
-    let hub = TestHub { app: hub.router(), hub };
+    let hub = TestHub { app: prism_hub::api::public_router(&hub), hub };
     let (first, second) = (everything(FIRST, 1), everything(SECOND, 2));
     let statuses = async || {
         let publish = async |token: &str| hub.publish_by(token, &[("topic", "a")]).await.status;
@@ -91,7 +91,7 @@ async fn t_jwt_keys_are_rotated_with_an_overlap() {
 async fn m07_074_and_m08_193_a_stream_outlives_its_key_and_is_not_opened_again() {
     let hub = Hub::new(KeySet::new(&[FIRST]).config(), Clock::system()).unwrap();
     hub.set_ready(true);
-    let hub = TestHub { app: hub.router(), hub };
+    let hub = TestHub { app: prism_hub::api::public_router(&hub), hub };
     let (first, second) = (everything(FIRST, 1), everything(SECOND, 2));
     let mut page = hub.read_by(&first, &[("topic", "a")]).await;
     hub.hub.live().replace(&KeySet::new(&[SECOND]).config()).unwrap();
@@ -179,7 +179,7 @@ async fn t_jwt_the_clock_may_jump() {
     let config = Config::from_args(args).unwrap();
     let hub = Hub::new(config, Clock::from_fn(move || clock.load(Ordering::Relaxed))).unwrap();
     hub.set_ready(true);
-    let hub = TestHub { app: hub.router(), hub };
+    let hub = TestHub { app: prism_hub::api::public_router(&hub), hub };
     let begin = now();
     let claims = json!({"nbf": begin, "exp": begin + 60, "mercure": {"publish": ["*"]}});
     let token = signed(FIRST, &claims);

@@ -1,4 +1,4 @@
-//! Events as JSON: one document, or one a line.
+//! Publishing JSON: one document (`application/json`), or one per line (`application/x-ndjson`).
 
 use std::borrow::Cow;
 
@@ -6,14 +6,15 @@ use prism_sse::{Ack, Durability};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
-use super::item::Item;
+use super::item::PublishItem;
 use crate::limits;
 use crate::problem::Problem;
 
-/// A document. `topic` may be missing, which is a broadcast, but not `null`, which is a mistake.
+/// An event as JSON. Without `topic` it is a broadcast; `null` as a topic is refused, since it is
+/// more likely a mistake.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Document<'a> {
+struct PublishDocument<'a> {
     #[serde(default, deserialize_with = "present")]
     topic: Option<Topics>,
     #[serde(borrow, default, deserialize_with = "present")]
@@ -33,18 +34,19 @@ enum Topics {
     Several(Vec<String>),
 }
 
+/// The acknowledgement of an event.
 #[derive(Serialize)]
-struct Answer<'a> {
+struct PublishResult<'a> {
     id: &'a str,
     position: String,
     receivers: usize,
     durability: &'static str,
 }
 
-/// Reads a document.
-pub(super) fn read(content: &[u8]) -> Result<Item, Problem> {
-    let document: Document<'_> =
-        serde_json::from_slice(content).map_err(|error| refused(&error))?;
+/// Parses one document.
+pub(super) fn parse(content: &[u8]) -> Result<PublishItem, Problem> {
+    let document: PublishDocument<'_> =
+        serde_json::from_slice(content).map_err(|error| json_problem(&error))?;
     let topics = match document.topic {
         None => Vec::new(),
         Some(Topics::One(topic)) => vec![topic],
@@ -53,9 +55,9 @@ pub(super) fn read(content: &[u8]) -> Result<Item, Problem> {
         }
         Some(Topics::Several(topics)) => topics,
     };
-    Ok(Item {
+    Ok(PublishItem {
         topics,
-        data: document.data.map(text_of).transpose()?.unwrap_or_default(),
+        data: document.data.map(data_text).transpose()?.unwrap_or_default(),
         event: document.event,
         id: document.id,
         retry: document.retry,
@@ -64,19 +66,21 @@ pub(super) fn read(content: &[u8]) -> Result<Item, Problem> {
     })
 }
 
-/// The lines of a body, without those that are empty.
-pub(super) fn lines(content: &[u8]) -> Result<Vec<&[u8]>, Problem> {
+/// Splits a body into its documents, one per line. Empty lines are skipped.
+pub(super) fn split_lines(content: &[u8]) -> Result<Vec<&[u8]>, Problem> {
     let lines = content.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
-    let lines: Vec<_> = lines.filter(|line| !line.is_empty()).take(limits::LINES_MAX + 1).collect();
-    if lines.len() > limits::LINES_MAX {
-        let sentence = format!("At most {} events are published at a time.", limits::LINES_MAX);
+    let lines: Vec<_> =
+        lines.filter(|line| !line.is_empty()).take(limits::EVENTS_PER_PUBLISH_MAX + 1).collect();
+    if lines.len() > limits::EVENTS_PER_PUBLISH_MAX {
+        let sentence =
+            format!("At most {} events are published at a time.", limits::EVENTS_PER_PUBLISH_MAX);
         return Err(Problem::new(http::StatusCode::PAYLOAD_TOO_LARGE, sentence));
     }
     Ok(lines)
 }
 
-/// What is told of an event that was accepted.
-pub(super) fn answer(id: &str, ack: &Ack) -> String {
+/// The result of an acknowledged event, as JSON.
+pub(super) fn result(id: &str, ack: &Ack) -> String {
     let durability = match ack.durability {
         Durability::Memory => "memory",
         Durability::Os => "os",
@@ -84,16 +88,17 @@ pub(super) fn answer(id: &str, ack: &Ack) -> String {
         _ => "replicated",
     };
     let position = ack.position.to_string();
-    let answer = Answer { id, position, receivers: ack.receivers, durability };
-    // Text and a number cannot fail to be written; an empty object is a document too.
-    serde_json::to_string(&answer).unwrap_or_else(|_| "{}".to_owned())
+    let result = PublishResult { id, position, receivers: ack.receivers, durability };
+    // Serializing strings and numbers cannot fail; an empty object would still be valid JSON.
+    serde_json::to_string(&result).unwrap_or_else(|_| "{}".to_owned())
 }
 
-/// A string as it reads, any other value as it stands, without the space between its parts.
-pub(super) fn text_of(value: &RawValue) -> Result<String, Problem> {
+/// The data of an event: the content of a JSON string, or the JSON text of any other value without
+/// insignificant whitespace. Numbers keep their digits.
+pub(super) fn data_text(value: &RawValue) -> Result<String, Problem> {
     let raw = value.get();
     if raw.starts_with('"') {
-        let text: Cow<'_, str> = serde_json::from_str(raw).map_err(|error| refused(&error))?;
+        let text: Cow<'_, str> = serde_json::from_str(raw).map_err(|error| json_problem(&error))?;
         return Ok(text.into_owned());
     }
     let mut compact = String::with_capacity(raw.len());
@@ -108,11 +113,11 @@ pub(super) fn text_of(value: &RawValue) -> Result<String, Problem> {
     Ok(compact)
 }
 
-pub(super) fn refused(error: &serde_json::Error) -> Problem {
+pub(super) fn json_problem(error: &serde_json::Error) -> Problem {
     Problem::bad_request(format!("The JSON is not as it must be: {error}."))
 }
 
-/// A member that may be missing; `null` is a value where it stands.
+/// For an optional member whose `null` is a value, and not the same as a missing member.
 fn present<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -126,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn data_is_a_string_as_it_reads_or_any_other_value_without_space() {
+    fn data_is_the_content_of_a_string_or_the_compact_text_of_any_other_value() {
         let cases = [
             (r#""a\n\"b\"\u00e9""#, "a\n\"b\"é"),
             (
@@ -138,14 +143,14 @@ mod tests {
             ("\"\"", ""),
         ];
         for (json, data) in cases {
-            let item = read(format!(r#"{{"topic":"t","data":{json}}}"#).as_bytes()).unwrap();
+            let item = parse(format!(r#"{{"topic":"t","data":{json}}}"#).as_bytes()).unwrap();
             assert_eq!(item.data, data, "{json}");
         }
-        assert_eq!(read(br#"{"topic":["a","b"]}"#).unwrap().data, "");
+        assert_eq!(parse(br#"{"topic":["a","b"]}"#).unwrap().data, "");
     }
 
     #[test]
-    fn what_is_not_understood_is_refused() {
+    fn what_is_not_understood_is_json_problem() {
         for json in [
             "",
             "[]",
@@ -161,7 +166,7 @@ mod tests {
             r#"{"topic":"a"} x"#,
             "{\"topic\":\"\\ud800\"}",
         ] {
-            assert!(read(json.as_bytes()).is_err(), "{json}");
+            assert!(parse(json.as_bytes()).is_err(), "{json}");
         }
     }
 }

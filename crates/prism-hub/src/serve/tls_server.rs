@@ -1,7 +1,8 @@
-//! Connections over TLS: from the listener to the router, with a bound on each wait.
+//! The server for listeners with TLS: accepts connections, shakes hands and serves HTTP, each with
+//! a time-out.
 //!
-//! ALPN says whether a connection speaks HTTP/2, before it is served, so that every wait for a
-//! request has its time-out.
+//! ALPN decides between HTTP/1.1 and HTTP/2 before a connection is served. Detecting the version
+//! from the first bytes would wait for them without a time-out.
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,43 +22,43 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tower_service::Service as _;
 
-use super::Hub;
+use crate::hub::Hub;
 use crate::limits;
 
-/// One listener and what is served there.
-pub(super) struct Acceptor {
+/// The server of one listener.
+pub(super) struct TlsServer {
     pub(super) listener: TcpListener,
-    /// Most connections at a time; others wait.
-    pub(super) max: usize,
+    /// Most connections at a time; further ones wait in the listener's backlog.
+    pub(super) max_connections: usize,
     pub(super) router: Router,
     pub(super) hub: Hub,
 }
 
-/// What a connection is served with.
-struct Serving {
+/// Serves one connection, with the rules that were in force when it was accepted.
+struct ConnectionServer {
     tls: TlsAcceptor,
     router: Router,
     header_timeout: Duration,
 }
 
-impl Acceptor {
-    /// Serves until told to end; then takes no more connections, and waits for those there are.
-    /// Dropping this cuts them off.
-    pub(super) async fn run(self, mut end: watch::Receiver<()>) {
+impl TlsServer {
+    /// Serves until `shutdown` changes; then closes the listener and waits for open connections to
+    /// end. Dropping the future aborts them.
+    pub(super) async fn run(self, mut shutdown: watch::Receiver<()>) {
         let graceful = GracefulShutdown::new();
         let mut connections = JoinSet::new();
         loop {
-            let has_room = connections.len() < self.max;
+            let has_room = connections.len() < self.max_connections;
             tokio::select! {
                 accepted = self.listener.accept(), if has_room => match accepted {
                     Ok((stream, peer)) => {
-                        let Some(serving) = self.serving() else { continue };
-                        connections.spawn(serving.serve(stream, peer, graceful.watcher()));
+                        let Some(server) = self.connection_server() else { continue };
+                        connections.spawn(server.serve(stream, peer, graceful.watcher()));
                     }
-                    Err(error) => pause(&error).await,
+                    Err(error) => pause_after(&error).await,
                 },
                 Some(_) = connections.join_next() => {}
-                _ = end.changed() => break,
+                _ = shutdown.changed() => break,
             }
         }
         drop(self);
@@ -65,10 +66,10 @@ impl Acceptor {
         while connections.join_next().await.is_some() {}
     }
 
-    /// What a connection that begins now is served with. Without a certificate it is not.
-    fn serving(&self) -> Option<Serving> {
+    /// The server of a connection that was accepted now; `None` if there is no certificate.
+    fn connection_server(&self) -> Option<ConnectionServer> {
         let rules = self.hub.live().rules();
-        Some(Serving {
+        Some(ConnectionServer {
             tls: TlsAcceptor::from(rules.tls.clone()?),
             router: self.router.clone(),
             header_timeout: rules.limits.header_timeout,
@@ -76,10 +77,10 @@ impl Acceptor {
     }
 }
 
-impl Serving {
-    /// Serves a connection to its end. What goes wrong with it is between it and its peer.
+impl ConnectionServer {
+    /// Serves a connection to its end. Its errors go to the debug log alone: peers cause them.
     async fn serve(self, stream: TcpStream, peer: SocketAddr, watcher: Watcher) {
-        // Without it, a small event waits for the acknowledgement of the one before.
+        // With Nagle's algorithm a small event would wait for the acknowledgement of the previous.
         _ = stream.set_nodelay(true);
         match tokio::time::timeout(self.header_timeout, self.tls.accept(stream)).await {
             Ok(Ok(stream)) => self.serve_http(stream, peer, watcher).await,
@@ -95,7 +96,7 @@ impl Serving {
             request.extensions_mut().insert(ConnectInfo(peer));
             router.clone().call(request)
         });
-        // On the heap, so that a connection whose handshake goes on costs little.
+        // Boxed, so that the future is small during the handshake, before it has a TLS stream.
         let stream = TokioIo::new(Box::new(stream));
         let connection = builder.serve_connection(stream, service).into_owned();
         if let Err(error) = watcher.watch(connection).await {
@@ -110,13 +111,13 @@ impl Serving {
             .http1()
             .timer(TokioTimer::new())
             .header_read_timeout(self.header_timeout)
-            .max_buf_size(limits::HEAD_BYTES_MAX)
-            .max_headers(limits::HEADERS_MAX);
+            .max_buf_size(limits::REQUEST_HEAD_BYTES_MAX)
+            .max_headers(limits::REQUEST_HEADERS_MAX);
         builder
             .http2()
             .timer(TokioTimer::new())
             .max_concurrent_streams(limits::HTTP_2_STREAMS_MAX)
-            .max_header_list_size(limits::HEAD_BYTES_MAX as u32)
+            .max_header_list_size(limits::REQUEST_HEAD_BYTES_MAX as u32)
             .max_send_buf_size(limits::HTTP_2_SEND_BYTES)
             .keep_alive_interval(limits::HTTP_2_PING)
             .keep_alive_timeout(limits::HTTP_2_PING);
@@ -124,16 +125,16 @@ impl Serving {
     }
 }
 
-/// After an error of the listener itself, such as too many open files, trying again at once would
-/// only keep the processor busy.
-async fn pause(error: &io::Error) {
-    let is_of_one_connection = matches!(
+/// Pauses after an error of the listener itself, such as too many open files, at which trying again
+/// at once would only keep the processor busy.
+async fn pause_after(error: &io::Error) {
+    let is_of_connection = matches!(
         error.kind(),
         io::ErrorKind::ConnectionAborted
             | io::ErrorKind::ConnectionRefused
             | io::ErrorKind::ConnectionReset
     );
-    if !is_of_one_connection {
+    if !is_of_connection {
         tracing::warn!("no connection can be taken for a moment: {error}");
         tokio::time::sleep(limits::ACCEPT_PAUSE).await;
     }

@@ -1,19 +1,19 @@
-//! `serve` and `demo`.
+//! The modes `serve` and `demo`.
 
 use std::future::Future;
 
 use clap::ArgMatches;
 
-use super::Failure;
+use super::failure::Failure;
 use crate::cli::DemoArgs;
-use crate::config::{Config, ConfigError, environment};
-use crate::serve::{self, Reload, ServeError};
+use crate::config::{Config, ConfigError, ConfigSource, environment};
+use crate::serve::{self, ServeError};
 
-/// Serves what flags, environment and file say.
+/// Serves with the configuration of flags, environment and file.
 pub(super) fn serve(matches: ArgMatches) -> Result<(), Failure> {
-    allow_open_files();
+    raise_open_file_limit();
     let read = move || Config::gather(&matches, environment());
-    let config = read().map_err(refused)?;
+    let config = read().map_err(config_failure)?;
     if config.trust.dev {
         tracing::warn!("with `dev`, whoever reaches this hub may do everything");
     }
@@ -28,29 +28,30 @@ pub(super) fn serve(matches: ArgMatches) -> Result<(), Failure> {
              `audience` say what is meant for this hub"
         );
     }
-    run(serve::serve(config, Reload::new(read)))
+    run(serve::serve(config, ConfigSource::new(read)))
 }
 
-/// Serves examples, without keys, on this machine only.
+/// Serves the demo page without keys, to this machine alone.
 pub(super) fn demo(args: &DemoArgs) -> Result<(), Failure> {
-    allow_open_files();
+    raise_open_file_limit();
     let listen = args.listen.clone();
     let read = move || {
-        // Prices go on as long as it runs, and nobody looks back further than this.
-        let rest = ["--admin-listen", "off", "--retention-age", "15m", "--retry", "1s"];
-        Config::from_args(["--dev", "--listen", &listen].iter().chain(&rest))
+        // The demo publishes prices without end, and its page shows none that are older.
+        let fixed = ["--admin-listen", "off", "--retention-age", "15m", "--retry", "1s"];
+        Config::from_args(["--dev", "--listen", &listen].iter().chain(&fixed))
     };
-    let config = read().map_err(refused)?;
-    run(serve::serve_demo(config, Reload::new(read)))
+    let config = read().map_err(config_failure)?;
+    run(serve::serve_demo(config, ConfigSource::new(read)))
 }
 
 fn run(hub: impl Future<Output = Result<(), ServeError>>) -> Result<(), Failure> {
     block_on(async { hub.await.map_err(Failure::failed) })
 }
 
-/// Lets this process open as many files as it may, before limits follow from that: so they are the
-/// same at each reload. Where it fails there are fewer connections.
-fn allow_open_files() {
+/// Raises the soft limit on open files to the hard limit. It comes before the configuration is
+/// read, since the default of `max-connections` follows from it and must be the same at each
+/// reload. If it fails, the hub takes fewer connections.
+fn raise_open_file_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
@@ -61,12 +62,13 @@ pub(super) fn block_on(mode: impl Future<Output = Result<(), Failure>>) -> Resul
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(Failure::failed)?;
     let result = runtime.block_on(mode);
-    // A name that is being looked up cannot be given up, and nobody waits for it any more.
+    // Does not wait for blocking tasks: a DNS lookup cannot be cancelled.
     runtime.shutdown_background();
     result
 }
 
-/// A wrong flag is wrong usage; a wrong file or variable, or what they say together, is refused.
-fn refused(error: ConfigError) -> Failure {
+/// An error in a flag is wrong usage; an error in the file, in a variable, or in their combination
+/// is not.
+fn config_failure(error: ConfigError) -> Failure {
     if error.place().is_flag() { Failure::usage(error) } else { Failure::failed(error) }
 }

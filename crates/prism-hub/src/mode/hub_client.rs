@@ -1,4 +1,4 @@
-//! A hub somewhere else, as `publish` and `listen` see it.
+//! The client of a hub that `publish` and `listen` share.
 
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
@@ -8,23 +8,23 @@ use hyper::body::Incoming;
 use url::Url;
 use url::form_urlencoded::Serializer;
 
-use super::Failure;
+use super::failure::Failure;
 use crate::client::{self, Client};
 use crate::limits;
 
-/// A hub's endpoint, and the token that is shown there.
-pub(super) struct Remote {
+/// A client of one endpoint of a hub, with a token.
+pub(super) struct HubClient {
     client: Client,
     url: Url,
     authorization: Option<HeaderValue>,
 }
 
-/// Why an answer could not be had.
+/// A request that got no response, or only a part of it.
 #[derive(Debug)]
-pub(super) struct NoAnswer(String);
+pub(super) struct RequestError(String);
 
-impl Remote {
-    /// Checks the address and the token; nothing is sent.
+impl HubClient {
+    /// Checks the URL and the token. It sends nothing.
     pub(super) fn new(url: &str, token: Option<&str>) -> Result<Self, Failure> {
         let url = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
         let url = url.ok_or_else(|| {
@@ -37,16 +37,16 @@ impl Remote {
         if let Some(value) = &mut authorization {
             value.set_sensitive(true);
         }
-        let client = client::new(limits::ANSWER, url.scheme() == "https");
+        let client = client::new(limits::RESPONSE_TIMEOUT, url.scheme() == "https");
         Ok(Self { client: client.map_err(Failure::failed)?, url, authorization })
     }
 
-    /// The answer to a GET with these parameters and headers.
+    /// Sends a GET with these query parameters and headers.
     pub(super) async fn get(
         &self,
         parameters: &[(&str, &str)],
         headers: &[(&'static str, HeaderValue)],
-    ) -> Result<Response<Incoming>, NoAnswer> {
+    ) -> Result<Response<Incoming>, RequestError> {
         let mut url = self.url.clone();
         url.query_pairs_mut().extend_pairs(parameters);
         let mut request = self.request(Method::GET, &url, Bytes::new())?;
@@ -56,8 +56,11 @@ impl Remote {
         self.send(request).await
     }
 
-    /// The answer to a POST with this form.
-    pub(super) async fn post(&self, form: &[(&str, &str)]) -> Result<Response<Incoming>, NoAnswer> {
+    /// Sends a POST with this form.
+    pub(super) async fn post(
+        &self,
+        form: &[(&str, &str)],
+    ) -> Result<Response<Incoming>, RequestError> {
         let body = Serializer::new(String::new()).extend_pairs(form).finish();
         let mut request = self.request(Method::POST, &self.url, body.into())?;
         let form = HeaderValue::from_static("application/x-www-form-urlencoded");
@@ -70,37 +73,43 @@ impl Remote {
         method: Method,
         url: &Url,
         body: Bytes,
-    ) -> Result<Request<Full<Bytes>>, NoAnswer> {
+    ) -> Result<Request<Full<Bytes>>, RequestError> {
         let request = Request::builder().method(method).uri(url.as_str());
-        let mut request = request.body(Full::new(body)).map_err(NoAnswer::new)?;
+        let mut request = request.body(Full::new(body)).map_err(RequestError::new)?;
         if let Some(authorization) = &self.authorization {
             request.headers_mut().insert(AUTHORIZATION, authorization.clone());
         }
         Ok(request)
     }
 
-    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, NoAnswer> {
-        let answer = tokio::time::timeout(limits::ANSWER, self.client.request(request)).await;
-        let seconds = limits::ANSWER.as_secs();
-        let late = |_| NoAnswer(format!("there was no answer within {seconds} s"));
-        answer.map_err(late)?.map_err(NoAnswer::new)
+    async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, RequestError> {
+        let response =
+            tokio::time::timeout(limits::RESPONSE_TIMEOUT, self.client.request(request)).await;
+        let seconds = limits::RESPONSE_TIMEOUT.as_secs();
+        let late = |_| RequestError(format!("there was no answer within {seconds} s"));
+        response.map_err(late)?.map_err(RequestError::new)
     }
 }
 
-/// The text of an answer, as much of it as is worth reading.
-pub(super) async fn text(body: Incoming) -> Result<String, NoAnswer> {
-    let body = Limited::new(body, limits::ANSWER_BYTES_MAX).collect();
-    let body = tokio::time::timeout(limits::ANSWER, body).await.map_err(NoAnswer::new)?;
-    let body = body.map_err(|error| NoAnswer(error.to_string()))?;
+/// Reads the body of a response as text, up to a limit.
+pub(super) async fn body_text(body: Incoming) -> Result<String, RequestError> {
+    let body = Limited::new(body, limits::RESPONSE_BYTES_MAX).collect();
+    let body =
+        tokio::time::timeout(limits::RESPONSE_TIMEOUT, body).await.map_err(RequestError::new)?;
+    let body = body.map_err(|error| RequestError(error.to_string()))?;
     Ok(String::from_utf8_lossy(&body.to_bytes()).into_owned())
 }
 
-/// What a hub says that refuses: the sentence of its problem document, or what it is.
-pub(super) async fn refusal(answer: Response<Incoming>) -> String {
-    let status = answer.status();
-    let text = text(answer.into_body()).await.unwrap_or_default();
-    let document: Option<serde_json::Value> = serde_json::from_str(&text).ok();
-    let detail = document.as_ref().and_then(|it| it["detail"].as_str()).unwrap_or(text.trim());
+/// The message for a response with an error status, with the detail of its problem document or else
+/// the whole body.
+pub(super) async fn error_message(response: Response<Incoming>) -> String {
+    let status = response.status();
+    let text = body_text(response.into_body()).await.unwrap_or_default();
+    let problem: Option<serde_json::Value> = serde_json::from_str(&text).ok();
+    let detail = problem.as_ref().and_then(|it| it["detail"].as_str()).unwrap_or(text.trim());
     if detail.is_empty() {
         format!("the hub refused: {status}")
     } else {
@@ -108,7 +117,7 @@ pub(super) async fn refusal(answer: Response<Incoming>) -> String {
     }
 }
 
-/// Text that cannot command the terminal it is printed on.
+/// Escapes control characters, so that text from the network cannot send commands to the terminal.
 pub(super) fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -121,13 +130,13 @@ pub(super) fn printable(text: &str) -> String {
     out
 }
 
-impl NoAnswer {
+impl RequestError {
     fn new(error: impl std::error::Error + 'static) -> Self {
         Self(client::last_cause(&error))
     }
 }
 
-impl std::fmt::Display for NoAnswer {
+impl std::fmt::Display for RequestError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
     }
@@ -138,15 +147,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_printed_cannot_command_a_terminal() {
+    fn control_characters_are_escaped() {
         assert_eq!(printable("a\u{1b}[31m\u{9b}b\tc\nd\r"), "a\\u{1b}[31m\\u{9b}b\tc\nd\\r");
     }
 
     #[test]
-    fn an_address_that_is_none_is_wrong_usage() {
+    fn an_invalid_url_or_token_is_wrong_usage() {
         for url in ["", "hub", "ftp://hub", "127.0.0.1:8080"] {
-            assert!(matches!(Remote::new(url, None), Err(Failure::Usage(_))), "{url}");
+            assert!(matches!(HubClient::new(url, None), Err(Failure::Usage(_))), "{url}");
         }
-        assert!(matches!(Remote::new("http://hub", Some("a\nb")), Err(Failure::Usage(_))));
+        assert!(matches!(HubClient::new("http://hub", Some("a\nb")), Err(Failure::Usage(_))));
     }
 }

@@ -1,4 +1,5 @@
-//! Names and values as forms and queries write them, read strictly: what is not UTF-8 is refused.
+//! `application/x-www-form-urlencoded`, as bodies and queries have it, read strictly: invalid UTF-8
+//! is refused instead of replaced.
 
 use std::borrow::Cow;
 
@@ -6,10 +7,11 @@ use percent_encoding::percent_decode;
 
 use crate::problem::Problem;
 
-type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
+type NameValue<'a> = (Cow<'a, str>, Cow<'a, str>);
 
-/// The pairs of a form, in order (WHATWG URL, section 5.1). A name without `=` has no value.
-pub(super) fn pairs(form: &[u8]) -> impl Iterator<Item = Result<Pair<'_>, Problem>> {
+/// The name-value pairs of a form or query, in order (WHATWG URL, section 5.1). The value of a
+/// name without `=` is empty.
+pub(super) fn pairs(form: &[u8]) -> impl Iterator<Item = Result<NameValue<'_>, Problem>> {
     let pairs = form.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty());
     pairs.map(|pair| {
         let (name, value) = match pair.iter().position(|byte| *byte == b'=') {
@@ -35,8 +37,8 @@ fn decode(bytes: &[u8]) -> Result<Cow<'_, str>, Problem> {
 mod tests {
     use super::*;
 
-    fn read(form: &str) -> Vec<(String, String)> {
-        let owned = |pair: Result<Pair<'_>, Problem>| {
+    fn decoded(form: &str) -> Vec<(String, String)> {
+        let owned = |pair: Result<NameValue<'_>, Problem>| {
             let (name, value) = pair.unwrap();
             (name.into_owned(), value.into_owned())
         };
@@ -44,10 +46,10 @@ mod tests {
     }
 
     #[test]
-    fn a_form_is_read_as_browsers_write_it() {
+    fn pairs_are_decoded_as_browsers_encode_them() {
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         assert_eq!(
-            read("a=1+2&&b%2B=%2B%zz&c&=d&e=f=g&%C3%A9=%E2%82%AC"),
+            decoded("a=1+2&&b%2B=%2B%zz&c&=d&e=f=g&%C3%A9=%E2%82%AC"),
             [
                 pair("a", "1 2"),
                 pair("b+", "+%zz"),
@@ -57,11 +59,11 @@ mod tests {
                 pair("é", "€"),
             ]
         );
-        assert_eq!(read(""), []);
+        assert_eq!(decoded(""), []);
     }
 
     #[test]
-    fn what_is_not_utf_8_is_refused() {
+    fn invalid_utf_8_is_refused() {
         for form in [&b"a=%FF"[..], b"%FF=a", b"a=\xff", b"a=%C3", b"x=y&a=%ed%a0%80"] {
             assert!(pairs(form).any(|pair| pair.is_err()), "{form:?}");
         }
