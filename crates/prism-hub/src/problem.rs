@@ -54,8 +54,8 @@ impl Problem {
             .header(ALLOW, HeaderValue::from_static(allowed))
     }
 
-    /// 503: the hub cannot serve the request now. `kind` is the member `type`, by which clients tell
-    /// the causes apart, such as `overloaded` and `draining`; `retry_after` is in seconds.
+    /// 503: the hub cannot serve the request now. `kind` is the member `type`, by which clients
+    /// tell the causes apart, such as `overloaded` and `draining`; `retry_after` is in seconds.
     pub fn unavailable(kind: &'static str, detail: impl Into<String>, retry_after: u32) -> Self {
         Self { kind: Some(kind), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
             .header(RETRY_AFTER, retry_after.into())

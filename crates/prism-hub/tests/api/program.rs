@@ -90,7 +90,7 @@ fn read_until(stream: &mut TcpStream, what: &str) -> String {
 }
 
 #[test]
-fn an_event_goes_from_a_post_to_a_socket_and_a_reader_resumes() {
+fn a_posted_event_reaches_a_socket_and_a_subscriber_resumes() {
     let hub =
         Program::start(&["serve", "--dev", "--listen", "127.0.0.1:0", "--admin-listen", "off"]);
     let mut reader = hub.read("/events?topic=prices", "");
@@ -109,7 +109,7 @@ fn an_event_goes_from_a_post_to_a_socket_and_a_reader_resumes() {
 }
 
 #[test]
-fn connections_of_one_address_are_bounded() {
+fn connections_of_one_address_are_limited() {
     let hub = Program::start(&[
         "serve",
         "--dev",
@@ -137,7 +137,7 @@ fn connections_of_one_address_are_bounded() {
 }
 
 #[test]
-fn m07_073_and_075_and_m08_192_and_194_no_key_and_no_token_is_logged() {
+fn m07_073_and_075_and_m08_192_and_194_keys_and_tokens_are_not_logged() {
     let key = "a key that nobody else must ever learn of";
     let hub = Program::start(&[
         "--log",
@@ -192,7 +192,7 @@ fn m07_073_and_075_and_m08_192_and_194_no_key_and_no_token_is_logged() {
 }
 
 #[test]
-fn every_example_of_the_protocol_runs() {
+fn every_example_in_the_protocol_documentation_runs() {
     const DOCUMENT: &str = include_str!("../../../../docs/protocol.md");
     let hub = Program::start(&[
         "serve",
@@ -235,7 +235,7 @@ fn every_example_of_the_protocol_runs() {
 }
 
 #[test]
-fn m07_040_and_m08_133_a_stream_that_the_hub_writes_itself_ends_with_its_token() {
+fn m07_040_and_m08_133_a_stream_on_a_delivery_shard_ends_when_its_token_expires() {
     let key = "a key that nobody else must ever learn of";
     let hub = Program::start(&[
         "serve",

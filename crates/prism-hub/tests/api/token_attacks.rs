@@ -11,8 +11,8 @@ use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
 
 use super::fixture::{
-    Answer, EVENTS, HUB, ISSUER, MERCURE, SECRET, TestHub, address, all_07, all_08, bearer,
-    new_for, old,
+    EVENTS, HUB, ISSUER, MERCURE, SECRET, TestHub, TestResponse, address, bearer, token_07,
+    token_08_for, unrestricted_token_07, unrestricted_token_08,
 };
 
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -129,12 +129,12 @@ fn request(method: &str, path: &str, token: Option<&str>) -> Request<String> {
 }
 
 /// All of what somebody sees who is refused.
-fn seen(answer: &Answer) -> String {
+fn seen(answer: &TestResponse) -> String {
     format!("{} {:?} {}", answer.status, answer.headers, answer.text)
 }
 
 #[tokio::test(start_paused = true)]
-async fn t_jwt_every_attack_is_refused_alike_at_every_door() {
+async fn t_jwt_every_attack_gets_the_same_refusal_at_every_endpoint() {
     for hub in [closed(&[]), closed(&["--anonymous"])] {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let attacks = attacks(&listener.local_addr().unwrap().to_string());
@@ -166,7 +166,7 @@ async fn t_jwt_every_attack_is_refused_alike_at_every_door() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn t_jwt_every_attack_is_refused_alike_in_query_and_cookie() {
+async fn t_jwt_every_attack_gets_the_same_refusal_in_query_and_cookie() {
     let hub = closed(&["--anonymous"]);
     let mut expected = None;
     for (at, token) in attacks("127.0.0.1:1").iter().enumerate() {
@@ -193,7 +193,7 @@ async fn t_jwt_every_attack_is_refused_alike_in_query_and_cookie() {
 }
 
 #[tokio::test]
-async fn t_jwt_nothing_that_is_not_verified_causes_a_connection() {
+async fn t_jwt_unverified_tokens_cause_no_outgoing_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let hub = closed(&["--anonymous"]);
@@ -211,7 +211,7 @@ async fn t_jwt_nothing_that_is_not_verified_causes_a_connection() {
 }
 
 #[test]
-fn m08_197_key_sets_are_fetched_from_where_the_operator_says_and_nowhere_else() {
+fn m08_197_key_sets_are_fetched_from_configured_urls_alone() {
     let config = |set: &str| {
         let args = ["--jwks", set, "--issuer", ISSUER, "--audience", HUB];
         prism_hub::config::Config::from_args(args).map_err(|error| error.to_string())
@@ -233,7 +233,7 @@ fn m08_197_key_sets_are_fetched_from_where_the_operator_says_and_nowhere_else() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn t_auth_3_whoever_comes_to_whatever_door_is_denied_unless_granted() {
+async fn t_auth_3_every_endpoint_denies_every_token_without_the_grant() {
     let expired = json!({"exp": 1, "mercure": {"publish": ["*"], "subscribe": ["*"]}});
     let api = format!("{MERCURE}/subscriptions");
     let stream = address(MERCURE, &[("match", "a")]);
@@ -258,13 +258,13 @@ async fn t_auth_3_whoever_comes_to_whatever_door_is_denied_unless_granted() {
     ];
     let people = [
         ("no token", None, [401, 401, 401]),
-        ("an expired token", Some(old(&expired)), [401, 401, 401]),
+        ("an expired token", Some(token_07(&expired)), [401, 401, 401]),
         ("a token of nobody", Some("a.b.c".to_owned()), [401, 401, 401]),
-        ("another tenant", Some(new_for("publish", &["b"])), [403, 200, 403]),
-        ("a publisher", Some(new_for("publish", &["*"])), [200, 200, 403]),
-        ("a reader", Some(new_for("subscribe", &["*"])), [403, 200, 200]),
-        ("who may do everything", Some(all_08()), [200, 200, 200]),
-        ("who may do everything, once", Some(all_07()), [200, 200, 200]),
+        ("another tenant", Some(token_08_for("publish", &["b"])), [403, 200, 403]),
+        ("a publisher", Some(token_08_for("publish", &["*"])), [200, 200, 403]),
+        ("a reader", Some(token_08_for("subscribe", &["*"])), [403, 200, 200]),
+        ("who may do everything", Some(unrestricted_token_08()), [200, 200, 200]),
+        ("who may do everything, once", Some(unrestricted_token_07()), [200, 200, 200]),
     ];
     for (who, token, [publish, subscribe, presence]) in &people {
         let hub = closed(&[]);
@@ -294,7 +294,7 @@ async fn t_auth_3_whoever_comes_to_whatever_door_is_denied_unless_granted() {
 
 /// The matrix above has every door: a route that is added here is added there.
 #[test]
-fn t_auth_3_no_door_is_forgotten() {
+fn t_auth_3_the_matrix_covers_every_route() {
     let src = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut found = Vec::new();
     let mut folders = vec![src];
@@ -314,7 +314,7 @@ fn t_auth_3_no_door_is_forgotten() {
     let known = [
         "api.rs",           // /events
         "api.rs",           // the hub's path
-        "demo.rs",          // the page of `demo`, and
+        "demo.rs",          // the subscriber of `demo`, and
         "demo.rs",          // its style, and
         "demo.rs",          // its script
         "metadata.rs",      // the metadata
@@ -328,13 +328,14 @@ fn t_auth_3_no_door_is_forgotten() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn t_auth_2_neither_presence_nor_metrics_nor_errors_tell_of_another_tenant() {
+async fn t_auth_2_subscription_events_metrics_and_errors_reveal_nothing_of_another_tenant() {
     let hub = closed(&["--anonymous"]);
     let theirs = "https://tenant-a.example/invoices";
-    let _reader = hub.read_by(&new_for("subscribe", &[theirs]), &[("match", theirs)]).await;
+    let _reader =
+        hub.subscribe_with(&token_08_for("subscribe", &[theirs]), &[("match", theirs)]).await;
     let form = [("topic", theirs), ("private", ""), ("id", "invoice-7"), ("data", "secret")];
     hub.publish(&form).await.expect(200);
-    let nosy = new_for("subscribe", &["https://tenant-b.example/invoices"]);
+    let nosy = token_08_for("subscribe", &["https://tenant-b.example/invoices"]);
     let api = format!("{MERCURE}/subscriptions");
     let escaped = "https%3A%2F%2Ftenant-a.example%2Finvoices";
     let mut told = String::new();
@@ -346,15 +347,16 @@ async fn t_auth_2_neither_presence_nor_metrics_nor_errors_tell_of_another_tenant
         address(EVENTS, &[("last_event_id", "earliest")]),
         address(EVENTS, &[("replay", "latest")]),
     ] {
-        let answer = hub.get_by(&nosy, &path).await;
+        let answer = hub.get_with(&nosy, &path).await;
         // The answer repeats nothing but what was asked, and that only where it may be known.
         told += &seen(&answer);
     }
-    let refused = hub.publish_by(&new_for("publish", &["b"]), &[("topic", theirs)]).await;
+    let refused = hub.publish_with(&token_08_for("publish", &["b"]), &[("topic", theirs)]).await;
     told += &seen(&refused.expect(403));
-    let mut page = hub.read_by(&nosy, &[("match", "*"), ("last_event_id", "earliest")]).await;
-    assert!(page.listen(Duration::from_secs(60)).await.is_empty());
-    told += std::str::from_utf8(page.raw()).unwrap();
+    let mut subscriber =
+        hub.subscribe_with(&nosy, &[("match", "*"), ("last_event_id", "earliest")]).await;
+    assert!(subscriber.listen(Duration::from_secs(60)).await.is_empty());
+    told += std::str::from_utf8(subscriber.raw()).unwrap();
     let admin = TestHub { app: prism_hub::api::admin_router(&hub.hub), hub: hub.hub.clone() };
     told += &admin.get("/metrics").await.expect(200).text;
     for word in ["tenant-a", "invoice", "secret"] {

@@ -3,16 +3,18 @@
 use http::Request;
 use serde_json::{Value, json};
 
-use super::fixture::{Answer, HUB, ISSUER, MERCURE, SECRET, TestHub, address, all_08};
+use super::fixture::{
+    HUB, ISSUER, MERCURE, SECRET, TestHub, TestResponse, address, unrestricted_token_08,
+};
 
 const APP: &str = "https://app.example";
 const METADATA: &str = "/.well-known/oauth-protected-resource/.well-known/mercure";
 
 /// What a page of this origin, which sends the cookie, is answered.
-async fn by_cookie(hub: &TestHub, origin: &str) -> Answer {
+async fn by_cookie(hub: &TestHub, origin: &str) -> TestResponse {
     let request = Request::get(address(MERCURE, &[("match", "a")]))
         .header("origin", origin)
-        .header("cookie", format!("__Secure-mercure_access_token={}", all_08()));
+        .header("cookie", format!("__Secure-mercure_access_token={}", unrestricted_token_08()));
     hub.send(request.body(String::new()).unwrap()).await.expect(200)
 }
 
@@ -23,7 +25,7 @@ async fn metadata(more: &[&str]) -> Value {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_188_cookies_and_every_origin_do_not_go_together() {
+async fn m08_188_a_wildcard_origin_allows_no_credentials() {
     let any = TestHub::with(&["--cors-origin", "*"]);
     let answer = by_cookie(&any, APP).await;
     assert_eq!(answer.header("access-control-allow-credentials"), "", "no page reads it");
@@ -38,7 +40,7 @@ async fn m08_188_cookies_and_every_origin_do_not_go_together() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_189_an_origin_that_is_not_listed_is_not_echoed() {
+async fn m08_189_an_unlisted_origin_gets_no_cors_headers() {
     let hub = TestHub::with(&["--cors-origin", APP]);
     for origin in [
         "https://evil.example",
@@ -65,7 +67,7 @@ async fn m08_189_an_origin_that_is_not_listed_is_not_echoed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_190_a_listed_origin_is_echoed() {
+async fn m08_190_a_listed_origin_is_allowed() {
     let other = "http://localhost:3000";
     let hub = TestHub::with(&["--cors-origin", APP, "--cors-origin", other]);
     for origin in [APP, other] {
@@ -79,13 +81,13 @@ async fn m08_190_a_listed_origin_is_echoed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_200_the_resource_is_what_tokens_must_name() {
+async fn m08_200_the_resource_is_the_audience_of_tokens() {
     assert_eq!(metadata(&[]).await["resource"], HUB);
     assert_eq!(metadata(&["--audience", "urn:hub:7"]).await["resource"], "urn:hub:7");
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_201_authorization_servers_are_named_where_there_are_some() {
+async fn m08_201_authorization_servers_are_listed_if_there_are_any() {
     let own = metadata(&[]).await;
     assert!(own.get("authorization_servers").is_none(), "it issues its tokens itself");
     let key = jsonwebtoken::jwk::Jwk::from_encoding_key(
@@ -101,37 +103,42 @@ async fn m08_201_authorization_servers_are_named_where_there_are_some() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_202_the_type_of_details_is_named() {
+async fn m08_202_the_type_of_authorization_details_is_listed() {
     let types = &metadata(&[]).await["authorization_details_types_supported"];
     assert_eq!(*types, json!(["https://mercure.rocks/authorization-detail"]));
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_203_tokens_come_in_the_header_as_far_as_oauth_knows() {
+async fn m08_203_the_bearer_method_is_the_header() {
     assert_eq!(metadata(&[]).await["bearer_methods_supported"], json!(["header"]));
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_085_and_204_the_cookie_s_name_is_told_and_works() {
+async fn m08_085_and_204_the_metadata_has_the_name_of_the_cookie() {
     let hub = TestHub::new();
     let document = hub.get(METADATA).await.expect(200).json();
     let name = document["mercure_cookie"].as_str().unwrap();
-    let token = all_08();
+    let token = unrestricted_token_08();
     let mut page = hub
-        .page(&address(MERCURE, &[("match", "a")]), &[("cookie", &format!("{name}={token}"))])
+        .connect(&address(MERCURE, &[("match", "a")]), &[("cookie", &format!("{name}={token}"))])
         .await;
     hub.publish(&[("topic", "a"), ("data", "secret"), ("private", "")]).await.expect(200);
     page.expect("message", "secret").await;
 }
 
 /// What a request is answered that has the cookie and these headers.
-async fn with_cookie(hub: &TestHub, method: &str, path: &str, more: &[(&str, &str)]) -> Answer {
+async fn with_cookie(
+    hub: &TestHub,
+    method: &str,
+    path: &str,
+    more: &[(&str, &str)],
+) -> TestResponse {
     let mut request = Request::builder()
         .method(method)
         .uri(path)
         .header("content-type", "application/x-www-form-urlencoded")
         .header("accept", "text/event-stream")
-        .header("cookie", format!("__Secure-mercure_access_token={}", all_08()));
+        .header("cookie", format!("__Secure-mercure_access_token={}", unrestricted_token_08()));
     for (name, value) in more {
         request = request.header(*name, *value);
     }
@@ -140,7 +147,7 @@ async fn with_cookie(hub: &TestHub, method: &str, path: &str, more: &[(&str, &st
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_083_a_cookie_reads_with_every_safe_method_from_every_page() {
+async fn m08_083_a_cookie_authorizes_every_safe_method_from_every_origin() {
     let hub = TestHub::with(&["--cors-origin", APP]);
     for more in [&[][..], &[("origin", APP)], &[("origin", "https://evil.example")]] {
         for (method, path) in [("GET", "/.well-known/mercure?match=a"), ("QUERY", MERCURE)] {
@@ -154,7 +161,7 @@ async fn m08_083_a_cookie_reads_with_every_safe_method_from_every_page() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_196_no_trick_makes_a_page_one_of_the_hub_s_own() {
+async fn m08_196_a_cookie_publishes_from_no_disguised_origin() {
     let hub = TestHub::with(&["--publish-origin", APP, "--cors-origin", "https://read.example"]);
     for (name, value) in [
         ("origin", "null"),

@@ -2,7 +2,9 @@
 
 use http::Request;
 
-use super::fixture::{EVENTS, HUB, MERCURE, SECRET, TestHub, address, all_08};
+use super::fixture::{
+    EVENTS, HUB, MERCURE, SECRET, TestHub, address, unrestricted_token_07, unrestricted_token_08,
+};
 
 const APP: &str = "https://app.example";
 
@@ -11,7 +13,7 @@ fn from(origin: &str, path: &str) -> Request<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_187_to_191_listed_origins_are_echoed_and_no_other() {
+async fn m08_187_to_191_cors_allows_listed_origins_alone() {
     let hub = TestHub::with(&["--cors-origin", APP, "--cors-origin", "https://b.example"]);
     let path = address(MERCURE, &[("match", "a")]);
     let answer = hub.send(from(APP, &path)).await.expect(200);
@@ -36,7 +38,7 @@ async fn m08_187_to_191_listed_origins_are_echoed_and_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_179_and_187_a_page_may_send_and_read_what_it_needs() {
+async fn m08_179_and_187_cors_allows_the_headers_that_pages_need() {
     let hub = TestHub::with(&["--cors-origin", APP]);
     let request = Request::options(EVENTS)
         .header("origin", APP)
@@ -53,12 +55,12 @@ async fn m08_179_and_187_a_page_may_send_and_read_what_it_needs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m07_076_to_078_and_m08_195_and_196_a_cookie_publishes_from_allowed_pages_alone() {
+async fn m07_076_to_078_and_m08_195_and_196_a_cookie_publishes_from_allowed_origins_alone() {
     let hub = TestHub::with(&["--publish-origin", APP]);
     let form = |headers: &[(&str, &str)]| {
         let mut request = Request::post(MERCURE)
             .header("content-type", "application/x-www-form-urlencoded")
-            .header("cookie", format!("__Secure-mercure_access_token={}", all_08()));
+            .header("cookie", format!("__Secure-mercure_access_token={}", unrestricted_token_08()));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -77,7 +79,7 @@ async fn m07_076_to_078_and_m08_195_and_196_a_cookie_publishes_from_allowed_page
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_027_and_085_and_154_and_199_to_206_the_hub_says_which_tokens_it_wants() {
+async fn m08_027_and_085_and_154_and_199_to_206_the_hub_serves_its_resource_metadata() {
     let path = "/.well-known/oauth-protected-resource/.well-known/mercure";
     let answer = TestHub::new().get(path).await.expect(200);
     assert_eq!(answer.header("content-type"), "application/json");
@@ -96,7 +98,40 @@ async fn m08_027_and_085_and_154_and_199_to_206_the_hub_says_which_tokens_it_wan
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_dev_only_this_machine_s_names_and_pages_get_in() {
+async fn a_401_names_the_resource_metadata_in_both_dialects_and_at_both_paths() {
+    let key = ["--publisher-key", SECRET, "--subscriber-key", SECRET];
+    let public = TestHub::of(&[&key[..], &["--public-url", "https://hub.example/live"]].concat());
+    let local = TestHub::of(&key);
+    let metadata = "resource_metadata=\"https://hub.example/.well-known/\
+                    oauth-protected-resource/live/.well-known/mercure\"";
+    let invalid =
+        [unrestricted_token_07(), unrestricted_token_08()].map(|token| format!("Bearer {token}x"));
+    let tokens = [None, Some(invalid[0].as_str()), Some(invalid[1].as_str())];
+    for (path, method) in [MERCURE, EVENTS].into_iter().flat_map(|it| [(it, "GET"), (it, "POST")]) {
+        for token in tokens {
+            let request = || {
+                let request = Request::builder().method(method).uri(format!("{path}?topic=a"));
+                let request = match token {
+                    Some(token) => request.header("authorization", token),
+                    None => request,
+                };
+                request.body(String::new()).unwrap()
+            };
+            let error = token.map_or("", |_| "error=\"invalid_token\"");
+            let refused = public.send(request()).await.expect(401);
+            let separator = if error.is_empty() { "" } else { ", " };
+            let challenge = format!("Bearer {error}{separator}{metadata}");
+            assert_eq!(refused.header("www-authenticate"), challenge, "{method} {path}");
+            // Without a public URL the hub does not know where clients reach its metadata.
+            let refused = local.send(request()).await.expect(401);
+            let challenge = format!("Bearer {error}");
+            assert_eq!(refused.header("www-authenticate"), challenge.trim_end(), "{method} {path}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_dev_other_hosts_and_publishes_from_other_origins_are_refused() {
     let hub = TestHub::of(&["--dev"]);
     let named = |host: &str| Request::get(EVENTS).header("host", host).body(String::new()).unwrap();
     hub.send(named("localhost:8080")).await.expect(200);

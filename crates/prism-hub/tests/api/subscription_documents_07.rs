@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::fixture::{Page, TestHub, old_for};
-use super::presence_07::{API, ENCODED, SELECTOR, hub, next, watcher};
+use super::fixture::{TestHub, TestSubscriber, token_07_for};
+use super::subscription_events_07::{API, ENCODED, SELECTOR, hub, next, watcher};
 
 /// A hub with one reader of two topics, and what was told of it.
-async fn with_reader() -> (TestHub, Page, Page, [Value; 2]) {
-    let (hub, mut page) = hub().await;
-    let reader = hub.read(&[("topic", SELECTOR), ("topic", "b")]).await;
-    let documents = [next(&mut page).await, next(&mut page).await];
-    (hub, page, reader, documents)
+async fn with_reader() -> (TestHub, TestSubscriber, TestSubscriber, [Value; 2]) {
+    let (hub, mut events) = hub().await;
+    let reader = hub.subscribe(&[("topic", SELECTOR), ("topic", "b")]).await;
+    let documents = [next(&mut events).await, next(&mut events).await];
+    (hub, events, reader, documents)
 }
 
 fn text<'a>(document: &'a Value, member: &str) -> &'a str {
@@ -25,20 +25,20 @@ fn addresses(documents: &[Value; 2]) -> [String; 3] {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m07_054_the_event_s_topic_is_made_of_selector_and_name() {
-    let (hub, _page, _reader, documents) = with_reader().await;
+async fn m07_054_the_topic_of_a_subscription_event_contains_selector_and_subscriber() {
+    let (hub, _events, _reader, documents) = with_reader().await;
     let name = text(&documents[0], "subscriber").replace(':', "%3A");
     let topic = format!("{API}/b/{name}");
     // Whoever may read this topic alone gets this event alone.
-    let token = old_for(&[], &[&topic]);
-    let mut only = hub.read_by(&token, &[("topic", "*"), ("lastEventID", "earliest")]).await;
+    let token = token_07_for(&[], &[&topic]);
+    let mut only = hub.subscribe_with(&token, &[("topic", "*"), ("lastEventID", "earliest")]).await;
     assert_eq!(next(&mut only).await, documents[1]);
     assert!(only.listen(Duration::from_secs(1)).await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn m07_055_reserved_characters_are_escaped_in_the_topic() {
-    let (hub, mut page) = hub().await;
+async fn m07_055_reserved_characters_are_percent_encoded_in_the_topic() {
+    let (hub, mut events) = hub().await;
     for (selector, escaped) in [
         (SELECTOR, ENCODED),
         ("a b", "a%20b"),
@@ -49,39 +49,39 @@ async fn m07_055_reserved_characters_are_escaped_in_the_topic() {
         ("-._~", "-._~"),
         ("a+b,c;d!e'f(g)", "a%2Bb%2Cc%3Bd%21e%27f%28g%29"),
     ] {
-        let reader = hub.read(&[("topic", selector)]).await;
-        let document = next(&mut page).await;
+        let reader = hub.subscribe(&[("topic", selector)]).await;
+        let document = next(&mut events).await;
         let name = text(&document, "subscriber").replace(':', "%3A");
         assert_eq!(text(&document, "id"), format!("{API}/{escaped}/{name}"));
         assert_eq!(text(&document, "topic"), selector, "and in the topic alone");
-        let answer = hub.get_by(&watcher(), text(&document, "id")).await.expect(200);
+        let answer = hub.get_with(&watcher(), text(&document, "id")).await.expect(200);
         assert_eq!(text(&answer.json(), "topic"), selector, "it is found under its address");
         drop(reader);
-        assert_eq!(next(&mut page).await["id"], document["id"]);
+        assert_eq!(next(&mut events).await["id"], document["id"]);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn m07_056_a_connection_has_one_name() {
-    let (hub, mut page, _reader, documents) = with_reader().await;
+async fn m07_056_all_subscriptions_of_a_connection_have_one_subscriber_id() {
+    let (hub, mut events, _reader, documents) = with_reader().await;
     assert_eq!(documents[0]["subscriber"], documents[1]["subscriber"]);
-    let _other = hub.read(&[("topic", "b")]).await;
-    assert_ne!(next(&mut page).await["subscriber"], documents[1]["subscriber"]);
+    let _other = hub.subscribe(&[("topic", "b")]).await;
+    assert_ne!(next(&mut events).await["subscriber"], documents[1]["subscriber"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn m07_057_a_name_is_a_uuid_as_a_urn() {
-    let (_hub, _page, _reader, documents) = with_reader().await;
+async fn m07_057_a_subscriber_id_is_a_uuid_urn() {
+    let (_hub, _events, _reader, documents) = with_reader().await;
     let name = text(&documents[0], "subscriber");
     assert!(name.starts_with("urn:uuid:"), "{name}");
     assert_eq!(uuid::Uuid::parse_str(name).unwrap().get_version_num(), 4, "nobody guesses it");
 }
 
 #[tokio::test(start_paused = true)]
-async fn m07_058_a_document_says_what_when_and_who() {
-    let (_hub, mut page, reader, documents) = with_reader().await;
+async fn m07_058_a_document_has_all_members() {
+    let (_hub, mut events, reader, documents) = with_reader().await;
     drop(reader);
-    let ended = [next(&mut page).await, next(&mut page).await];
+    let ended = [next(&mut events).await, next(&mut events).await];
     for (documents, active) in [(documents, true), (ended, false)] {
         for (document, topic) in documents.iter().zip([SELECTOR, "b"]) {
             let expected = json!({
@@ -98,11 +98,11 @@ async fn m07_058_a_document_says_what_when_and_who() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m07_063_all_those_of_a_topic_and_one_have_addresses() {
-    let (hub, _page, _reader, documents) = with_reader().await;
+async fn m07_063_there_is_a_path_for_all_for_a_topic_and_for_one() {
+    let (hub, _events, _reader, documents) = with_reader().await;
     let [all, of_topic, one] = addresses(&documents);
     let count = async |path: &str| {
-        let answer = hub.get_by(&watcher(), path).await.expect(200);
+        let answer = hub.get_with(&watcher(), path).await.expect(200);
         answer.json()["subscriptions"].as_array().map(Vec::len)
     };
     assert_eq!(count(&all).await, Some(3), "the watcher's own is among them");
@@ -112,10 +112,10 @@ async fn m07_063_all_those_of_a_topic_and_one_have_addresses() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m07_066_every_answer_is_linked_data() {
-    let (hub, _page, _reader, documents) = with_reader().await;
+async fn m07_066_every_response_is_json_ld() {
+    let (hub, _events, _reader, documents) = with_reader().await;
     for path in addresses(&documents) {
-        let answer = hub.get_by(&watcher(), &path).await.expect(200);
+        let answer = hub.get_with(&watcher(), &path).await.expect(200);
         assert_eq!(answer.header("content-type"), "application/ld+json", "{path}");
         assert_eq!(answer.json()["@context"], "https://mercure.rocks/", "{path}");
     }
@@ -123,9 +123,9 @@ async fn m07_066_every_answer_is_linked_data() {
 
 #[tokio::test(start_paused = true)]
 async fn m07_067_one_subscription_is_the_document_of_its_event() {
-    let (hub, _page, _reader, documents) = with_reader().await;
+    let (hub, _events, _reader, documents) = with_reader().await;
     for document in documents {
-        let answer = hub.get_by(&watcher(), text(&document, "id")).await.expect(200);
+        let answer = hub.get_with(&watcher(), text(&document, "id")).await.expect(200);
         let mut answer = answer.json();
         assert_eq!(answer["active"], true);
         assert!(answer.as_object_mut().unwrap().remove("lastEventID").is_some());
@@ -134,33 +134,33 @@ async fn m07_067_one_subscription_is_the_document_of_its_event() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m07_068_what_is_not_subscribed_is_not_found() {
-    let (hub, mut page, reader, documents) = with_reader().await;
+async fn m07_068_an_unknown_subscription_is_not_found() {
+    let (hub, mut events, reader, documents) = with_reader().await;
     let path = text(&documents[0], "id");
-    hub.get_by(&watcher(), path).await.expect(200);
+    hub.get_with(&watcher(), path).await.expect(200);
     let stranger = "urn%3Auuid%3A00000000-0000-4000-8000-000000000000";
-    hub.get_by(&watcher(), &format!("{API}/b/{stranger}")).await.expect(404);
+    hub.get_with(&watcher(), &format!("{API}/b/{stranger}")).await.expect(404);
     // The name is right, the topic is not.
     let name = text(&documents[0], "subscriber").replace(':', "%3A");
-    hub.get_by(&watcher(), &format!("{API}/c/{name}")).await.expect(404);
+    hub.get_with(&watcher(), &format!("{API}/c/{name}")).await.expect(404);
     drop(reader);
-    next(&mut page).await;
-    hub.get_by(&watcher(), path).await.expect(404);
+    next(&mut events).await;
+    hub.get_with(&watcher(), path).await.expect(404);
 }
 
 #[tokio::test(start_paused = true)]
-async fn m07_070_each_answer_says_after_which_event_it_is_true() {
-    let (hub, mut page, _reader, documents) = with_reader().await;
+async fn m07_070_each_response_has_the_last_event_id() {
+    let (hub, mut events, _reader, documents) = with_reader().await;
     let says = async |last: &str| {
         for path in addresses(&documents) {
-            let answer = hub.get_by(&watcher(), &path).await.expect(200);
+            let answer = hub.get_with(&watcher(), &path).await.expect(200);
             assert_eq!(answer.json()["lastEventID"], last, "{path}");
         }
     };
     let last = hub.publish(&[("topic", "c")]).await.text;
     says(&last).await;
     // Subscription events count.
-    let _other = hub.read(&[("topic", "d")]).await;
-    let last = page.event().await.unwrap().id;
+    let _other = hub.subscribe(&[("topic", "d")]).await;
+    let last = events.event().await.unwrap().id;
     says(&last).await;
 }

@@ -4,18 +4,18 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::fixture::{Page, TestHub, address, all_08, new_for};
-use super::presence_08::{API, hub, next, watcher};
+use super::fixture::{TestHub, TestSubscriber, address, token_08_for, unrestricted_token_08};
+use super::subscription_events_08::{API, hub, next, watcher};
 
 const PATTERN: &str = "https://example.com/:a";
 const ESCAPED: &str = "https%3A%2F%2Fexample.com%2F%3Aa";
 
 /// A hub with one reader of an exact matcher and a pattern, and what was told of it.
-async fn with_reader() -> (TestHub, Page, Page, [Value; 2]) {
-    let (hub, mut page) = hub().await;
-    let reader = hub.read(&[("match", "a b"), ("match_urlpattern", PATTERN)]).await;
-    let documents = [next(&mut page).await, next(&mut page).await];
-    (hub, page, reader, documents)
+async fn with_reader() -> (TestHub, TestSubscriber, TestSubscriber, [Value; 2]) {
+    let (hub, mut events) = hub().await;
+    let reader = hub.subscribe(&[("match", "a b"), ("match_urlpattern", PATTERN)]).await;
+    let documents = [next(&mut events).await, next(&mut events).await];
+    (hub, events, reader, documents)
 }
 
 fn text<'a>(document: &'a Value, member: &str) -> &'a str {
@@ -34,57 +34,58 @@ fn addresses(documents: &[Value; 2]) -> [String; 3] {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_002_documents_follow_the_path_of_the_hub() {
+async fn m08_002_document_paths_begin_with_the_path_of_the_hub() {
     let args = ["--dev", "--subscriptions", "on", "--public-url", "https://hub.example/live"];
     let keys = ["--publisher-key", super::fixture::SECRET, "--subscriber-key"];
     let keys = [&keys[..], &[super::fixture::SECRET]].concat();
     let hub = TestHub::of(&[&args[..], &keys].concat());
     let mercure = "/live/.well-known/mercure";
-    let token = super::fixture::old_for(&[], &["*"]);
+    let token = super::fixture::token_07_for(&[], &["*"]);
     let bearer = super::fixture::bearer(&token);
     let path = address(mercure, &[("match", "a")]);
-    let mut page =
-        hub.page(&address(mercure, &[("match", "*")]), &[("authorization", &bearer)]).await;
-    assert!(text(&next(&mut page).await, "id").starts_with(&format!("{mercure}/subscriptions/")));
-    let _reader = hub.page(&path, &[]).await;
-    let document = next(&mut page).await;
+    let mut events =
+        hub.connect(&address(mercure, &[("match", "*")]), &[("authorization", &bearer)]).await;
+    assert!(text(&next(&mut events).await, "id").starts_with(&format!("{mercure}/subscriptions/")));
+    let _reader = hub.connect(&path, &[]).await;
+    let document = next(&mut events).await;
     let id = text(&document, "id");
     assert_eq!(id, format!("{mercure}/subscriptions/exact/a/{}", name(&document)));
-    assert_eq!(hub.get_by(&token, id).await.expect(200).json(), document);
-    let all = hub.get_by(&token, &format!("{mercure}/subscriptions?x=y")).await.expect(200);
+    assert_eq!(hub.get_with(&token, id).await.expect(200).json(), document);
+    let all = hub.get_with(&token, &format!("{mercure}/subscriptions?x=y")).await.expect(200);
     let link = format!("<https://hub.example{mercure}>; rel=\"mercure\"");
     assert!(all.header("link").starts_with(&link), "{all:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_156_the_event_s_topic_is_made_of_type_matcher_and_name() {
-    let (hub, _page, _reader, documents) = with_reader().await;
+async fn m08_156_the_topic_of_a_subscription_event_contains_match_type_matcher_and_subscriber() {
+    let (hub, _events, _reader, documents) = with_reader().await;
     let topic = format!("{API}/urlpattern/{ESCAPED}/{}", name(&documents[1]));
     // Whoever may read this topic alone gets this event alone.
-    let token = new_for("subscribe", &[&topic]);
-    let mut only = hub.read_by(&token, &[("match", "*"), ("last_event_id", "earliest")]).await;
+    let token = token_08_for("subscribe", &[&topic]);
+    let mut only =
+        hub.subscribe_with(&token, &[("match", "*"), ("last_event_id", "earliest")]).await;
     assert_eq!(next(&mut only).await, documents[1]);
     assert!(only.listen(Duration::from_secs(1)).await.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_157_and_168_the_type_has_its_canonical_name() {
-    let (hub, mut page) = hub().await;
+async fn m08_157_and_168_the_match_type_has_its_canonical_name() {
+    let (hub, mut events) = hub().await;
     for (parameter, kind) in
         [("match", "exact"), ("match_exact", "exact"), ("match_urlpattern", "urlpattern")]
     {
-        let reader = hub.read(&[(parameter, "/a")]).await;
-        let document = next(&mut page).await;
+        let reader = hub.subscribe(&[(parameter, "/a")]).await;
+        let document = next(&mut events).await;
         assert_eq!(document["match_type"], kind);
         assert!(text(&document, "id").starts_with(&format!("{API}/{kind}/%2Fa/")));
         drop(reader);
-        assert_eq!(next(&mut page).await["match_type"], kind);
+        assert_eq!(next(&mut events).await["match_type"], kind);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_163_and_164_a_matcher_is_escaped_once_and_as_a_whole() {
-    let (hub, mut page) = hub().await;
+async fn m08_163_and_164_a_matcher_is_percent_encoded_once_and_as_a_whole() {
+    let (hub, mut events) = hub().await;
     for (matcher, escaped) in [
         ("https://example.com/:a", "https%3A%2F%2Fexample.com%2F%3Aa"),
         ("a%20b", "a%2520b"),
@@ -95,48 +96,49 @@ async fn m08_163_and_164_a_matcher_is_escaped_once_and_as_a_whole() {
         ("-._~", "-._~"),
         ("/a?b=c&d#e", "%2Fa%3Fb%3Dc%26d%23e"),
     ] {
-        let reader = hub.read(&[("match", matcher)]).await;
-        let document = next(&mut page).await;
+        let reader = hub.subscribe(&[("match", matcher)]).await;
+        let document = next(&mut events).await;
         let id = text(&document, "id");
         assert_eq!(id, format!("{API}/exact/{escaped}/{}", name(&document)));
         assert_eq!(document["match"], matcher);
-        assert_eq!(hub.get_by(&watcher(), id).await.expect(200).json(), document);
+        assert_eq!(hub.get_with(&watcher(), id).await.expect(200).json(), document);
         drop(reader);
-        next(&mut page).await;
+        next(&mut events).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_159_and_165_a_name_is_random_and_an_iri() {
-    let (_hub, _page, _reader, documents) = with_reader().await;
+async fn m08_159_and_165_a_subscriber_id_is_a_random_iri() {
+    let (_hub, _events, _reader, documents) = with_reader().await;
     let name = text(&documents[0], "subscriber");
     assert!(name.starts_with("urn:uuid:"), "{name}");
     assert_eq!(uuid::Uuid::parse_str(name).unwrap().get_version_num(), 4);
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_161_who_somebody_is_elsewhere_makes_no_name() {
-    let (hub, mut page) = hub().await;
+async fn m08_161_the_subject_of_the_token_is_not_in_the_subscriber_id() {
+    let (hub, mut events) = hub().await;
     // Of one issuer or of two, the same `sub` says nothing here: the name is the connection's.
     let mut names = Vec::new();
     for _ in 0..3 {
-        let token = super::fixture::old(&json!({"sub": "user-1", "mercure": {"subscribe": []}}));
-        let _reader = hub.read_by(&token, &[("match", "a")]).await;
-        let document = next(&mut page).await;
+        let token =
+            super::fixture::token_07(&json!({"sub": "user-1", "mercure": {"subscribe": []}}));
+        let _reader = hub.subscribe_with(&token, &[("match", "a")]).await;
+        let document = next(&mut events).await;
         assert!(!document.to_string().contains("user-1"), "{document}");
         names.push(text(&document, "subscriber").to_owned());
         drop(_reader);
-        next(&mut page).await;
+        next(&mut events).await;
     }
     names.dedup();
     assert_eq!(names.len(), 3);
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_166_and_167_a_document_says_what_when_and_who() {
-    let (_hub, mut page, reader, documents) = with_reader().await;
+async fn m08_166_and_167_a_document_has_all_members() {
+    let (_hub, mut events, reader, documents) = with_reader().await;
     drop(reader);
-    let ended = [next(&mut page).await, next(&mut page).await];
+    let ended = [next(&mut events).await, next(&mut events).await];
     let matchers = [("exact", "a b", "a%20b"), ("urlpattern", PATTERN, ESCAPED)];
     for (documents, active) in [(documents, true), (ended, false)] {
         for (document, (kind, matcher, escaped)) in documents.iter().zip(matchers) {
@@ -154,11 +156,11 @@ async fn m08_166_and_167_a_document_says_what_when_and_who() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_174_all_those_of_a_matcher_and_one_have_addresses() {
-    let (hub, _page, _reader, documents) = with_reader().await;
+async fn m08_174_there_is_a_path_for_all_for_a_matcher_and_for_one() {
+    let (hub, _events, _reader, documents) = with_reader().await;
     let [all, of_matcher, one] = addresses(&documents);
     let count = async |path: &str| {
-        let answer = hub.get_by(&watcher(), path).await.expect(200);
+        let answer = hub.get_with(&watcher(), path).await.expect(200);
         answer.json()["subscriptions"].as_array().map(Vec::len)
     };
     assert_eq!(count(&all).await, Some(3), "the watcher's own is among them");
@@ -166,16 +168,16 @@ async fn m08_174_all_those_of_a_matcher_and_one_have_addresses() {
     assert_eq!(count(&one).await, None, "a document and no collection");
     assert_eq!(count(&format!("{API}/exact/{ESCAPED}")).await, Some(0), "the type counts");
     for malformed in ["regexp/a", "Exact/a", "exact/%", "exact/%4", "exact/%GG", "exact/%C3"] {
-        hub.get_by(&watcher(), &format!("{API}/{malformed}/x")).await.expect(400);
+        hub.get_with(&watcher(), &format!("{API}/{malformed}/x")).await.expect(400);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_178_and_183_and_184_each_answer_is_json_that_says_where_it_stands() {
-    let (hub, mut page, _reader, documents) = with_reader().await;
+async fn m08_178_and_183_and_184_each_response_is_json_with_the_last_event_id() {
+    let (hub, mut events, _reader, documents) = with_reader().await;
     let says = async |last: &str| {
         for path in addresses(&documents) {
-            let answer = hub.get_by(&watcher(), &path).await.expect(200);
+            let answer = hub.get_with(&watcher(), &path).await.expect(200);
             assert_eq!(answer.header("content-type"), "application/json", "{path}");
             let link = format!(
                 "<https://hub.example/.well-known/mercure>; rel=\"mercure\"; \
@@ -186,50 +188,50 @@ async fn m08_178_and_183_and_184_each_answer_is_json_that_says_where_it_stands()
     };
     says(&hub.publish(&[("topic", "c")]).await.text).await;
     // Subscription events count.
-    let _other = hub.read(&[("match", "d")]).await;
-    says(&page.event().await.unwrap().id).await;
+    let _other = hub.subscribe(&[("match", "d")]).await;
+    says(&events.event().await.unwrap().id).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn m08_180_one_subscription_is_the_document_of_its_event() {
-    let (hub, _page, _reader, documents) = with_reader().await;
+    let (hub, _events, _reader, documents) = with_reader().await;
     for document in documents {
-        let answer = hub.get_by(&watcher(), text(&document, "id")).await.expect(200);
+        let answer = hub.get_with(&watcher(), text(&document, "id")).await.expect(200);
         assert_eq!(answer.json(), document, "nothing is added");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_181_what_is_not_subscribed_is_not_found() {
-    let (hub, mut page, reader, documents) = with_reader().await;
+async fn m08_181_an_unknown_subscription_is_not_found() {
+    let (hub, mut events, reader, documents) = with_reader().await;
     let path = text(&documents[0], "id");
-    hub.get_by(&watcher(), path).await.expect(200);
+    hub.get_with(&watcher(), path).await.expect(200);
     let stranger = "urn%3Auuid%3A00000000-0000-4000-8000-000000000000";
-    hub.get_by(&watcher(), &format!("{API}/exact/a%20b/{stranger}")).await.expect(404);
+    hub.get_with(&watcher(), &format!("{API}/exact/a%20b/{stranger}")).await.expect(404);
     let name = name(&documents[0]);
-    hub.get_by(&watcher(), &format!("{API}/urlpattern/a%20b/{name}")).await.expect(404);
+    hub.get_with(&watcher(), &format!("{API}/urlpattern/a%20b/{name}")).await.expect(404);
     drop(reader);
-    next(&mut page).await;
-    hub.get_by(&watcher(), path).await.expect(404);
+    next(&mut events).await;
+    hub.get_with(&watcher(), path).await.expect(404);
 }
 
 #[tokio::test(start_paused = true)]
-async fn m07_070_and_m08_183_a_publisher_s_own_id_is_not_told_but_its_position() {
-    let (hub, _page, _reader, _) = with_reader().await;
+async fn m07_070_and_m08_183_the_last_event_id_is_a_position_and_no_publisher_s_id() {
+    let (hub, _events, _reader, _) = with_reader().await;
     let secret = [("topic", "payroll"), ("id", "payslip-of-anna"), ("private", "")];
     hub.publish(&secret).await.expect(200);
-    let old = super::fixture::old_for(&[], &["*"]);
-    let answer = hub.get_by(&old, API).await.expect(200);
+    let old = super::fixture::token_07_for(&[], &["*"]);
+    let answer = hub.get_with(&old, API).await.expect(200);
     let last = text(&answer.json(), "lastEventID").to_owned();
     assert!(last.starts_with('#'), "{last}");
-    let told = hub.get_by(&watcher(), API).await.expect(200);
+    let told = hub.get_with(&watcher(), API).await.expect(200);
     assert!(told.header("link").contains(&format!("last-event-id=\"{last}\"")), "{told:?}");
     assert_eq!(told.header("etag"), format!("\"{last}\""));
     assert!(!format!("{told:?}").contains("payslip"));
     // It is where a reader goes on who knows the documents.
     hub.publish(&[("topic", "payroll"), ("data", "next")]).await.expect(200);
     let wanted = [("match", "payroll"), ("last_event_id", last.as_str())];
-    let mut page = hub.read_by(&all_08(), &wanted).await;
-    assert_eq!(page.headers()["mercure-last-event-id"], last.as_str());
-    page.expect("message", "next").await;
+    let mut events = hub.subscribe_with(&unrestricted_token_08(), &wanted).await;
+    assert_eq!(events.headers()["mercure-last-event-id"], last.as_str());
+    events.expect("message", "next").await;
 }

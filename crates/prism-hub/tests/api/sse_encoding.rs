@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::fixture::{EVENTS, TestHub, all_08};
+use super::fixture::{EVENTS, TestHub, unrestricted_token_08};
 
 /// What a field is made of: everything that ends, begins or looks like something.
 const PARTS: &[&str] = &[
@@ -71,7 +71,7 @@ fn decode(stream: &str) -> Vec<Decoded> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn t_sse_1_what_is_taken_is_what_is_read_and_nothing_else() {
+async fn t_sse_1_every_accepted_event_is_decoded_as_it_was_posted() {
     let mut seed = 7_u64;
     let mut number = move |below: usize| {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -82,7 +82,7 @@ async fn t_sse_1_what_is_taken_is_what_is_read_and_nothing_else() {
         (0..count).map(|_| PARTS[number(PARTS.len())]).collect()
     };
     let hub = TestHub::new();
-    let mut page = hub.read(&[("match", "a")]).await;
+    let mut subscriber = hub.subscribe(&[("match", "a")]).await;
     let mut expected = Vec::new();
     let mut refused = 0;
     for round in 0..600 {
@@ -97,7 +97,8 @@ async fn t_sse_1_what_is_taken_is_what_is_read_and_nothing_else() {
                     document[member] = value.as_str().into();
                 }
             }
-            hub.post(&all_08(), EVENTS, "application/json", &document.to_string()).await
+            hub.post(&unrestricted_token_08(), EVENTS, "application/json", &document.to_string())
+                .await
         };
         if answer.status == 400 {
             refused += 1;
@@ -115,8 +116,8 @@ async fn t_sse_1_what_is_taken_is_what_is_read_and_nothing_else() {
         expected.push(Decoded { id: told, name, data });
     }
     assert!(refused > 50 && expected.len() > 50, "{refused} of 600 were refused");
-    page.listen(Duration::from_secs(1)).await;
-    let read = decode(std::str::from_utf8(page.raw()).unwrap());
+    subscriber.listen(Duration::from_secs(1)).await;
+    let read = decode(std::str::from_utf8(subscriber.raw()).unwrap());
     assert_eq!(read.len(), expected.len());
     for (read, expected) in read.iter().zip(&expected) {
         assert_eq!(read, expected);
@@ -124,15 +125,15 @@ async fn t_sse_1_what_is_taken_is_what_is_read_and_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn t_sse_1_a_megabyte_of_any_text_arrives_as_it_was() {
+async fn t_sse_1_a_megabyte_of_text_arrives_unchanged() {
     let hub = TestHub::with(&["--max-body", "8MiB"]);
     for part in ["x", "\n", "\r", "é\r\n", "data: \n\n"] {
-        let mut page = hub.read(&[("match", "a")]).await;
+        let mut subscriber = hub.subscribe(&[("match", "a")]).await;
         let data = part.repeat((1 << 20) / part.len());
         let id = hub.publish(&[("topic", "a"), ("data", &data)]).await.expect(200).text;
-        page.listen(Duration::from_secs(1)).await;
+        subscriber.listen(Duration::from_secs(1)).await;
         let data = data.replace("\r\n", "\n").replace('\r', "\n");
-        let read = decode(std::str::from_utf8(page.raw()).unwrap());
+        let read = decode(std::str::from_utf8(subscriber.raw()).unwrap());
         assert!(read == [Decoded { id, name: "message".to_owned(), data }], "{part:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! Whether every case of the Mercure drafts is tested: `cases.txt` names the tests, and this holds
+//! Whether every case of the Mercure drafts is tested: `protocol_coverage.txt` names the tests, and this holds
 //! it against the sources.
 //!
 //! Draft-07 has 78 cases, draft-08 has 206. A test is named after its cases, by all of their
@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const LIST: &str = include_str!("cases.txt");
+const LIST: &str = include_str!("protocol_coverage.txt");
 const DESIGN: &str = include_str!("../../../docs/design.md");
 const DRAFTS: [(&str, usize); 2] = [("m07", 78), ("m08", 206)];
 
@@ -118,7 +118,10 @@ fn every_test_of_a_case_is_listed() {
     for test in tests() {
         for id in cases_of(&test) {
             let case = listed.get(&id).unwrap_or_else(|| panic!("{test}: there is no {id}"));
-            assert!(case.tests.contains(&test), "{test} is missing at {id} in cases.txt");
+            assert!(
+                case.tests.contains(&test),
+                "{test} is missing at {id} in protocol_coverage.txt"
+            );
         }
     }
 }

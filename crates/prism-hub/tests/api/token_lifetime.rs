@@ -11,7 +11,7 @@ use prism_hub::config::Config;
 use prism_hub::hub::Hub;
 use serde_json::{Value, json};
 
-use super::fixture::{HUB, ISSUER, MERCURE, SECRET, TestHub, address, old};
+use super::fixture::{HUB, ISSUER, MERCURE, SECRET, TestHub, address, token_07};
 
 const FIRST: &str = "the first secret, 32 bytes long or more";
 const SECOND: &str = "the second secret, 32 bytes long or more";
@@ -68,13 +68,13 @@ fn request(token: &str) -> http::request::Parts {
 }
 
 #[tokio::test(start_paused = true)]
-async fn t_jwt_keys_are_rotated_with_an_overlap() {
+async fn t_jwt_rotated_keys_are_valid_together_in_the_overlap() {
     let hub = Hub::new(KeySet::new(&[FIRST]).config(), Clock::system()).unwrap();
     hub.set_ready(true);
     let hub = TestHub { app: prism_hub::api::public_router(&hub), hub };
     let (first, second) = (everything(FIRST, 1), everything(SECOND, 2));
     let statuses = async || {
-        let publish = async |token: &str| hub.publish_by(token, &[("topic", "a")]).await.status;
+        let publish = async |token: &str| hub.publish_with(token, &[("topic", "a")]).await.status;
         [publish(&first).await.as_u16(), publish(&second).await.as_u16()]
     };
     assert_eq!(statuses().await, [200, 401]);
@@ -88,24 +88,24 @@ async fn t_jwt_keys_are_rotated_with_an_overlap() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m07_074_and_m08_193_a_stream_outlives_its_key_and_is_not_opened_again() {
+async fn m07_074_and_m08_193_a_stream_outlives_its_key_and_cannot_be_reopened() {
     let hub = Hub::new(KeySet::new(&[FIRST]).config(), Clock::system()).unwrap();
     hub.set_ready(true);
     let hub = TestHub { app: prism_hub::api::public_router(&hub), hub };
     let (first, second) = (everything(FIRST, 1), everything(SECOND, 2));
-    let mut page = hub.read_by(&first, &[("topic", "a")]).await;
+    let mut subscriber = hub.subscribe_with(&first, &[("topic", "a")]).await;
     hub.hub.live().replace(&KeySet::new(&[SECOND]).config()).unwrap();
     let form = [("topic", "a"), ("data", "secret"), ("private", "")];
-    hub.publish_by(&second, &form).await.expect(200);
-    page.expect("message", "secret").await;
-    hub.get_by(&first, &address(MERCURE, &[("topic", "a")])).await.expect(401);
+    hub.publish_with(&second, &form).await.expect(200);
+    subscriber.expect("message", "secret").await;
+    hub.get_with(&first, &address(MERCURE, &[("topic", "a")])).await.expect(401);
     // An hour is the longest that a stream lasts, unless it is told otherwise.
-    page.listen(Duration::from_secs(3700)).await;
-    assert!(!page.is_open());
+    subscriber.listen(Duration::from_secs(3700)).await;
+    assert!(!subscriber.is_open());
 }
 
 #[test]
-fn t_jwt_no_answer_is_wrong_while_keys_change() {
+fn t_jwt_no_response_is_wrong_while_keys_change() {
     let one = KeySet::new(&[FIRST]);
     let both = KeySet::new(&[SECOND, FIRST]);
     let hub = Hub::new(one.config(), Clock::system()).unwrap();
@@ -148,23 +148,23 @@ fn t_jwt_no_answer_is_wrong_while_keys_change() {
 }
 
 #[tokio::test]
-async fn t_jwt_near_its_end_a_token_opens_one_stream_and_then_none() {
+async fn t_jwt_a_token_that_expires_soon_opens_one_short_stream() {
     let hub = TestHub::new();
     let exp = now() + 2;
     let claims = json!({"iss": ISSUER, "aud": HUB, "exp": exp, "authorization_details": []});
     let key = EncodingKey::from_secret(SECRET.as_bytes());
     let header = Header { typ: Some("at+jwt".to_owned()), ..Header::new(Algorithm::HS256) };
     let new = jsonwebtoken::encode(&header, &claims, &key).unwrap();
-    let old = old(&json!({"exp": exp, "mercure": {"subscribe": ["*"]}}));
+    let old = token_07(&json!({"exp": exp, "mercure": {"subscribe": ["*"]}}));
     let streams = async |token: &str, name: &str| {
         let path = address(MERCURE, &[(name, "a")]);
         let mut streams = 0;
         // As somebody comes back at once, again and again.
-        while hub.get_by(token, &path).await.status == 200 {
+        while hub.get_with(token, &path).await.status == 200 {
             streams += 1;
-            hub.read_by(token, &[(name, "a")]).await.expect_end().await;
+            hub.subscribe_with(token, &[(name, "a")]).await.expect_end().await;
         }
-        hub.get_by(token, &path).await.expect(401);
+        hub.get_with(token, &path).await.expect(401);
         assert!(now() >= exp, "it was open until then");
         streams
     };
@@ -172,7 +172,7 @@ async fn t_jwt_near_its_end_a_token_opens_one_stream_and_then_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn t_jwt_the_clock_may_jump() {
+async fn t_jwt_validity_follows_a_clock_that_jumps() {
     let time = Arc::new(AtomicU64::new(now()));
     let clock = Arc::clone(&time);
     let args = ["--publisher-key", FIRST, "--subscriber-key", FIRST];
@@ -197,21 +197,21 @@ async fn t_jwt_the_clock_may_jump() {
         (begin + 30, 200),
     ] {
         time.store(jump, Ordering::Relaxed);
-        hub.publish_by(&token, &[("topic", "a")]).await.expect(status);
+        hub.publish_with(&token, &[("topic", "a")]).await.expect(status);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn t_auth_4_the_worst_publish_costs_its_distinct_patterns_and_not_its_readers() {
+async fn t_auth_4_the_cost_of_a_publish_grows_with_distinct_patterns_and_not_with_subscribers() {
     let patterns: Vec<String> = (0..100).map(|n| format!("/a/:x/b/:y/c{n}/*")).collect();
     let wanted: Vec<_> = patterns.iter().map(|it| ("match_urlpattern", it.as_str())).collect();
     let topics: Vec<String> = (0..100).map(|n| format!("/a/{n}/b/{n}/d/{n}")).collect();
     let form: Vec<_> = topics.iter().map(|it| ("topic", it.as_str())).collect();
     let hub = TestHub::new();
-    let mut pages = Vec::new();
+    let mut subscribers = Vec::new();
     let mut publish = async |readers: usize| {
-        while pages.len() < readers {
-            pages.push(hub.read(&wanted).await);
+        while subscribers.len() < readers {
+            subscribers.push(hub.subscribe(&wanted).await);
         }
         hub.publish(&form).await.expect(200);
         let began = Instant::now();
@@ -223,7 +223,7 @@ async fn t_auth_4_the_worst_publish_costs_its_distinct_patterns_and_not_its_read
     let (few, many) = (publish(2).await, publish(40).await);
     // Twenty times as much work would be seen on any machine.
     assert!(many < few * 10 + Duration::from_millis(20), "{few:?}, then {many:?}");
-    let mut healthy = hub.read(&[("match", "after")]).await;
+    let mut healthy = hub.subscribe(&[("match", "after")]).await;
     hub.publish(&[("topic", "after"), ("data", "1")]).await.expect(200);
     healthy.expect("message", "1").await;
 }
