@@ -1,4 +1,4 @@
-//! What pages of other origins may do, and what a hub says of itself.
+//! The CORS policy, cookies of pages, the resource metadata, and the host check.
 
 use http::Request;
 
@@ -28,7 +28,7 @@ async fn m08_187_to_191_cors_allows_listed_origins_alone() {
         assert_eq!(answer.header("access-control-allow-credentials"), "", "{origin}");
         assert_eq!(answer.header("vary"), "origin");
     }
-    // Errors are read by pages too.
+    // Error responses have the CORS headers too.
     let answer = hub.send(from(APP, MERCURE)).await.expect(400);
     assert_eq!(answer.header("access-control-allow-origin"), APP);
     let any = TestHub::with(&["--cors-origin", "*"]);
@@ -85,7 +85,10 @@ async fn m08_027_and_085_and_154_and_199_to_206_the_hub_serves_its_resource_meta
     assert_eq!(answer.header("content-type"), "application/json");
     let document = answer.json();
     assert_eq!(document["resource"], HUB);
-    assert!(document.get("authorization_servers").is_none(), "it issues its tokens itself");
+    assert!(
+        document.get("authorization_servers").is_none(),
+        "without key sets at URLs there is no authorization server"
+    );
     let kind = "https://mercure.rocks/authorization-detail";
     assert_eq!(document["authorization_details_types_supported"], serde_json::json!([kind]));
     assert_eq!(document["bearer_methods_supported"], serde_json::json!(["header"]));

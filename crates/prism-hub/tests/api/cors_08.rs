@@ -1,4 +1,4 @@
-//! Draft-08: each case about pages of other origins, and each member of the metadata.
+//! Draft-08: each case about CORS and cookies, and each member of the resource metadata.
 
 use http::Request;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use super::fixture::{
 const APP: &str = "https://app.example";
 const METADATA: &str = "/.well-known/oauth-protected-resource/.well-known/mercure";
 
-/// What a page of this origin, which sends the cookie, is answered.
+/// The response to a publish with the cookie, from a page of this origin.
 async fn by_cookie(hub: &TestHub, origin: &str) -> TestResponse {
     let request = Request::get(address(MERCURE, &[("match", "a")]))
         .header("origin", origin)
@@ -28,7 +28,11 @@ async fn metadata(more: &[&str]) -> Value {
 async fn m08_188_a_wildcard_origin_allows_no_credentials() {
     let any = TestHub::with(&["--cors-origin", "*"]);
     let answer = by_cookie(&any, APP).await;
-    assert_eq!(answer.header("access-control-allow-credentials"), "", "no page reads it");
+    assert_eq!(
+        answer.header("access-control-allow-credentials"),
+        "",
+        "no credentials with the wildcard"
+    );
     let listed = TestHub::with(&["--cors-origin", APP]);
     for origin in [APP, "https://evil.example", "null", "*"] {
         let answer = by_cookie(&listed, origin).await;
@@ -62,7 +66,7 @@ async fn m08_189_an_unlisted_origin_gets_no_cors_headers() {
         for header in ["access-control-allow-origin", "access-control-allow-credentials"] {
             assert_eq!(answer.header(header), "", "{origin}");
         }
-        assert_eq!(answer.header("vary"), "origin", "no cache mixes them up");
+        assert_eq!(answer.header("vary"), "origin", "caches must distinguish origins");
     }
 }
 
@@ -77,7 +81,7 @@ async fn m08_190_a_listed_origin_is_allowed() {
         assert_eq!(answer.header("vary"), "origin");
     }
     let none = by_cookie(&TestHub::new(), APP).await;
-    assert_eq!(none.header("access-control-allow-origin"), "", "by default nobody is listed");
+    assert_eq!(none.header("access-control-allow-origin"), "", "no origin is listed by default");
 }
 
 #[tokio::test(start_paused = true)]
@@ -89,7 +93,10 @@ async fn m08_200_the_resource_is_the_audience_of_tokens() {
 #[tokio::test(start_paused = true)]
 async fn m08_201_authorization_servers_are_listed_if_there_are_any() {
     let own = metadata(&[]).await;
-    assert!(own.get("authorization_servers").is_none(), "it issues its tokens itself");
+    assert!(
+        own.get("authorization_servers").is_none(),
+        "without key sets at URLs there is no authorization server"
+    );
     let key = jsonwebtoken::jwk::Jwk::from_encoding_key(
         &jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes()),
         jsonwebtoken::Algorithm::HS256,
@@ -126,7 +133,7 @@ async fn m08_085_and_204_the_metadata_has_the_name_of_the_cookie() {
     page.expect("message", "secret").await;
 }
 
-/// What a request is answered that has the cookie and these headers.
+/// The response to a request with the cookie and these headers.
 async fn with_cookie(
     hub: &TestHub,
     method: &str,
@@ -153,9 +160,9 @@ async fn m08_083_a_cookie_authorizes_every_safe_method_from_every_origin() {
         for (method, path) in [("GET", "/.well-known/mercure?match=a"), ("QUERY", MERCURE)] {
             let answer = with_cookie(&hub, method, path, more).await.expect(200);
             assert_eq!(answer.header("content-type"), "text/event-stream", "{method} {more:?}");
-            // Whose page may read the answer is another question.
-            let told = answer.header("access-control-allow-origin");
-            assert_eq!(told == APP, more == [("origin", APP)], "{method} {more:?}");
+            // CORS decides separately which page may read the response.
+            let allowed = answer.header("access-control-allow-origin");
+            assert_eq!(allowed == APP, more == [("origin", APP)], "{method} {more:?}");
         }
     }
 }
@@ -185,7 +192,7 @@ async fn m08_196_a_cookie_publishes_from_no_disguised_origin() {
         let challenge = answer.header("www-authenticate");
         assert!(challenge.contains("error=\"invalid_request\""), "{name}: {value}");
     }
-    // Where the origin is told, the page's address says nothing.
+    // If there is an `Origin`, the `Referer` is not used.
     let both = [("origin", "https://evil.example"), ("referer", "https://hub.example/")];
     with_cookie(&hub, "POST", MERCURE, &both).await.expect(400);
     let twice = [("origin", APP), ("origin", APP)];

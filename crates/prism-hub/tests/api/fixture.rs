@@ -200,7 +200,7 @@ pub(crate) fn token_08(details: &Value) -> String {
     sign("at+jwt", &claims)
 }
 
-/// A token of draft-08 for an action on what these match exactly.
+/// A token of draft-08 for an action on exactly these topics.
 pub(crate) fn token_08_for(action: &str, topics: &[&str]) -> String {
     let topics: Vec<_> = topics.iter().map(|topic| json!({"match": topic})).collect();
     token_08(&json!([{

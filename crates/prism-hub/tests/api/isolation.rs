@@ -1,4 +1,4 @@
-//! What must not leak, and what must not get in.
+//! Isolation of tenants, and injection into streams and headers.
 
 use http::HeaderValue;
 
@@ -59,7 +59,7 @@ async fn t_hdr_1_hostile_ids_cannot_inject_headers_or_events() {
         hub.publish(&[("topic", "a"), ("type", id)]).await.expect(400);
         hub.publish(&[("topic", id)]).await.expect(400);
     }
-    // Any bytes may come in the header itself.
+    // The header itself may contain any bytes.
     let mut request = stream(EVENTS);
     let bytes = HeaderValue::from_bytes(b"\xff\xfe").unwrap();
     request.headers_mut().insert("last-event-id", bytes);

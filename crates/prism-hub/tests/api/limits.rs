@@ -1,4 +1,4 @@
-//! What there is too much of.
+//! Requests and connections beyond the limits.
 
 use std::time::Duration;
 
@@ -17,9 +17,9 @@ async fn m08_019_connections_are_limited_and_event_streams_refused_softly() {
     let _second = hub.connect(EVENTS, &[]).await;
     let soft = hub.send(stream(EVENTS)).await.expect(200);
     assert_eq!(soft.header("prism-refused"), "limit");
-    let mut told = hub.connect(EVENTS, &[]).await;
-    assert!(told.listen(Duration::from_secs(1)).await.is_empty() && !told.is_open());
-    let retry = told.retry().unwrap();
+    let mut refused = hub.connect(EVENTS, &[]).await;
+    assert!(refused.listen(Duration::from_secs(1)).await.is_empty() && !refused.is_open());
+    let retry = refused.retry().unwrap();
     assert!((Duration::from_secs(3)..=Duration::from_millis(4500)).contains(&retry), "{retry:?}");
     let hard = hub.get(EVENTS).await.expect(503);
     assert!(hard.header("retry-after").parse::<u32>().unwrap() >= 3);
@@ -101,7 +101,7 @@ async fn a_request_that_does_not_accept_event_streams_is_refused() {
 #[tokio::test(start_paused = true)]
 async fn a_body_that_takes_too_long_is_refused() {
     let hub = TestHub::new();
-    // A connection is a body that goes on for ever.
+    // A connection's stream is used as a request body that never ends.
     let endless = Body::new(Manager::new().add_connection());
     let request = http::Request::post(MERCURE)
         .header("authorization", bearer(&unrestricted_token_08()))

@@ -1,4 +1,4 @@
-//! Draft-08: each case about matchers, topics and ids that is best seen alone.
+//! Draft-08: single cases about matchers, topics and ids.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::fixture::{
 const FORM: &str = "application/x-www-form-urlencoded";
 const METADATA: &str = "/.well-known/oauth-protected-resource/.well-known/mercure";
 
-/// A token of draft-08 for both actions on what a pattern matches.
+/// A token of draft-08 for both actions on the topics of a pattern.
 fn by_pattern(pattern: &str) -> String {
     token_08(&json!([{
         "type": "https://mercure.rocks/authorization-detail",
@@ -22,7 +22,7 @@ fn by_pattern(pattern: &str) -> String {
     }]))
 }
 
-/// The answer to a form, published with a token that allows everything.
+/// The response to a form that was published with an unrestricted token.
 async fn post(hub: &TestHub, form: &str) -> TestResponse {
     hub.post(&unrestricted_token_08(), MERCURE, FORM, form).await
 }
@@ -122,7 +122,7 @@ async fn m08_047_neither_dots_nor_escapes_hide_a_reserved_topic() {
         assert!(answer.json()["detail"].as_str().unwrap().contains("reserved"), "{topic}");
     }
     assert_eq!(hub.hub.events().stats().published, 0);
-    // What leads away from there is not reserved.
+    // Paths that `..` leads out of the hub's path are not reserved.
     hub.publish(&[("topic", "/.well-known/mercure/../a")]).await.expect(200);
 }
 
@@ -173,7 +173,7 @@ async fn m08_065_an_empty_retry_is_ignored_and_other_text_is_refused() {
     let event = subscriber.expect("message", "x").await;
     assert!(event.id.starts_with('#'));
     let raw = String::from_utf8(subscriber.raw().to_vec()).unwrap();
-    assert_eq!(raw.matches("retry:").count(), 1, "the hub's own alone: {raw}");
+    assert_eq!(raw.matches("retry:").count(), 1, "only that of the hub: {raw}");
     post(&hub, "topic=a&retry=0").await.expect(200);
     post(&hub, "topic=a&retry=007").await.expect(200);
 }
@@ -206,7 +206,7 @@ async fn m08_153_publishers_ids_reveal_no_unreadable_events() {
     publish(&first, false).await;
     publish(&hidden, true).await;
     publish(&last, false).await;
-    // Who may not read the second one sees neither it nor any number that leaves room for it.
+    // A subscriber without a grant sees neither the second event nor a gap in numbers.
     let wanted = [("match", "a"), ("last_event_id", first.as_str())];
     let mut subscriber = hub.subscribe(&wanted).await;
     assert_eq!(subscriber.expect("message", "").await.id, last);
@@ -220,5 +220,5 @@ async fn m08_153_publishers_ids_reveal_no_unreadable_events() {
     assert_eq!(ids, [format!("id: {last}")]);
     let asked = address(MERCURE, &[("match", "a"), ("last_event_id", hidden.as_str())]);
     let answer = hub.send(stream(&asked)).await.expect(200);
-    assert_eq!(answer.header("mercure-last-event-id"), "earliest", "as if there were none");
+    assert_eq!(answer.header("mercure-last-event-id"), "earliest", "as if the event did not exist");
 }

@@ -1,4 +1,4 @@
-//! What only this hub has.
+//! Features that the Mercure protocol does not have.
 
 use http::Request;
 use serde_json::json;
@@ -183,7 +183,7 @@ async fn metrics_keep_the_names_of_mercure() {
     let mut subscriber = hub.subscribe(&[("topic", "a")]).await;
     hub.publish(&[("topic", "a"), ("data", "x")]).await.expect(200);
     subscriber.expect("message", "x").await;
-    // Control events are not told here, so that the stream is a `retry:` line and the event.
+    // Control events are off at this endpoint, so that the stream is a `retry:` line and the event.
     let (_, event) = std::str::from_utf8(subscriber.raw()).unwrap().split_once('\n').unwrap();
     let delivered = event.len();
     subscriber.reconnect().await.unwrap();
@@ -202,7 +202,7 @@ async fn metrics_keep_the_names_of_mercure() {
     ] {
         assert!(text.lines().any(|it| it == line), "{line} is not in {text}");
     }
-    assert!(hub.get("/metrics").await.status == 404, "operators alone read them");
+    assert!(hub.get("/metrics").await.status == 404, "not on the public address");
 }
 
 #[tokio::test(start_paused = true)]

@@ -31,7 +31,7 @@ async fn m07_015_a_form_needs_a_topic() {
         .await
         .expect(415);
     hub.post(&unrestricted_token_07(), MERCURE, "text/plain", "topic=a").await.expect(415);
-    // The deployed hub answers 403 to a topic of its own.
+    // The deployed hub answers 403 to a reserved topic.
     let own = [("topic", "https://other.example/.well-known/mercure/x")];
     hub.publish_with(&unrestricted_token_07(), &own).await.expect(403);
     let topics: Vec<String> = (0..101).map(|n| n.to_string()).collect();
@@ -119,7 +119,7 @@ async fn m07_022_and_037_an_unauthorized_update_is_not_dispatched() {
     }
     let none = http::Request::post(MERCURE).header("content-type", FORM);
     hub.send(none.body("topic=a".to_owned()).unwrap()).await.expect(401);
-    // Some topics are not enough, for public updates too.
+    // The grants must cover every topic, also of public updates.
     let some = token_07_for(&["a"], &[]);
     hub.publish_with(&some, &[("topic", "a"), ("topic", "b"), ("data", "x")]).await.expect(403);
     hub.publish_with(&some, &[("topic", "a"), ("data", "allowed")]).await.expect(200);

@@ -6,7 +6,7 @@ use super::fixture::{MERCURE, TestHub, token_08_for, unrestricted_token_08};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// Publishes the body of a form with a token that allows everything.
+/// Publishes a form with an unrestricted token.
 async fn post(hub: &TestHub, body: &str, status: u16) -> String {
     hub.post(&unrestricted_token_08(), MERCURE, FORM, body).await.expect(status).text
 }
@@ -95,7 +95,7 @@ async fn m08_052_and_053_data_sets_no_other_field() {
     }
     assert!(
         subscriber.retry().unwrap() >= Duration::from_secs(3),
-        "as it was told at the beginning"
+        "the first acknowledgement again"
     );
 }
 
@@ -203,9 +203,9 @@ async fn m08_087_to_096_each_authorization_error_has_its_challenge() {
     );
     let malformed = hub.send(form(Some("Bearer"))).await.expect(400);
     assert!(malformed.header("www-authenticate").contains("error=\"invalid_request\""));
-    // A bad token is refused where none is needed.
+    // An invalid token is refused even where anonymous subscribers are allowed.
     hub.get_with("a.b.c", &format!("{MERCURE}?match=a")).await.expect(401);
-    // What is wrong with the request itself needs no challenge.
+    // A malformed request gets no challenge.
     let answer = hub.publish(&[("data", "no topic")]).await.expect(400);
     assert_eq!(answer.header("www-authenticate"), "");
 }

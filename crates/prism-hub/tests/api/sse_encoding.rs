@@ -1,4 +1,4 @@
-//! T-SSE-1, through the hub's doors: what is taken is what a decoder of the standard reads, once.
+//! T-SSE-1, over the hub's API: a decoder of the HTML standard reads every accepted event unchanged.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::fixture::{EVENTS, TestHub, unrestricted_token_08};
 
-/// What a field is made of: everything that ends, begins or looks like something.
+/// The parts that fields are made of: line ends, prefixes, and text that looks like fields.
 const PARTS: &[&str] = &[
     "\n",
     "\r",
@@ -28,7 +28,7 @@ const PARTS: &[&str] = &[
     "",
 ];
 
-/// An event as the standard's algorithm dispatches it (HTML, section 9.2.6).
+/// An event as the algorithm of the standard dispatches it (HTML, section 9.2.6).
 #[derive(Debug, PartialEq, Eq)]
 struct Decoded {
     id: String,
@@ -36,14 +36,14 @@ struct Decoded {
     data: String,
 }
 
-/// An own decoder, so that no mistake is shared with what encodes.
+/// A decoder of its own, so that it shares no mistake with the library.
 fn decode(stream: &str) -> Vec<Decoded> {
     let stream = stream.strip_prefix('\u{feff}').unwrap_or(stream);
     let stream = stream.replace("\r\n", "\n").replace('\r', "\n");
     let (mut id, mut name, mut data) = (String::new(), String::new(), String::new());
     let mut events = Vec::new();
     let mut lines: Vec<&str> = stream.split('\n').collect();
-    // A line that does not end is none.
+    // An incomplete line at the end is discarded.
     lines.pop();
     for line in lines {
         if line.is_empty() {
@@ -105,15 +105,15 @@ async fn t_sse_1_every_accepted_event_is_decoded_as_it_was_posted() {
             continue;
         }
         let answer = answer.expect(200);
-        let told = if round % 2 == 0 {
+        let received_id = if round % 2 == 0 {
             answer.text
         } else {
             answer.json()["id"].as_str().unwrap().to_owned()
         };
-        assert!(id.is_empty() || told == id, "{told:?} for {id:?}");
+        assert!(id.is_empty() || received_id == id, "{received_id:?} for {id:?}");
         let name = if name.is_empty() { "message".to_owned() } else { name };
         let data = data.replace("\r\n", "\n").replace('\r', "\n");
-        expected.push(Decoded { id: told, name, data });
+        expected.push(Decoded { id: received_id, name, data });
     }
     assert!(refused > 50 && expected.len() > 50, "{refused} of 600 were refused");
     subscriber.listen(Duration::from_secs(1)).await;

@@ -1,4 +1,4 @@
-//! Draft-07: subscribing, and coming back.
+//! Draft-07: subscribing and resuming.
 
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ async fn m07_006_get_subscribes() {
         let answer = hub.send(request).await.expect(405);
         assert_eq!(answer.header("allow"), "GET, HEAD, OPTIONS, POST, QUERY");
     }
-    // HEAD tells what GET would, and opens nothing.
+    // HEAD has the headers of GET, and opens no connection.
     let head = Request::head(&path).body(String::new()).unwrap();
     let answer = hub.send(head).await.expect(200);
     assert_eq!(answer.header("content-type"), "text/event-stream");
@@ -226,7 +226,7 @@ async fn m07_048_the_header_wins_over_the_parameter() {
 #[tokio::test(start_paused = true)]
 async fn m07_050_and_051_and_052_the_response_has_the_last_event_id() {
     let hub = TestHub::new();
-    let told = |query: Vec<(&'static str, String)>| {
+    let last_event_id = |query: Vec<(&'static str, String)>| {
         let query: Vec<_> = query.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let path = address(MERCURE, &query);
         let request = stream(&path);
@@ -234,16 +234,16 @@ async fn m07_050_and_051_and_052_the_response_has_the_last_event_id() {
         async move { hub.send(request).await.expect(200).header("last-event-id").to_owned() }
     };
     let query = |id: &str| vec![("topic", "a".to_owned()), ("lastEventID", id.to_owned())];
-    assert_eq!(told(query("x")).await, "earliest", "an empty history");
+    assert_eq!(last_event_id(query("x")).await, "earliest", "an empty history");
     let ours = hub.publish(&[("topic", "a")]).await.text;
     hub.publish(&[("topic", "b"), ("id", "theirs é")]).await.expect(200);
-    assert_eq!(told(query(&ours)).await, ours);
+    assert_eq!(last_event_id(query(&ours)).await, ours);
     let path = address(MERCURE, &[("topic", "a"), ("lastEventID", "theirs é")]);
     let answer = hub.send(stream(&path)).await;
     assert_eq!(answer.headers["last-event-id"].as_bytes(), "theirs é".as_bytes());
     for unknown in ["earliest", "unknown", "#1.1", "", "a\nb", "#"] {
-        assert_eq!(told(query(unknown)).await, "earliest", "{unknown:?}");
+        assert_eq!(last_event_id(query(unknown)).await, "earliest", "{unknown:?}");
     }
     let answer = hub.get(&address(MERCURE, &[("topic", "a")])).await;
-    assert_eq!(answer.header("last-event-id"), "", "nothing was asked");
+    assert_eq!(answer.header("last-event-id"), "", "the request had no last event id");
 }

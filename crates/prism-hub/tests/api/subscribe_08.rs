@@ -1,4 +1,4 @@
-//! Draft-08: subscribing, and coming back.
+//! Draft-08: subscribing and resuming.
 
 use std::time::Duration;
 
@@ -330,18 +330,18 @@ async fn m08_148_and_149_a_repeated_id_resumes_after_its_first_event() {
 #[tokio::test(start_paused = true)]
 async fn m08_150_and_151_and_152_the_response_has_the_last_event_id() {
     let hub = TestHub::new();
-    let told = async |id: &str| {
+    let last_event_id = async |id: &str| {
         let path = address(MERCURE, &[("match", "a"), ("last_event_id", id)]);
         let answer = hub.send(stream(&path)).await.expect(200);
         answer.header("mercure-last-event-id").to_owned()
     };
-    assert_eq!(told("x").await, "earliest");
+    assert_eq!(last_event_id("x").await, "earliest");
     hub.publish(&[("topic", "a"), ("id", "x")]).await.expect(200);
     let ours = hub.publish(&[("topic", "b")]).await.text;
-    assert_eq!(told("x").await, "x");
-    assert_eq!(told(&ours).await, ours);
+    assert_eq!(last_event_id("x").await, "x");
+    assert_eq!(last_event_id(&ours).await, ours);
     for unknown in ["", "earliest", "y", "#0.0"] {
-        assert_eq!(told(unknown).await, "earliest", "{unknown:?}");
+        assert_eq!(last_event_id(unknown).await, "earliest", "{unknown:?}");
     }
     let mut request = stream(&address(MERCURE, &[("match", "a")]));
     request.headers_mut().insert("last-event-id", "".parse().unwrap());

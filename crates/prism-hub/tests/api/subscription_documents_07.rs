@@ -1,4 +1,4 @@
-//! Draft-07: each case about the documents of subscriptions, in events and in the API.
+//! Draft-07: the documents of subscriptions, in events and in the API.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::fixture::{TestHub, TestSubscriber, token_07_for};
 use super::subscription_events_07::{API, ENCODED, SELECTOR, hub, next, watcher};
 
-/// A hub with one reader of two topics, and what was told of it.
+/// A hub with one subscriber of two topics, and the documents of its subscriptions.
 async fn with_reader() -> (TestHub, TestSubscriber, TestSubscriber, [Value; 2]) {
     let (hub, mut events) = hub().await;
     let reader = hub.subscribe(&[("topic", SELECTOR), ("topic", "b")]).await;
@@ -19,7 +19,7 @@ fn text<'a>(document: &'a Value, member: &str) -> &'a str {
     document[member].as_str().unwrap()
 }
 
-/// The addresses of all subscriptions, of those to one topic, and of one.
+/// The paths of all subscriptions, of those to one topic, and of one.
 fn addresses(documents: &[Value; 2]) -> [String; 3] {
     [API.to_owned(), format!("{API}/{ENCODED}"), text(&documents[0], "id").to_owned()]
 }
@@ -29,7 +29,7 @@ async fn m07_054_the_topic_of_a_subscription_event_contains_selector_and_subscri
     let (hub, _events, _reader, documents) = with_reader().await;
     let name = text(&documents[0], "subscriber").replace(':', "%3A");
     let topic = format!("{API}/b/{name}");
-    // Whoever may read this topic alone gets this event alone.
+    // A grant of this topic alone authorizes this event alone.
     let token = token_07_for(&[], &[&topic]);
     let mut only = hub.subscribe_with(&token, &[("topic", "*"), ("lastEventID", "earliest")]).await;
     assert_eq!(next(&mut only).await, documents[1]);
@@ -53,9 +53,9 @@ async fn m07_055_reserved_characters_are_percent_encoded_in_the_topic() {
         let document = next(&mut events).await;
         let name = text(&document, "subscriber").replace(':', "%3A");
         assert_eq!(text(&document, "id"), format!("{API}/{escaped}/{name}"));
-        assert_eq!(text(&document, "topic"), selector, "and in the topic alone");
+        assert_eq!(text(&document, "topic"), selector, "only the id is encoded");
         let answer = hub.get_with(&watcher(), text(&document, "id")).await.expect(200);
-        assert_eq!(text(&answer.json(), "topic"), selector, "it is found under its address");
+        assert_eq!(text(&answer.json(), "topic"), selector, "its path finds it");
         drop(reader);
         assert_eq!(next(&mut events).await["id"], document["id"]);
     }
@@ -74,7 +74,7 @@ async fn m07_057_a_subscriber_id_is_a_uuid_urn() {
     let (_hub, _events, _reader, documents) = with_reader().await;
     let name = text(&documents[0], "subscriber");
     assert!(name.starts_with("urn:uuid:"), "{name}");
-    assert_eq!(uuid::Uuid::parse_str(name).unwrap().get_version_num(), 4, "nobody guesses it");
+    assert_eq!(uuid::Uuid::parse_str(name).unwrap().get_version_num(), 4, "it is random");
 }
 
 #[tokio::test(start_paused = true)]
@@ -105,9 +105,9 @@ async fn m07_063_there_is_a_path_for_all_for_a_topic_and_for_one() {
         let answer = hub.get_with(&watcher(), path).await.expect(200);
         answer.json()["subscriptions"].as_array().map(Vec::len)
     };
-    assert_eq!(count(&all).await, Some(3), "the watcher's own is among them");
+    assert_eq!(count(&all).await, Some(3), "with that of the test's own subscriber");
     assert_eq!(count(&of_topic).await, Some(1));
-    assert_eq!(count(&one).await, None, "a document and no collection");
+    assert_eq!(count(&one).await, None, "a single document");
     assert_eq!(count(&format!("{API}/nobody%20reads%20this")).await, Some(0));
 }
 
@@ -140,7 +140,7 @@ async fn m07_068_an_unknown_subscription_is_not_found() {
     hub.get_with(&watcher(), path).await.expect(200);
     let stranger = "urn%3Auuid%3A00000000-0000-4000-8000-000000000000";
     hub.get_with(&watcher(), &format!("{API}/b/{stranger}")).await.expect(404);
-    // The name is right, the topic is not.
+    // The subscriber exists, and has no subscription to this topic.
     let name = text(&documents[0], "subscriber").replace(':', "%3A");
     hub.get_with(&watcher(), &format!("{API}/c/{name}")).await.expect(404);
     drop(reader);
@@ -159,7 +159,7 @@ async fn m07_070_each_response_has_the_last_event_id() {
     };
     let last = hub.publish(&[("topic", "c")]).await.text;
     says(&last).await;
-    // Subscription events count.
+    // Subscription events move the last event id too.
     let _other = hub.subscribe(&[("topic", "d")]).await;
     let last = events.event().await.unwrap().id;
     says(&last).await;

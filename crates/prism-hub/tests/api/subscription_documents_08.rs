@@ -1,4 +1,4 @@
-//! Draft-08: each case about the documents of subscriptions, in events and in the API.
+//! Draft-08: the documents of subscriptions, in events and in the API.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::subscription_events_08::{API, hub, next, watcher};
 const PATTERN: &str = "https://example.com/:a";
 const ESCAPED: &str = "https%3A%2F%2Fexample.com%2F%3Aa";
 
-/// A hub with one reader of an exact matcher and a pattern, and what was told of it.
+/// A hub with one subscriber of an exact matcher and a pattern, and the documents of both.
 async fn with_reader() -> (TestHub, TestSubscriber, TestSubscriber, [Value; 2]) {
     let (hub, mut events) = hub().await;
     let reader = hub.subscribe(&[("match", "a b"), ("match_urlpattern", PATTERN)]).await;
@@ -22,12 +22,12 @@ fn text<'a>(document: &'a Value, member: &str) -> &'a str {
     document[member].as_str().unwrap()
 }
 
-/// The name of a subscriber, as it stands in an address.
+/// The subscriber of a document, percent-encoded.
 fn name(document: &Value) -> String {
     text(document, "subscriber").replace(':', "%3A")
 }
 
-/// The addresses of all subscriptions, of those of one matcher, and of one.
+/// The paths of all subscriptions, of those of one matcher, and of one.
 fn addresses(documents: &[Value; 2]) -> [String; 3] {
     let of_matcher = format!("{API}/urlpattern/{ESCAPED}");
     [API.to_owned(), of_matcher, text(&documents[1], "id").to_owned()]
@@ -60,7 +60,7 @@ async fn m08_002_document_paths_begin_with_the_path_of_the_hub() {
 async fn m08_156_the_topic_of_a_subscription_event_contains_match_type_matcher_and_subscriber() {
     let (hub, _events, _reader, documents) = with_reader().await;
     let topic = format!("{API}/urlpattern/{ESCAPED}/{}", name(&documents[1]));
-    // Whoever may read this topic alone gets this event alone.
+    // A grant of this topic alone authorizes this event alone.
     let token = token_08_for("subscribe", &[&topic]);
     let mut only =
         hub.subscribe_with(&token, &[("match", "*"), ("last_event_id", "earliest")]).await;
@@ -118,7 +118,7 @@ async fn m08_159_and_165_a_subscriber_id_is_a_random_iri() {
 #[tokio::test(start_paused = true)]
 async fn m08_161_the_subject_of_the_token_is_not_in_the_subscriber_id() {
     let (hub, mut events) = hub().await;
-    // Of one issuer or of two, the same `sub` says nothing here: the name is the connection's.
+    // The subscriber id is the connection's; a `sub`, of one issuer or of two, has no influence.
     let mut names = Vec::new();
     for _ in 0..3 {
         let token =
@@ -163,10 +163,10 @@ async fn m08_174_there_is_a_path_for_all_for_a_matcher_and_for_one() {
         let answer = hub.get_with(&watcher(), path).await.expect(200);
         answer.json()["subscriptions"].as_array().map(Vec::len)
     };
-    assert_eq!(count(&all).await, Some(3), "the watcher's own is among them");
+    assert_eq!(count(&all).await, Some(3), "with that of the test's own subscriber");
     assert_eq!(count(&of_matcher).await, Some(1));
-    assert_eq!(count(&one).await, None, "a document and no collection");
-    assert_eq!(count(&format!("{API}/exact/{ESCAPED}")).await, Some(0), "the type counts");
+    assert_eq!(count(&one).await, None, "a single document");
+    assert_eq!(count(&format!("{API}/exact/{ESCAPED}")).await, Some(0), "of another match type");
     for malformed in ["regexp/a", "Exact/a", "exact/%", "exact/%4", "exact/%GG", "exact/%C3"] {
         hub.get_with(&watcher(), &format!("{API}/{malformed}/x")).await.expect(400);
     }
@@ -187,7 +187,7 @@ async fn m08_178_and_183_and_184_each_response_is_json_with_the_last_event_id() 
         }
     };
     says(&hub.publish(&[("topic", "c")]).await.text).await;
-    // Subscription events count.
+    // Subscription events move the last event id too.
     let _other = hub.subscribe(&[("match", "d")]).await;
     says(&events.event().await.unwrap().id).await;
 }
@@ -197,7 +197,7 @@ async fn m08_180_one_subscription_is_the_document_of_its_event() {
     let (hub, _events, _reader, documents) = with_reader().await;
     for document in documents {
         let answer = hub.get_with(&watcher(), text(&document, "id")).await.expect(200);
-        assert_eq!(answer.json(), document, "nothing is added");
+        assert_eq!(answer.json(), document, "the API and the event have the same document");
     }
 }
 
@@ -224,11 +224,11 @@ async fn m07_070_and_m08_183_the_last_event_id_is_a_position_and_no_publisher_s_
     let answer = hub.get_with(&old, API).await.expect(200);
     let last = text(&answer.json(), "lastEventID").to_owned();
     assert!(last.starts_with('#'), "{last}");
-    let told = hub.get_with(&watcher(), API).await.expect(200);
-    assert!(told.header("link").contains(&format!("last-event-id=\"{last}\"")), "{told:?}");
-    assert_eq!(told.header("etag"), format!("\"{last}\""));
-    assert!(!format!("{told:?}").contains("payslip"));
-    // It is where a reader goes on who knows the documents.
+    let response = hub.get_with(&watcher(), API).await.expect(200);
+    assert!(response.header("link").contains(&format!("last-event-id=\"{last}\"")), "{response:?}");
+    assert_eq!(response.header("etag"), format!("\"{last}\""));
+    assert!(!format!("{response:?}").contains("payslip"));
+    // A subscriber that has the documents resumes from this position.
     hub.publish(&[("topic", "payroll"), ("data", "next")]).await.expect(200);
     let wanted = [("match", "payroll"), ("last_event_id", last.as_str())];
     let mut events = hub.subscribe_with(&unrestricted_token_08(), &wanted).await;

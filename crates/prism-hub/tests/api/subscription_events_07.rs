@@ -35,7 +35,7 @@ async fn m07_053_to_059_an_event_is_published_when_a_subscription_begins_and_end
     let [first, second] = [next(&mut events).await, next(&mut events).await];
     let subscriber = first["subscriber"].as_str().unwrap();
     assert!(subscriber.starts_with("urn:uuid:"));
-    assert_eq!(second["subscriber"], subscriber, "one name in all of them");
+    assert_eq!(second["subscriber"], subscriber, "all have the same subscriber");
     let encoded = subscriber.replace(':', "%3A");
     assert_eq!(
         first,
@@ -52,7 +52,7 @@ async fn m07_053_to_059_an_event_is_published_when_a_subscription_begins_and_end
     drop(reader);
     let [first, second] = [next(&mut events).await, next(&mut events).await];
     assert_eq!((&first["active"], &second["active"]), (&json!(false), &json!(false)));
-    // The event is about the document's address.
+    // The topic of the event is the path of the document.
     let exact = token_07(&json!({"mercure": {"subscribe": [first["id"]]}}));
     let id = first["id"].as_str().unwrap();
     let mut one = hub.subscribe_with(&exact, &[("topic", id), ("lastEventID", "earliest")]).await;

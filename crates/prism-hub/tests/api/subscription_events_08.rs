@@ -74,7 +74,7 @@ async fn m08_158_and_159_and_160_and_162_no_subscriber_chooses_its_id() {
     let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let _readers = (hub.connect(&path, &headers).await, hub.connect(&path, &headers).await);
     let [first, second] = [next(&mut events).await, next(&mut events).await];
-    assert_ne!(first["subscriber"], second["subscriber"], "one token, two connections");
+    assert_ne!(first["subscriber"], second["subscriber"], "each connection has its own id");
     for document in [first, second] {
         assert!(!document["subscriber"].as_str().unwrap().contains("me"));
     }
@@ -121,7 +121,7 @@ async fn m08_173_to_182_the_api_lists_all_those_of_a_matcher_and_one() {
     assert_eq!(some["subscriptions"], json!([document]));
     let one = hub.get_with(&token, document["id"].as_str().unwrap()).await.expect(200);
     assert_eq!(one.header("content-type"), "application/json");
-    assert_eq!(one.json(), document, "nothing is added");
+    assert_eq!(one.json(), document, "the API and the event have the same document");
     hub.get_with(&token, &format!("{API}/exact/a%20b/nobody")).await.expect(404);
     for bad in ["regexp/a/b", "exact/%zz", "exact/%FF", "exact/a/b/c"] {
         hub.get_with(&token, &format!("{API}/{bad}")).await.expect(400);
@@ -188,7 +188,7 @@ async fn m08_185_a_truncated_collection_is_valid() {
     assert!(all.iter().all(|one| one["active"] == true));
 }
 
-/// What a gauge says.
+/// The value of a gauge.
 async fn gauge(hub: &TestHub, name: &str) -> f64 {
     let admin = TestHub { hub: hub.hub.clone(), app: prism_hub::api::admin_router(&hub.hub) };
     let text = admin.get("/metrics").await.expect(200).text;
@@ -211,7 +211,7 @@ async fn subscription_events_evict_nothing_from_the_history() {
         drop(hub.subscribe(&[("match", "a")]).await);
     }
     let kept = [gauge(&hub, "prism_log_events").await, gauge(&hub, "prism_log_transient").await];
-    assert_eq!(kept, [3.0, 6002.0], "each began and ended, the quiet one too");
+    assert_eq!(kept, [3.0, 6002.0], "an event for the begin and the end of each");
 
     let earliest = [("match", "a"), ("last_event_id", "earliest")];
     let mut events = hub.subscribe(&earliest).await;
@@ -220,9 +220,9 @@ async fn subscription_events_evict_nothing_from_the_history() {
         events.expect("message", data).await;
     }
     quiet.reconnect().await.unwrap();
-    assert!(quiet.headers().get("prism-gap").is_none(), "nothing of its own was evicted");
+    assert!(quiet.headers().get("prism-gap").is_none(), "no event of its topic was evicted");
 
-    // Those two are not read, and so they end after a while.
+    // These two streams are not read, and are closed after a while.
     tokio::time::sleep(Duration::from_secs(11 * 60)).await;
     let kept = [gauge(&hub, "prism_log_events").await, gauge(&hub, "prism_log_transient").await];
     assert_eq!(kept, [3.0, 0.0]);
@@ -231,7 +231,7 @@ async fn subscription_events_evict_nothing_from_the_history() {
     events.expect("message", "one").await;
     drop(events);
 
-    // Who watches subscriptions and comes back too late is told of it.
+    // A subscriber of subscription events that resumes too late gets a gap.
     let mut late = hub.subscribe_with(&watcher(), &[("match_urlpattern", ALL)]).await;
     assert_eq!(next(&mut late).await["match"], ALL);
     late.hang_up();

@@ -1,4 +1,4 @@
-//! T-JWT and T-AUTH through the doors: what is refused, and that all of it is refused alike.
+//! T-JWT and T-AUTH over the API: attacks are refused, and all refusals look the same.
 
 use std::io::ErrorKind;
 use std::net::TcpListener;
@@ -19,7 +19,7 @@ const FORM: &str = "application/x-www-form-urlencoded";
 const METADATA: &str = "/.well-known/oauth-protected-resource/.well-known/mercure";
 const FAR: u64 = 4_102_444_800;
 
-/// A token as anybody could write it, with a signature by this secret.
+/// A token with any header and claims, signed with this secret.
 fn forged(header: &str, claims: &str, secret: &str) -> String {
     let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
     let message = format!("{}.{}", encode(header), encode(claims));
@@ -43,7 +43,7 @@ fn claims(member: &str, value: Value) -> String {
     claims.to_string()
 }
 
-/// Attacks on tokens of both dialects; with the header's members, all of one kind.
+/// Tokens of both dialects that must be refused as invalid.
 fn attacks(address: &str) -> Vec<String> {
     let url = format!("http://{address}/keys");
     let everything = r#"{"mercure":{"publish":["*"],"subscribe":["*"]}}"#;
@@ -108,7 +108,7 @@ fn attacks(address: &str) -> Vec<String> {
     tokens
 }
 
-/// A hub that nobody may read without a token.
+/// A hub without anonymous subscribers.
 fn closed(more: &[&str]) -> TestHub {
     let usual = ["--publisher-key", SECRET, "--subscriber-key", SECRET, "--issuer", ISSUER];
     let named = ["--public-url", "https://hub.example", "--subscriptions", "on"];
@@ -128,7 +128,7 @@ fn request(method: &str, path: &str, token: Option<&str>) -> Request<String> {
     request.body(body.to_owned()).unwrap()
 }
 
-/// All of what somebody sees who is refused.
+/// Everything in a refusal that a client sees.
 fn seen(answer: &TestResponse) -> String {
     format!("{} {:?} {}", answer.status, answer.headers, answer.text)
 }
@@ -179,7 +179,7 @@ async fn t_jwt_every_attack_gets_the_same_refusal_in_query_and_cookie() {
             .into();
         let header = token.split('.').next().and_then(|it| URL_SAFE_NO_PAD.decode(it).ok());
         let header = String::from_utf8(header.unwrap_or_default()).unwrap_or_default();
-        // A token of draft-08 in the address is as if there were none.
+        // A token of draft-08 in the query is ignored.
         if !header.contains("at+jwt") {
             let path = address(EVENTS, &[("authorization", token)]);
             requests.push(Request::get(path).body(String::new()).unwrap());
@@ -201,7 +201,7 @@ async fn t_jwt_unverified_tokens_cause_no_outgoing_connection() {
         hub.send(request("POST", MERCURE, Some(&token))).await.expect(401);
         hub.send(request("GET", EVENTS, Some(&token))).await.expect(401);
     }
-    // What is verified causes none either.
+    // Valid tokens cause none either.
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let header = format!(r#"{{"typ":"at+jwt","alg":"HS256","kid":"{url}"}}"#);
     let named = forged(&header, &claims("sub", json!(url)), SECRET);
@@ -223,7 +223,7 @@ fn m08_197_key_sets_are_fetched_from_configured_urls_alone() {
             assert_eq!(urls.iter().map(|url| url.as_str()).collect::<Vec<_>>(), [place]);
         }
     }
-    // What is near, and whatever answers there, is not asked over what anybody could answer.
+    // Key sets are fetched over TLS, or over plain HTTP from loopback addresses alone.
     for place in ["http://169.254.169.254/", "http://10.0.0.1/", "http://issuer.example/keys"] {
         for set in [place.to_owned(), format!("{ISSUER}={place}")] {
             let error = config(&set).unwrap_err();
@@ -275,7 +275,7 @@ async fn t_auth_3_every_endpoint_denies_every_token_without_the_grant() {
             match right {
                 "publish" => assert_eq!(status, *publish, "{context}"),
                 "subscribe" => assert_eq!(status, *subscribe, "{context}"),
-                // Nobody reads `a` as this name; that is told to those alone who may know.
+                // This subscription does not exist, which only a token with the grant can learn.
                 "presence" if path.ends_with("/a/b") && *presence == 200 => {
                     assert_eq!(status, 404, "{context}");
                 }
@@ -292,7 +292,7 @@ async fn t_auth_3_every_endpoint_denies_every_token_without_the_grant() {
     }
 }
 
-/// The matrix above has every door: a route that is added here is added there.
+/// Fails if a route was added; add it to the matrix above as well.
 #[test]
 fn t_auth_3_the_matrix_covers_every_route() {
     let src = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -312,19 +312,19 @@ fn t_auth_3_the_matrix_covers_every_route() {
     }
     found.sort();
     let known = [
-        "api.rs",           // /events
-        "api.rs",           // the hub's path
-        "demo.rs",          // the subscriber of `demo`, and
-        "demo.rs",          // its style, and
-        "demo.rs",          // its script
-        "metadata.rs",      // the metadata
-        "metrics.rs",       // /metrics, for operators
-        "serve.rs",         // /healthz
-        "serve.rs",         // /readyz
-        "subscriptions.rs", // the subscription API
-        "subscriptions.rs", // and all below it
+        "demo.rs",          // the page of `demo`,
+        "demo.rs",          // its style sheet,
+        "demo.rs",          // and its script
+        "events.rs",        // the native endpoint
+        "events.rs",        // the endpoint of the Mercure protocol
+        "health.rs",        // /healthz
+        "health.rs",        // /readyz
+        "metadata.rs",      // the resource metadata
+        "metrics.rs",       // /metrics, on the admin address
+        "subscriptions.rs", // the subscription API: all subscriptions
+        "subscriptions.rs", // and selected ones
     ];
-    assert_eq!(found, known, "a new route takes its place in t_auth_3");
+    assert_eq!(found, known, "a new route needs a row in the matrix of t_auth_3");
 }
 
 #[tokio::test(start_paused = true)]
@@ -338,7 +338,7 @@ async fn t_auth_2_subscription_events_metrics_and_errors_reveal_nothing_of_anoth
     let nosy = token_08_for("subscribe", &["https://tenant-b.example/invoices"]);
     let api = format!("{MERCURE}/subscriptions");
     let escaped = "https%3A%2F%2Ftenant-a.example%2Finvoices";
-    let mut told = String::new();
+    let mut output = String::new();
     for path in [
         api.clone(),
         format!("{api}/exact/{escaped}"),
@@ -348,18 +348,18 @@ async fn t_auth_2_subscription_events_metrics_and_errors_reveal_nothing_of_anoth
         address(EVENTS, &[("replay", "latest")]),
     ] {
         let answer = hub.get_with(&nosy, &path).await;
-        // The answer repeats nothing but what was asked, and that only where it may be known.
-        told += &seen(&answer);
+        // A response repeats nothing but the path of its request, and that only with the grant.
+        output += &seen(&answer);
     }
     let refused = hub.publish_with(&token_08_for("publish", &["b"]), &[("topic", theirs)]).await;
-    told += &seen(&refused.expect(403));
+    output += &seen(&refused.expect(403));
     let mut subscriber =
         hub.subscribe_with(&nosy, &[("match", "*"), ("last_event_id", "earliest")]).await;
     assert!(subscriber.listen(Duration::from_secs(60)).await.is_empty());
-    told += std::str::from_utf8(subscriber.raw()).unwrap();
+    output += std::str::from_utf8(subscriber.raw()).unwrap();
     let admin = TestHub { app: prism_hub::api::admin_router(&hub.hub), hub: hub.hub.clone() };
-    told += &admin.get("/metrics").await.expect(200).text;
+    output += &admin.get("/metrics").await.expect(200).text;
     for word in ["tenant-a", "invoice", "secret"] {
-        assert!(!told.contains(word), "{word} in {told}");
+        assert!(!output.contains(word), "{word} in {output}");
     }
 }

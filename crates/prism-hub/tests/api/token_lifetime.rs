@@ -1,5 +1,4 @@
-//! T-JWT: keys that come and go while the hub runs, and tokens that end; T-AUTH-4: what matching
-//! costs at worst.
+//! T-JWT: rotated keys and expiring tokens. T-AUTH-4: the worst-case cost of matching.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,7 +16,7 @@ const FIRST: &str = "the first secret, 32 bytes long or more";
 const SECOND: &str = "the second secret, 32 bytes long or more";
 const STRANGER: &str = "a stranger's secret, 32 bytes long or more";
 
-/// A file with a set of secrets, gone when this is dropped.
+/// A file with a set of secrets, deleted when this is dropped.
 struct KeySet(std::path::PathBuf);
 
 impl KeySet {
@@ -83,7 +82,7 @@ async fn t_jwt_rotated_keys_are_valid_together_in_the_overlap() {
     {
         hub.hub.live().replace(&KeySet::new(secrets).config()).unwrap();
         assert_eq!(statuses().await, expected, "{secrets:?}");
-        assert_eq!(statuses().await, expected, "also when it is known");
+        assert_eq!(statuses().await, expected, "also from the cache");
     }
 }
 
@@ -99,7 +98,7 @@ async fn m07_074_and_m08_193_a_stream_outlives_its_key_and_cannot_be_reopened() 
     hub.publish_with(&second, &form).await.expect(200);
     subscriber.expect("message", "secret").await;
     hub.get_with(&first, &address(MERCURE, &[("topic", "a")])).await.expect(401);
-    // An hour is the longest that a stream lasts, unless it is told otherwise.
+    // The default of `max-age` is one hour.
     subscriber.listen(Duration::from_secs(3700)).await;
     assert!(!subscriber.is_open());
 }
@@ -117,7 +116,7 @@ fn t_jwt_no_response_is_wrong_while_keys_change() {
             std::thread::spawn(move || {
                 let mut count = 0;
                 while !end.load(Ordering::Relaxed) {
-                    // New ones and known ones.
+                    // Some are verified for the first time, some are in the cache.
                     let number = thread * 1000 + count % 500;
                     let authority = &hub.live().rules().authority;
                     let always = request(&everything(FIRST, number));
@@ -125,7 +124,7 @@ fn t_jwt_no_response_is_wrong_while_keys_change() {
                     assert!(authority.subscriber(&always).is_ok());
                     let never = request(&everything(STRANGER, number));
                     assert!(authority.publisher(&never).is_err());
-                    // By the rules of one moment, both answers are the same.
+                    // The same rules give the same result both times.
                     let rules = hub.live().rules();
                     let sometimes = request(&everything(SECOND, number));
                     let answer = rules.authority.publisher(&sometimes).is_ok();
@@ -159,13 +158,13 @@ async fn t_jwt_a_token_that_expires_soon_opens_one_short_stream() {
     let streams = async |token: &str, name: &str| {
         let path = address(MERCURE, &[(name, "a")]);
         let mut streams = 0;
-        // As somebody comes back at once, again and again.
+        // A client that reconnects at once, again and again.
         while hub.get_with(token, &path).await.status == 200 {
             streams += 1;
             hub.subscribe_with(token, &[(name, "a")]).await.expect_end().await;
         }
         hub.get_with(token, &path).await.expect(401);
-        assert!(now() >= exp, "it was open until then");
+        assert!(now() >= exp, "the stream ended too early");
         streams
     };
     assert_eq!(tokio::join!(streams(&new, "match"), streams(&old, "topic")), (1, 1));
@@ -221,7 +220,7 @@ async fn t_auth_4_the_cost_of_a_publish_grows_with_distinct_patterns_and_not_wit
         began.elapsed() / 3
     };
     let (few, many) = (publish(2).await, publish(40).await);
-    // Twenty times as much work would be seen on any machine.
+    // The factor leaves room for noise: the wrong order of growth would give twenty.
     assert!(many < few * 10 + Duration::from_millis(20), "{few:?}, then {many:?}");
     let mut healthy = hub.subscribe(&[("match", "after")]).await;
     hub.publish(&[("topic", "after"), ("data", "1")]).await.expect(200);

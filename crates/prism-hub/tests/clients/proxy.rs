@@ -1,7 +1,7 @@
-//! The line between readers and the hub. It can be cut, and it notes who comes.
+//! A TCP proxy between clients and the hub. It records requests, and can cut connections.
 //!
-//! While its gate is closed, whoever comes waits. So a reader is away for as long as a test wants,
-//! not for as long as it happens to take.
+//! While the proxy holds requests, a client that reconnects waits, so that the test decides how long
+//! the client is disconnected.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,14 +14,14 @@ use tokio::task::JoinHandle;
 
 use crate::wait::wait_for;
 
-/// Somebody came, and sent this head of a request.
+/// A request that arrived at the proxy.
 #[derive(Clone, Debug)]
-pub(crate) struct Arrival {
+pub(crate) struct ProxiedRequest {
     pub(crate) at: Instant,
     head: String,
 }
 
-impl Arrival {
+impl ProxiedRequest {
     pub(crate) fn last_event_id(&self) -> Option<&str> {
         self.head.lines().find_map(|line| {
             let (name, value) = line.split_once(':')?;
@@ -30,93 +30,94 @@ impl Arrival {
     }
 }
 
-pub(crate) struct Line {
+pub(crate) struct Proxy {
     address: SocketAddr,
-    arrivals: Arc<Mutex<Vec<Arrival>>>,
-    gate: watch::Sender<bool>,
+    requests: Arc<Mutex<Vec<ProxiedRequest>>>,
+    is_forwarding: watch::Sender<bool>,
     cuts: watch::Sender<u32>,
     task: JoinHandle<()>,
 }
 
-impl Line {
-    /// A line to the program at this address, whenever there is one.
+impl Proxy {
+    /// A proxy to this address. It connects to the hub for each request anew.
     pub(crate) async fn to(hub: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let address = listener.local_addr().expect("a listener has an address");
-        let arrivals = Arc::<Mutex<Vec<Arrival>>>::default();
-        let (gate, opening) = watch::channel(true);
+        let requests = Arc::<Mutex<Vec<ProxiedRequest>>>::default();
+        let (is_forwarding, forwarding) = watch::channel(true);
         let (cuts, cut) = watch::channel(0);
-        let noted = Arc::clone(&arrivals);
+        let recorded = Arc::clone(&requests);
         let task = tokio::spawn(async move {
             while let Ok((reader, _)) = listener.accept().await {
-                let (noted, opening, mut cut) = (Arc::clone(&noted), opening.clone(), cut.clone());
+                let (recorded, forwarding, mut cut) =
+                    (Arc::clone(&recorded), forwarding.clone(), cut.clone());
                 cut.mark_unchanged();
                 tokio::spawn(async move {
                     tokio::select! {
                         _ = cut.changed() => {}
-                        _ = carry(reader, hub, &noted, opening) => {}
+                        _ = forward(reader, hub, &recorded, forwarding) => {}
                     }
                 });
             }
         });
-        Self { address, arrivals, gate, cuts, task }
+        Self { address, requests, is_forwarding, cuts, task }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
-    pub(crate) fn close_gate(&self) {
-        self.gate.send_replace(false);
+    pub(crate) fn hold_requests(&self) {
+        self.is_forwarding.send_replace(false);
     }
 
-    pub(crate) fn open_gate(&self) {
-        self.gate.send_replace(true);
+    pub(crate) fn forward_requests(&self) {
+        self.is_forwarding.send_replace(true);
     }
 
-    /// Ends every connection. Whoever was connected was so until after the returned instant.
-    pub(crate) fn cut(&self) -> Instant {
+    /// Cuts every connection. Returns an instant just before.
+    pub(crate) fn cut_connections(&self) -> Instant {
         let instant = Instant::now();
         self.cuts.send_modify(|count| *count += 1);
         instant
     }
 
-    /// The arrival with this number, from 1, as soon as it is there.
-    pub(crate) async fn arrival(&self, number: usize) -> Arrival {
-        let what = format!("arrival {number}");
-        wait_for(&what, || lock(&self.arrivals).get(number - 1).cloned()).await
+    /// Waits for the request with this number, counted from 1.
+    pub(crate) async fn request(&self, number: usize) -> ProxiedRequest {
+        let what = format!("request {number}");
+        wait_for(&what, || lock(&self.requests).get(number - 1).cloned()).await
     }
 
-    pub(crate) fn arrivals(&self) -> usize {
-        lock(&self.arrivals).len()
+    pub(crate) fn request_count(&self) -> usize {
+        lock(&self.requests).len()
     }
 }
 
-impl Drop for Line {
+impl Drop for Proxy {
     fn drop(&mut self) {
         self.task.abort();
-        self.cut();
+        self.cut_connections();
     }
 }
 
-/// Carries one connection, which is for one stream of events.
-async fn carry(
+/// Forwards one connection, which has one request.
+async fn forward(
     mut reader: TcpStream,
     hub: SocketAddr,
-    arrivals: &Mutex<Vec<Arrival>>,
-    mut gate: watch::Receiver<bool>,
+    requests: &Mutex<Vec<ProxiedRequest>>,
+    mut forwarding: watch::Receiver<bool>,
 ) -> std::io::Result<()> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
-        // Browsers open connections that they may need one day.
+        // Browsers open spare connections, and may close them unused.
         if reader.read_buf(&mut head).await? == 0 {
             return Ok(());
         }
     }
     let text = String::from_utf8_lossy(&head).into_owned();
-    lock(arrivals).push(Arrival { at: Instant::now(), head: text });
-    // An error means that the test is over.
-    if gate.wait_for(|open| *open).await.is_err() {
+    lock(requests).push(ProxiedRequest { at: Instant::now(), head: text });
+    // An error means that the proxy was dropped.
+    if forwarding.wait_for(|it| *it).await.is_err() {
         return Ok(());
     }
     let mut hub = TcpStream::connect(hub).await?;
