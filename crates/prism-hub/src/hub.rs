@@ -1,5 +1,5 @@
 //! The state that all endpoints share: the configuration, the rules in force, the event manager,
-//! and what is counted across connections.
+//! and the registries of open connections.
 //!
 //! A [`Hub`] knows neither sockets nor routes: [`api`](crate::api) answers requests with it, and
 //! [`serve`](crate::serve) listens and ends it.

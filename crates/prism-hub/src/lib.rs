@@ -9,9 +9,9 @@
 //! - [`limits`]: every bound and its reason. [`problem`]: error responses.
 //! - [`cli`], [`config`]: arguments and settings. [`tls`]: certificates.
 //! - [`auth`]: from a request to its rights. [`live`]: the rules that a reload replaces.
-//! - [`metrics`]: what is counted.
-//! - `jwks`: fetches key sets from URLs, and reloads. `client`: the HTTP client that it uses.
+//! - [`metrics`]: counters and gauges.
 //! - [`hub`]: the state that all endpoints share.
+//! - `jwks`: fetches key sets from URLs, and reloads. `client`: the HTTP client that it uses.
 //! - [`api`]: the HTTP API, one module per front. `demo`: the demo page.
 //! - [`serve`]: life cycle and listeners.
 //! - `mode`: what the program does, by its first argument.

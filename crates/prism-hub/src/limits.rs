@@ -138,5 +138,5 @@ pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Time for open requests at the admin address to end, after everything else has ended.
 pub const ADMIN_DRAIN: Duration = Duration::from_secs(1);
 
-/// Time for streams to end after the drain told the last of them to.
+/// Time for streams to end after the end of the drain window.
 pub(crate) const DRAIN_GRACE: Duration = Duration::from_secs(2);

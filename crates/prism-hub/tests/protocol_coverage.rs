@@ -1,11 +1,11 @@
-//! Whether every case of the Mercure drafts is tested: `protocol_coverage.txt` names the tests, and this holds
-//! it against the sources.
+//! Whether every case of the Mercure drafts is tested: `protocol_coverage.txt` lists the tests of
+//! each case, and this target compares the list with the sources.
 //!
-//! Draft-07 has 78 cases, draft-08 has 206. A test is named after its cases, by all of their
-//! numbers: `m07_050_and_051_and_052_..`. Where the hub differs on purpose, the list says `design`,
-//! and `docs/design.md` says why, by the same number.
+//! Draft-07 has 78 cases, draft-08 has 206. The name of a test begins with the numbers of its
+//! cases: `m07_050_and_051_and_052_..`. Where the hub differs from a draft on purpose, the list has
+//! the word `design`, and `docs/design.md` gives the reason under the same number.
 
-#![allow(clippy::panic, clippy::unwrap_used, reason = "a test that panics has failed")]
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -15,10 +15,10 @@ const LIST: &str = include_str!("protocol_coverage.txt");
 const DESIGN: &str = include_str!("../../../docs/design.md");
 const DRAFTS: [(&str, usize); 2] = [("m07", 78), ("m08", 206)];
 
-/// What the list says of a case.
+/// A case of the list.
 #[derive(Debug, Default)]
 struct Case {
-    is_reasoned: bool,
+    is_by_design: bool,
     tests: BTreeSet<String>,
 }
 
@@ -29,8 +29,8 @@ fn listed() -> BTreeMap<String, Case> {
         let mut words = line.split(' ').map(str::to_owned);
         let id = words.next().unwrap();
         let (marks, tests): (BTreeSet<_>, _) = words.partition(|word| word == "design");
-        let case = Case { is_reasoned: !marks.is_empty(), tests };
-        assert!(cases.insert(id.clone(), case).is_none(), "{id} stands there twice");
+        let case = Case { is_by_design: !marks.is_empty(), tests };
+        assert!(cases.insert(id.clone(), case).is_none(), "{id} is listed twice");
     }
     cases
 }
@@ -46,7 +46,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The names of all functions of the workspace's crates that are tests and run.
+/// The names of all tests of the workspace's crates that are not ignored.
 fn tests() -> BTreeSet<String> {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut files = Vec::new();
@@ -73,7 +73,7 @@ fn tests() -> BTreeSet<String> {
     tests
 }
 
-/// The cases that the name of a test has in it.
+/// The cases in the name of a test.
 fn cases_of(test: &str) -> BTreeSet<String> {
     let mut draft = None;
     let mut cases = BTreeSet::new();
@@ -101,13 +101,13 @@ fn every_case_is_listed() {
 }
 
 #[test]
-fn every_case_is_tested_or_has_its_reason() {
+fn every_case_is_tested_or_differs_by_design() {
     let tests = tests();
     for (id, case) in listed() {
-        assert!(case.is_reasoned || !case.tests.is_empty(), "{id} has neither");
+        assert!(case.is_by_design || !case.tests.is_empty(), "{id} has no test");
         for test in &case.tests {
             assert!(cases_of(test).contains(&id), "{test} is not named after {id}");
-            assert!(tests.contains(test), "{test}, of {id}, is no test that runs");
+            assert!(tests.contains(test), "{test}, of {id}, does not exist or is ignored");
         }
     }
 }
@@ -117,7 +117,7 @@ fn every_test_of_a_case_is_listed() {
     let listed = listed();
     for test in tests() {
         for id in cases_of(&test) {
-            let case = listed.get(&id).unwrap_or_else(|| panic!("{test}: there is no {id}"));
+            let case = listed.get(&id).unwrap_or_else(|| panic!("{test}: {id} is not in the list"));
             assert!(
                 case.tests.contains(&test),
                 "{test} is missing at {id} in protocol_coverage.txt"
@@ -127,16 +127,16 @@ fn every_test_of_a_case_is_listed() {
 }
 
 #[test]
-fn every_reason_is_given() {
+fn every_difference_is_explained() {
     let spelled = |id: &str| id.to_ascii_uppercase().replace('_', "-");
     for (id, case) in listed() {
         let id = spelled(&id);
-        assert_eq!(case.is_reasoned, DESIGN.contains(&id), "{id} in the list and docs/design.md");
+        assert_eq!(case.is_by_design, DESIGN.contains(&id), "{id} in the list and docs/design.md");
     }
 }
 
 #[test]
-fn a_name_is_read_as_people_read_it() {
+fn the_numbers_in_a_name_are_its_cases() {
     let read = |name: &str| cases_of(name).into_iter().collect::<Vec<_>>().join(" ");
     assert_eq!(read("m07_001_the_hub_has_one_path"), "m07_001");
     assert_eq!(read("m07_076_to_078_and_m08_195_x_001"), "m07_076 m07_078 m08_195");

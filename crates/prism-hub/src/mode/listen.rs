@@ -128,7 +128,7 @@ impl EventListener {
     }
 }
 
-/// Whether an event only tells the subscriber its position. Such control events are not printed.
+/// Whether this is a control event that only carries the position. `listen` does not print these.
 fn is_position_only(event: &ParsedEvent) -> bool {
     matches!(event.name.as_str(), "prism.open" | "prism.mark")
 }

@@ -1,5 +1,5 @@
-//! The server for listeners with TLS: accepts connections, shakes hands and serves HTTP, each with
-//! a time-out.
+//! The server for listeners with TLS: accepts connections, does the TLS handshake, and serves HTTP,
+//! with a time-out for each wait.
 //!
 //! ALPN decides between HTTP/1.1 and HTTP/2 before a connection is served. Detecting the version
 //! from the first bytes would wait for them without a time-out.

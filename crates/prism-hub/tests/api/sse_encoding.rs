@@ -1,4 +1,4 @@
-//! T-SSE-1, over the hub's API: a decoder of the HTML standard reads every accepted event unchanged.
+//! T-SSE-1, over the hub's API: a decoder of the HTML standard reads each accepted event unchanged.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! A TCP proxy between clients and the hub. It records requests, and can cut connections.
 //!
-//! While the proxy holds requests, a client that reconnects waits, so that the test decides how long
-//! the client is disconnected.
+//! While the proxy holds requests, a client that reconnects waits. So the test decides how long the
+//! client is disconnected.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
