@@ -1,19 +1,19 @@
-//! Who may publish and who may read: from the head of a request to the rights it has.
+//! Authentication and authorization: from the head of a request to what its sender may do.
 //!
-//! An [`Authority`] is built once from the configuration and asked for every request. It finds the
-//! token (`credentials`), verifies it (`token`) or remembers that it did (`verified`), and
-//! answers with a [`Publisher`] or a [`Subscriber`]. A reload builds another one; so a key that
-//! was taken away is forgotten with everything it ever verified.
+//! An [`Authority`] is built from the configuration and asked for every request. It extracts the
+//! token (`token_extractor`), takes it from the cache of verified tokens (`token_cache`) or
+//! verifies it (`token_verifier`), and answers with a [`Publisher`] or a [`Subscriber`]. A reload
+//! builds a new `Authority` with an empty cache, so that a removed key accepts no token any more.
 //!
 //! What holds for every token:
 //!
-//! - The algorithm belongs to the key, from when the key is read. A token's `alg` only confirms
-//!   it, and its `jwk`, `jku` and `x5u` make it invalid.
-//! - Nothing unverified causes input or output: keys are looked up by comparing. What is fetched
-//!   is fetched from configured addresses at times of the hub's own (`jwks`), whatever tokens say.
-//! - Every defect gives the same answer, [`AuthError`], so that an attacker learns nothing.
-//! - The header `typ` chooses the rules: `at+jwt` those of draft-08, and no others; anything else
-//!   those of draft-07, where they are on.
+//! - Each key is used with one algorithm (RFC 8725, section 3.1), which is known before a token
+//!   arrives. A token's `alg` must be this one, and a token with `jwk`, `jku` or `x5u` is invalid.
+//! - An unverified token causes no input or output. Keys are looked up in memory; key sets are
+//!   fetched from configured URLs by a schedule (`jwks`), whatever tokens say.
+//! - Every invalid token gets the same answer, [`AuthError`], so that an attacker learns nothing.
+//! - The header parameter `typ` chooses the rules: draft-08 for `at+jwt`, draft-07 for everything
+//!   else, if draft-07 is enabled.
 //!
 //! ```
 //! use prism_hub::auth::{Authority, Clock};
@@ -24,75 +24,81 @@
 //! ])?;
 //! let authority = Authority::new(&config, Clock::system())?;
 //!
-//! let (reader, ()) = http::Request::get("/events").body(())?.into_parts();
-//! assert!(authority.subscriber(&reader)?.is_anonymous());
-//! let (publisher, ()) = http::Request::post("/events").body(())?.into_parts();
-//! assert_eq!(authority.publisher(&publisher).unwrap_err().status(), 401);
+//! let (request, ()) = http::Request::get("/events").body(())?.into_parts();
+//! assert!(authority.subscriber(&request)?.is_anonymous());
+//! let (request, ()) = http::Request::post("/events").body(())?.into_parts();
+//! assert_eq!(authority.publisher(&request).unwrap_err().status(), 401);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
 mod claims;
 mod clock;
-mod credentials;
+mod dialect;
 mod error;
-mod grants;
+mod grant_selector;
+mod jwk_set;
+mod key_error;
+mod key_material;
 mod key_set;
+mod key_strength;
+mod key_type;
 mod keyring;
-mod keys;
-mod rights;
-mod token;
-mod verified;
+mod principal;
+mod role;
+mod signing_key;
+mod strict_json;
+mod token_cache;
+mod token_extractor;
+mod token_header;
+mod token_verifier;
+mod verification_key;
+mod verified_token;
 
 #[cfg(test)]
-mod attacks_on_claims;
-#[cfg(test)]
-mod attacks_on_memory;
-#[cfg(test)]
-mod attacks_on_rights;
-#[cfg(test)]
-mod attacks_on_tokens;
-#[cfg(test)]
-mod drafts;
-#[cfg(test)]
-pub(crate) mod fixture;
+pub(crate) mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::request::Parts;
 
 use crate::config::{Config, KeySetUrl, Origin};
 
 pub use clock::Clock;
-pub use error::{AuthError, Defect};
+pub use dialect::Dialect;
+pub use error::{AuthError, TokenError};
+pub use key_error::KeyError;
 pub(crate) use key_set::{KeySet, KeySets};
-pub use keys::KeyError;
-pub(crate) use keys::SigningKey;
-pub use rights::{Publisher, Subscriber, TokenPlace};
-pub use token::Dialect;
+pub use principal::{Publisher, Subscriber, TokenLocation};
+pub(crate) use signing_key::SigningKey;
 
-use credentials::Credentials;
 use keyring::Keyring;
-use token::Verifier;
-use verified::Verified;
+use role::Role;
+use token_cache::TokenCache;
+use token_extractor::TokenExtractor;
+use token_verifier::TokenVerifier;
+use verified_token::VerifiedToken;
 
-/// What decides who may do what.
+/// Decides who may publish and who may subscribe.
 #[derive(Debug)]
 pub struct Authority {
-    publishers: Verifier,
-    subscribers: Verifier,
-    verified: Verified,
+    publisher_tokens: TokenVerifier,
+    subscriber_tokens: TokenVerifier,
+    cache: TokenCache,
     clock: Clock,
-    credentials: Credentials,
+    extractor: TokenExtractor,
     key_sets: KeySets,
     is_dev: bool,
     allows_anonymous: bool,
-    /// Where clients learn which tokens are wanted.
-    metadata: Option<Arc<str>>,
+    /// The URL of the hub's metadata (RFC 9728), for `WWW-Authenticate`.
+    metadata_url: Option<Arc<str>>,
+    /// Whether a token that was refused because of its algorithm has been logged.
+    has_logged_algorithm: AtomicBool,
 }
 
 impl Authority {
-    /// Reads the keys that the configuration names. Nothing is fetched: a token that a key set at
-    /// an address could verify is refused as [unavailable](AuthError::is_unavailable).
+    /// Reads the keys that the configuration names. Nothing is fetched: a token that a key set at a
+    /// URL could verify is refused as [unavailable](AuthError::is_unavailable).
     ///
     /// # Errors
     ///
@@ -101,53 +107,55 @@ impl Authority {
         Self::with_key_sets(config, clock, &KeySets::default())
     }
 
-    /// Reads the keys that the configuration names, but for those that were fetched.
+    /// Reads the keys that the configuration names, and takes key sets at URLs from `fetched`.
     pub(crate) fn with_key_sets(
         config: &Config,
         clock: Clock,
         fetched: &KeySets,
     ) -> Result<Self, KeyError> {
-        let trust = &config.trust;
-        let mut origins = trust.publish_origins.clone();
-        origins.extend(config.public_url.as_ref().and_then(Origin::of_url));
-        let verifier = |role| -> Result<Verifier, KeyError> {
-            let keys = Keyring::read(trust, role, fetched)?;
-            Ok(Verifier::new(keys, trust, config.hub_url.as_str()))
+        let auth = &config.auth;
+        let mut publish_origins = auth.publish_origins.clone();
+        publish_origins.extend(config.public_url.as_ref().and_then(Origin::of_url));
+        let verifier = |role| -> Result<TokenVerifier, KeyError> {
+            let keyring = Keyring::read(auth, role, fetched)?;
+            Ok(TokenVerifier::new(keyring, auth, config.hub_url.as_str()))
         };
         let mut key_sets = KeySets::default();
-        for url in trust.key_set_urls() {
+        for url in auth.key_set_urls() {
             if let Some(set) = fetched.get(url) {
                 key_sets.put(url.clone(), Arc::clone(set));
             }
         }
         Ok(Self {
-            publishers: verifier(Role::Publisher)?,
-            subscribers: verifier(Role::Subscriber)?,
-            verified: Verified::new(),
+            publisher_tokens: verifier(Role::Publisher)?,
+            subscriber_tokens: verifier(Role::Subscriber)?,
+            cache: TokenCache::new(),
             clock,
-            credentials: Credentials::new(trust, origins),
+            extractor: TokenExtractor::new(auth, publish_origins),
             key_sets,
-            is_dev: trust.dev,
-            allows_anonymous: trust.anonymous || trust.dev,
-            metadata: config.metadata_url().map(|url| url.as_str().into()),
+            is_dev: auth.dev,
+            allows_anonymous: auth.anonymous || auth.dev,
+            metadata_url: config.metadata_url().map(|url| url.as_str().into()),
+            has_logged_algorithm: AtomicBool::new(false),
         })
     }
 
-    /// The same, with another set of keys from an address. What was verified is verified again,
-    /// since the key that vouched for it may be gone.
+    /// A copy in which the key set that was fetched from this URL is replaced. Its token cache is
+    /// empty, because the keys that verified cached tokens may have been removed.
     pub(crate) fn with_key_set(&self, url: &KeySetUrl, set: &Arc<KeySet>) -> Self {
         let mut key_sets = self.key_sets.clone();
         key_sets.put(url.clone(), Arc::clone(set));
         Self {
-            publishers: self.publishers.with_key_set(url, set),
-            subscribers: self.subscribers.with_key_set(url, set),
-            verified: Verified::new(),
+            publisher_tokens: self.publisher_tokens.with_key_set(url, set),
+            subscriber_tokens: self.subscriber_tokens.with_key_set(url, set),
+            cache: TokenCache::new(),
             clock: self.clock.clone(),
-            credentials: self.credentials.clone(),
+            extractor: self.extractor.clone(),
             key_sets,
             is_dev: self.is_dev,
             allows_anonymous: self.allows_anonymous,
-            metadata: self.metadata.clone(),
+            metadata_url: self.metadata_url.clone(),
+            has_logged_algorithm: self.has_logged_algorithm.load(Ordering::Relaxed).into(),
         }
     }
 
@@ -156,82 +164,89 @@ impl Authority {
         &self.key_sets
     }
 
-    /// The rights of whoever wants to publish.
+    /// Authenticates the sender of a publish request.
     ///
     /// # Errors
     ///
-    /// [`AuthError`] if there is no token, or none that counts.
+    /// [`AuthError`] without a valid token.
     pub fn publisher(&self, request: &Parts) -> Result<Publisher, AuthError> {
-        let found = self.credentials.find(request).map_err(|error| self.challenge(error))?;
-        let Some(found) = found else {
+        let presented = self.extractor.extract(request).map_err(|error| self.challenge(error))?;
+        let Some(presented) = presented else {
             return if self.is_dev {
                 Ok(Publisher::unrestricted())
             } else {
                 Err(self.challenge(AuthError::missing()))
             };
         };
-        let rights = self.verify(Role::Publisher, &found.token)?;
-        Ok(Publisher::new(rights, self.metadata.clone()))
+        let token = self.verify(Role::Publisher, &presented.text)?;
+        Ok(Publisher::new(token, self.metadata_url.clone()))
     }
 
-    /// The rights of whoever wants to subscribe, or to read the subscription API.
+    /// Authenticates the sender of a subscribe request, or of one to the subscription API.
     ///
     /// # Errors
     ///
-    /// [`AuthError`] if there is no token that counts, and somebody without one may not read.
+    /// [`AuthError`] for an invalid token, and without one unless anonymous subscribers are
+    /// allowed.
     pub fn subscriber(&self, request: &Parts) -> Result<Subscriber, AuthError> {
-        let found = self.credentials.find(request).map_err(|error| self.challenge(error))?;
-        let Some(found) = found else {
+        let presented = self.extractor.extract(request).map_err(|error| self.challenge(error))?;
+        let Some(presented) = presented else {
             return if self.allows_anonymous {
-                Ok(Subscriber::anonymous(self.metadata.clone()))
+                Ok(Subscriber::anonymous(self.metadata_url.clone()))
             } else {
                 Err(self.challenge(AuthError::missing()))
             };
         };
-        let rights = self.verify(Role::Subscriber, &found.token)?;
-        Ok(Subscriber::new(rights, found.place, self.metadata.clone()))
+        let token = self.verify(Role::Subscriber, &presented.text)?;
+        Ok(Subscriber::new(token, presented.location, self.metadata_url.clone()))
     }
 
-    /// The time by which tokens are judged, in seconds since 1970.
+    /// The time that token validity is checked against, in seconds since 1970.
     pub fn now(&self) -> u64 {
         self.clock.now()
     }
 
-    fn verify(&self, role: Role, token: &str) -> Result<Arc<rights::Rights>, AuthError> {
+    fn verify(&self, role: Role, token: &str) -> Result<Arc<VerifiedToken>, AuthError> {
         let now = self.clock.now();
-        let invalid = |defect| self.challenge(AuthError::invalid(defect));
-        if let Some(rights) = self.verified.get(role, token) {
-            match rights.check_time(now) {
-                // Another set may have the key as well.
-                Err(Defect::KeysUnknown) => {}
-                judged => return judged.map(|()| rights).map_err(invalid),
+        let invalid = |error| self.challenge(AuthError::invalid(error));
+        if let Some(verified) = self.cache.get(role, token) {
+            match verified.check_time(now) {
+                // Another key set may contain the same key.
+                Err(TokenError::KeysUnavailable) => {}
+                result => return result.map(|()| verified).map_err(invalid),
             }
         }
         let verifier = match role {
-            Role::Publisher => &self.publishers,
-            Role::Subscriber => &self.subscribers,
+            Role::Publisher => &self.publisher_tokens,
+            Role::Subscriber => &self.subscriber_tokens,
         };
-        let rights = Arc::new(verifier.verify(token, now).map_err(invalid)?);
-        rights.check_time(now).map_err(invalid)?;
-        self.verified.insert(role, token, &rights);
-        Ok(rights)
+        let verified = verifier.verify(token, now);
+        let verified = verified.inspect_err(|error| self.log_algorithm(*error)).map_err(invalid)?;
+        let verified = Arc::new(verified);
+        verified.check_time(now).map_err(invalid)?;
+        self.cache.insert(role, token, &verified);
+        Ok(verified)
+    }
+
+    /// Warns of the first token that is refused because of its algorithm, since the answer does not
+    /// say so and the remedy is a setting. Only the first, because anybody can send such tokens.
+    fn log_algorithm(&self, error: TokenError) {
+        let is_algorithm = matches!(error, TokenError::Algorithm { .. });
+        if is_algorithm && !self.has_logged_algorithm.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "a token was refused: {error}; `publisher-key-alg`, `subscriber-key-alg` and \
+                 `jwks-alg` set the algorithm of a key (more of these are logged at level debug)"
+            );
+        }
     }
 
     fn challenge(&self, error: AuthError) -> AuthError {
-        error.with_metadata(self.metadata.clone())
+        error.with_metadata_url(self.metadata_url.clone())
     }
 
-    /// How many signatures were checked, for a test that some were not.
+    /// The number of signatures checked so far, for tests of the token cache.
     #[cfg(test)]
     pub(crate) fn signatures_checked(&self) -> usize {
-        self.publishers.signatures_checked() + self.subscribers.signatures_checked()
+        self.publisher_tokens.signatures_checked() + self.subscriber_tokens.signatures_checked()
     }
-}
-
-/// What a token is shown for. It is also the domain of trust in which it was verified: what one
-/// key vouched for says nothing in the domain of the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Role {
-    Publisher,
-    Subscriber,
 }

@@ -1,6 +1,6 @@
-//! The command line, and with it the names, the defaults and the explanations of all settings.
+//! The command line. The flags of `serve` also give all settings their names, defaults and help.
 
-#![allow(rustdoc::bare_urls, reason = "what is read here is read in a terminal")]
+#![allow(rustdoc::bare_urls, reason = "these comments are the help in a terminal")]
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -14,109 +14,109 @@ Try it out:
 Exit status: 0 ok, 1 refused or failed, 2 wrong usage.";
 
 const SERVE_HELP: &str = "\
-Every setting may also stand in the environment and in a file, by the same name: --max-body 1MiB is
-PRISM_HUB_MAX_BODY=1MiB, and `max-body = \"1MiB\"` in TOML. A flag that may be repeated is separated
-by commas in the environment, and an array in the file. The flag wins over the environment, and the
-environment over the file.
+Every setting can also be set in the environment and in a file, under the same name: --max-body
+1MiB is PRISM_HUB_MAX_BODY=1MiB in the environment, and `max-body = \"1MiB\"` in TOML. The values
+of a flag that may be repeated are separated by commas in the environment, and an array in the
+file. A flag takes precedence over the environment, and the environment over the file.
 
-Durations read 250ms, 15s, 2m, 24h; sizes read 64KiB, 1MiB, 1GiB; no limit is `unlimited`.
+Durations are written 250ms, 15s, 2m, 24h; sizes 64KiB, 1MiB, 1GiB; `unlimited` means no limit.
 
-SIGTERM ends it gracefully, SIGHUP reads keys, limits and certificates again.";
+SIGTERM shuts the hub down gracefully; SIGHUP reloads keys, limits and certificates.";
 
-/// A hub for Server-Sent Events: any program publishes with one POST, any browser reads with
+/// A hub for Server-Sent Events: any program publishes with one POST, any browser subscribes with
 /// `new EventSource(url)`.
 #[derive(Debug, Parser)]
 #[command(name = "prism-hub", version, after_help = EXAMPLES, max_term_width = 100)]
 #[command(disable_help_subcommand = true)]
 pub struct Cli {
-    /// What to do.
+    /// The mode.
     #[command(subcommand)]
     pub mode: Mode,
-    /// How the log is written, on standard error
-    #[arg(long, value_name = "FORM", value_enum, default_value = "text", global = true)]
+    /// Format of the log, on standard error
+    #[arg(long, value_name = "FORMAT", value_enum, default_value = "text", global = true)]
     #[arg(env = "PRISM_HUB_LOG", hide_env_values = true, help_heading = "Log")]
-    pub log: LogForm,
-    /// What is worth a line in the log; at `debug`, every request is
+    pub log: LogFormat,
+    /// Lowest level that is logged; `debug` logs every request
     #[arg(long, value_name = "LEVEL", value_enum, default_value = "info", global = true)]
     #[arg(env = "PRISM_HUB_LOG_LEVEL", hide_env_values = true, help_heading = "Log")]
     pub log_level: LogLevel,
 }
 
-/// How the log is written.
+/// The format of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogForm {
+pub enum LogFormat {
     /// Lines for people
     Text,
     /// Lines of JSON, for programs
     Json,
 }
 
-/// What is worth a line in the log.
+/// The lowest level that is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogLevel {
-    /// What failed
+    /// Failures
     Error,
-    /// And what may
+    /// Also what may become a failure
     Warn,
-    /// And what changed
+    /// Also changes of state
     Info,
-    /// And every request
+    /// Also every request
     Debug,
 }
 
-/// What the program does.
+/// A mode of the program.
 #[derive(Debug, Subcommand)]
 pub enum Mode {
-    /// Shows what this is for: examples and a debugger on one page, on this machine only
+    /// Serves examples and a debugger on one page, on a loopback address
     Demo(DemoArgs),
     /// Serves events
     #[command(after_help = SERVE_HELP)]
     Serve(Box<ServeArgs>),
     /// Publishes one event, and prints its id
     Publish(PublishArgs),
-    /// Prints events as they come, and connects again whenever it is cut off
+    /// Prints events as they arrive, and reconnects whenever the connection is lost
     Listen(ListenArgs),
-    /// Makes a token, and prints it
+    /// Creates a token, and prints it
     Token(TokenArgs),
     /// Checks a configuration file
     Check(CheckArgs),
-    /// Prints what a shell needs to complete this program's arguments
+    /// Prints a completion script for a shell
     Completions(CompletionsArgs),
 }
 
 /// Arguments of `demo`.
 #[derive(Args, Debug)]
 pub struct DemoArgs {
-    /// Where to serve; a loopback address
+    /// Address to listen on; a loopback address
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub listen: String,
 }
 
-/// Arguments of `serve`: every setting, as text.
+/// Arguments of `serve`: every setting, as text. `config` parses them.
 #[derive(Args, Debug)]
 pub struct ServeArgs {
-    /// Where to serve; may be repeated
+    /// Address to listen on; may be repeated
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
-    #[arg(help_heading = "Where")]
+    #[arg(help_heading = "Addresses")]
     pub listen: Vec<String>,
-    /// Where to serve metrics and the console, or `off`
+    /// Address for metrics and the console, or `off`
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:9090")]
-    #[arg(help_heading = "Where")]
+    #[arg(help_heading = "Addresses")]
     pub admin_listen: Option<String>,
-    /// A file with settings
-    #[arg(long, value_name = "FILE", help_heading = "Where")]
+    /// Configuration file, TOML
+    #[arg(long, value_name = "FILE", help_heading = "Addresses")]
     pub config: Option<String>,
-    /// Chain of certificates, PEM
-    #[arg(long, value_name = "FILE", help_heading = "Where")]
+    /// Certificate chain, PEM
+    #[arg(long, value_name = "FILE", help_heading = "Addresses")]
     pub tls_cert: Option<String>,
     /// Private key of the certificate, PEM
-    #[arg(long, value_name = "FILE", help_heading = "Where")]
+    #[arg(long, value_name = "FILE", help_heading = "Addresses")]
     pub tls_key: Option<String>,
-    /// Where clients find the hub, such as https://hub.example.com
-    #[arg(long, value_name = "URL", help_heading = "Where")]
+    /// URL under which clients find the hub, such as https://hub.example.com
+    #[arg(long, value_name = "URL", help_heading = "Addresses")]
     pub public_url: Option<String>,
 
-    /// What keeps the events: `memory`
+    /// Engine that orders and keeps events: `memory`
     #[arg(long, value_name = "ENGINE", default_value = "memory", help_heading = "Events")]
     pub engine: Option<String>,
     /// What an acknowledged event survives: memory, os or fsync
@@ -131,86 +131,99 @@ pub struct ServeArgs {
     /// Number up to which events are kept
     #[arg(long, value_name = "N", default_value = "unlimited", help_heading = "Events")]
     pub retention_count: Option<String>,
-    /// Time for which a publish with the same key is the same publish, or `off`
+    /// Time for which a publish with the same idempotency key counts as a repetition, or `off`
     #[arg(long, value_name = "TIME", default_value = "2m", help_heading = "Events")]
     pub idempotency_window: Option<String>,
 
-    /// Key of publishers' tokens: TEXT, file:PATH (PEM or a secret) or env:NAME
-    #[arg(long, value_name = "KEY", help_heading = "Who may do what")]
+    /// Key of publishers' tokens: TEXT, file:PATH (a public key as PEM, or a secret) or env:NAME
+    #[arg(long, value_name = "KEY", help_heading = "Authentication")]
     #[arg(allow_hyphen_values = true)]
     pub publisher_key: Option<String>,
+    /// Algorithm of the publishers' key, such as HS512. Default: HS256 for a secret, RS256 for RSA;
+    /// other keys have one by their curve
+    #[arg(long, value_name = "ALG", help_heading = "Authentication")]
+    pub publisher_key_alg: Option<String>,
     /// Key of subscribers' tokens
-    #[arg(long, value_name = "KEY", help_heading = "Who may do what")]
+    #[arg(long, value_name = "KEY", help_heading = "Authentication")]
     #[arg(allow_hyphen_values = true)]
     pub subscriber_key: Option<String>,
-    /// A set of keys (RFC 7517): https://HOST/PATH or file:PATH, or ISSUER= and one of them; may be
-    /// repeated. Over http from a loopback address alone; fetched every 5 minutes and at SIGHUP
-    #[arg(long, value_name = "KEYS", help_heading = "Who may do what")]
+    /// Algorithm of the subscribers' key. Default: as for publishers
+    #[arg(long, value_name = "ALG", help_heading = "Authentication")]
+    pub subscriber_key_alg: Option<String>,
+    /// Key set (RFC 7517): https://HOST/PATH or file:PATH, or ISSUER= and one of them; may be
+    /// repeated. http is for loopback addresses only. Fetched every 5 minutes and at SIGHUP
+    #[arg(long, value_name = "KEYS", help_heading = "Authentication")]
     pub jwks: Vec<String>,
-    /// Issuer of draft-08 tokens; may be repeated. The first owns the two keys above
-    #[arg(long, value_name = "URL", help_heading = "Who may do what")]
+    /// Algorithm of the keys in key sets that have no `alg`: an algorithm such as PS256, or ISSUER=
+    /// and one; may be repeated. Default: as for publishers
+    #[arg(long, value_name = "ALG", help_heading = "Authentication")]
+    pub jwks_alg: Vec<String>,
+    /// Issuer of draft-08 tokens; may be repeated. The publisher and subscriber keys belong to the
+    /// first
+    #[arg(long, value_name = "URL", help_heading = "Authentication")]
     pub issuer: Vec<String>,
-    /// Name of this hub in draft-08 tokens; may be repeated. The public URL +
-    /// /.well-known/mercure unless said
-    #[arg(long, value_name = "URL", help_heading = "Who may do what")]
+    /// Name of this hub in draft-08 tokens; may be repeated. Default: the public URL and
+    /// /.well-known/mercure
+    #[arg(long, value_name = "URL", help_heading = "Authentication")]
     pub audience: Vec<String>,
-    /// Lets everybody read what is public
-    #[arg(long, value_name = "on|off", default_value = "off", help_heading = "Who may do what")]
+    /// Allows subscribers without a token to read public events
+    #[arg(long, value_name = "on|off", default_value = "off", help_heading = "Authentication")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "on")]
     pub anonymous: Option<String>,
-    /// Allows everything without a token, on loopback addresses only
-    #[arg(long, value_name = "on|off", default_value = "off", help_heading = "Who may do what")]
+    /// Development mode: allows everything without a token, on loopback addresses only
+    #[arg(long, value_name = "on|off", default_value = "off", help_heading = "Authentication")]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "on")]
     pub dev: Option<String>,
-    /// An origin whose pages may read, with cookies; may be repeated. `*` is all, without
-    #[arg(long, value_name = "ORIGIN", help_heading = "Who may do what")]
+    /// Origin whose pages may read answers, with cookies; may be repeated. `*` is every origin,
+    /// without cookies
+    #[arg(long, value_name = "ORIGIN", help_heading = "Authentication")]
     pub cors_origin: Vec<String>,
-    /// An origin whose pages may publish with a cookie; may be repeated
-    #[arg(long, value_name = "ORIGIN", help_heading = "Who may do what")]
+    /// Origin whose pages may publish with a cookie; may be repeated
+    #[arg(long, value_name = "ORIGIN", help_heading = "Authentication")]
     pub publish_origin: Vec<String>,
 
-    /// Understands draft-07 of the Mercure protocol, up to 0.24
+    /// Accepts draft-07 of the Mercure protocol, as deployed up to 0.24
     #[arg(long, value_name = "on|off", default_value = "on", help_heading = "Protocol")]
     pub compat_draft_07: Option<String>,
-    /// Cookie with a draft-07 token. That of draft-08 is always __Secure-mercure_access_token
+    /// Cookie for draft-07 tokens. The cookie of draft-08 is always __Secure-mercure_access_token
     #[arg(long, value_name = "NAME", default_value = "mercureAuthorization")]
     #[arg(help_heading = "Protocol")]
     pub cookie_name: Option<String>,
-    /// Publishes who subscribes, and serves the subscription API
+    /// Enables subscription events and the subscription API
     #[arg(long, value_name = "on|off", default_value = "off", help_heading = "Protocol")]
     pub subscriptions: Option<String>,
-    /// Silence after which a connection gets a heartbeat, or `off`
+    /// How long a connection is silent before it gets a heartbeat, or `off`
     #[arg(long, value_name = "TIME", default_value = "15s", help_heading = "Protocol")]
     pub heartbeat: Option<String>,
-    /// Time after which a reader that was cut off comes back; each gets up to half as much again
+    /// Reconnection time that connections are told; each is told up to half as much more
     #[arg(long, value_name = "TIME", default_value = "3s", help_heading = "Protocol")]
     pub retry: Option<String>,
-    /// Age at which a connection is ended
+    /// Age at which a connection is closed
     #[arg(long, value_name = "TIME", default_value = "1h", help_heading = "Protocol")]
     pub max_age: Option<String>,
     /// What happens to a reader that is too slow: disconnect, skip or latest
     #[arg(long, value_name = "WORD", default_value = "disconnect", help_heading = "Protocol")]
     pub on_lag: Option<String>,
-    /// How readers are refused for want of capacity: soft (they come back) or status
+    /// How subscribers are refused for want of capacity: soft (they reconnect) or status
     #[arg(long, value_name = "WORD", default_value = "soft", help_heading = "Protocol")]
     pub refuse: Option<String>,
 
-    /// Most connections; four fifths of the files it may open unless said
+    /// Maximum number of connections. Default: four fifths of the files that the hub may open
     #[arg(long, value_name = "N", help_heading = "Limits")]
     pub max_connections: Option<String>,
-    /// Most connections from one address. Behind a proxy all readers have one address
+    /// Maximum number of connections from one address. Behind a proxy, all have the same address
     #[arg(long, value_name = "N", default_value = "unlimited", help_heading = "Limits")]
     pub max_connections_per_ip: Option<String>,
-    /// Largest body of a request
+    /// Maximum size of a request body
     #[arg(long, value_name = "SIZE", default_value = "1MiB", help_heading = "Limits")]
     pub max_body: Option<String>,
-    /// Longest time for the head of a request to arrive
+    /// Time within which the head of a request must arrive
     #[arg(long, value_name = "TIME", default_value = "10s", help_heading = "Limits")]
     pub header_timeout: Option<String>,
-    /// Threads that deliver; as many as there are processors unless said
+    /// Number of delivery threads. Default: one per processor
     #[arg(long, value_name = "N", help_heading = "Limits")]
     pub shards: Option<String>,
-    /// Time over which open streams are ended at a shutdown
+    /// Time over which open streams are closed at shutdown
     #[arg(long, value_name = "TIME", default_value = "30s", help_heading = "Limits")]
     pub drain: Option<String>,
 }
@@ -218,27 +231,27 @@ pub struct ServeArgs {
 /// Arguments of `publish`.
 #[derive(Args, Debug)]
 pub struct PublishArgs {
-    /// The hub's endpoint, such as http://127.0.0.1:8080/events
+    /// URL of the hub's endpoint, such as http://127.0.0.1:8080/events
     pub url: String,
-    /// What the event is about; may be repeated
+    /// Topic of the event; may be repeated
     #[arg(long, value_name = "TOPIC", required = true)]
     pub topic: Vec<String>,
-    /// What it says; `-` reads standard input
+    /// Data of the event; `-` reads standard input
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub data: Option<String>,
-    /// What kind of event it is
+    /// Name of the event
     #[arg(long, value_name = "NAME")]
     pub event: Option<String>,
-    /// Its id; the hub makes one unless said
+    /// Id of the event. Default: the hub assigns one
     #[arg(long, value_name = "ID")]
     pub id: Option<String>,
-    /// Time after which a reader that is cut off comes back, in milliseconds
+    /// Reconnection time that subscribers are told, in milliseconds
     #[arg(long, value_name = "MS")]
     pub retry: Option<String>,
-    /// Only for readers whose token grants one of its topics
+    /// Makes the event private: only for subscribers whose token grants one of its topics
     #[arg(long)]
     pub private: bool,
-    /// The token that allows it
+    /// Token
     #[arg(long, value_name = "JWT", env = "PRISM_HUB_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
 }
@@ -246,15 +259,15 @@ pub struct PublishArgs {
 /// Arguments of `listen`.
 #[derive(Args, Debug)]
 pub struct ListenArgs {
-    /// The hub's endpoint, such as http://127.0.0.1:8080/events
+    /// URL of the hub's endpoint, such as http://127.0.0.1:8080/events
     pub url: String,
-    /// What to read: a topic, or `*`; may be repeated
+    /// Topic to subscribe to, or `*`; may be repeated
     #[arg(long, value_name = "TOPIC", required = true)]
     pub topic: Vec<String>,
-    /// Begins after this event
+    /// Starts after the event with this id
     #[arg(long, value_name = "ID")]
     pub last_event_id: Option<String>,
-    /// The token that allows it
+    /// Token
     #[arg(long, value_name = "JWT", env = "PRISM_HUB_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
     /// Prints each event as one line of JSON: {"id","event","data"}
@@ -265,37 +278,41 @@ pub struct ListenArgs {
 /// Arguments of `token`.
 #[derive(Args, Debug)]
 pub struct TokenArgs {
-    /// The key to sign with: TEXT, file:PATH (a secret or a private key as PEM) or env:NAME
+    /// Key to sign with: TEXT, file:PATH (a private key as PEM, or a secret) or env:NAME
     #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     pub key: String,
-    /// Which draft of the Mercure protocol it is for
+    /// Algorithm to sign with, such as HS512. Default: HS256 for a secret, RS256 for RSA; other
+    /// keys have one by their curve
+    #[arg(long, value_name = "ALG")]
+    pub key_alg: Option<String>,
+    /// Draft of the Mercure protocol
     #[arg(long, value_enum, default_value = "07")]
     pub dialect: DialectArg,
-    /// Allows to publish to what this selects: a topic, `*`, a URI Template (draft-07) or
+    /// Grants publishing to the topics of this selector: a topic, `*`, a URI Template (draft-07) or
     /// urlpattern:PATTERN (draft-08); may be repeated
     #[arg(long, value_name = "SELECTOR")]
     pub publish: Vec<String>,
-    /// Allows to read what is private and this selects; may be repeated
+    /// Grants reading private events with the topics of this selector; may be repeated
     #[arg(long, value_name = "SELECTOR")]
     pub subscribe: Vec<String>,
-    /// How long it is valid
+    /// How long the token is valid
     #[arg(long, value_name = "TIME", default_value = "1h")]
     pub ttl: String,
-    /// Who issues it; draft-08 needs it
+    /// Issuer; required for draft-08
     #[arg(long, value_name = "URL")]
     pub issuer: Option<String>,
-    /// The hub it is for; draft-08 needs it
+    /// Name of the hub; required for draft-08
     #[arg(long, value_name = "URL")]
     pub audience: Option<String>,
 }
 
-/// The draft of the Mercure protocol that a token is for.
+/// The draft of the Mercure protocol of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DialectArg {
-    /// As deployed up to 0.24: topics, URI Templates and `*`
+    /// Draft-07, as deployed up to 0.24: topics, URI Templates and `*`
     #[value(name = "07")]
     Draft07,
-    /// Of 1.0: topics, URL Patterns and `*`
+    /// Draft-08, of 1.0: topics, URL Patterns and `*`
     #[value(name = "08")]
     Draft08,
 }

@@ -1,4 +1,5 @@
-//! The HTTP client with which the hub, `publish` and `listen` ask others. It follows no redirect.
+//! The HTTP client of the key set fetcher, and of the modes `publish` and `listen`. It follows no
+//! redirects.
 
 use std::error::Error;
 use std::io;
@@ -11,16 +12,16 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-/// A client that speaks both versions of HTTP, over TLS or not.
+/// A client for HTTP/1.1 and HTTP/2, with and without TLS.
 pub(crate) type Client =
     hyper_util::client::legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
-/// Makes a client that waits this long for a connection. What the system trusts is read only if it
-/// is needed: a machine that has no certificates can still be asked over HTTP.
+/// Makes a client with this timeout for connecting. The root certificates of the system are read
+/// only with `needs_tls`, so that plain HTTP works on a machine without any.
 ///
 /// # Errors
 ///
-/// The system has no certificates.
+/// The system has no root certificates.
 pub(crate) fn new(connect_time: Duration, needs_tls: bool) -> io::Result<Client> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
@@ -29,14 +30,15 @@ pub(crate) fn new(connect_time: Duration, needs_tls: bool) -> io::Result<Client>
     let tls = if needs_tls {
         tls.with_native_roots()?
     } else {
-        let nobody = ClientConfig::builder().with_root_certificates(RootCertStore::empty());
-        tls.with_tls_config(nobody.with_no_client_auth())
+        let no_roots = ClientConfig::builder().with_root_certificates(RootCertStore::empty());
+        tls.with_tls_config(no_roots.with_no_client_auth())
     };
     let connector = tls.https_or_http().enable_http1().enable_http2().wrap_connector(tcp);
     Ok(hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(connector))
 }
 
-/// The last cause of an error says most: what is above it says only that something failed.
+/// The message of the innermost source of an error. The outer errors of `hyper` only say that
+/// something failed.
 pub(crate) fn last_cause(error: &dyn Error) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {

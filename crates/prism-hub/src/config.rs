@@ -1,8 +1,11 @@
-//! What a hub is told: one immutable value, checked as a whole before anything starts.
+//! The configuration of a hub: one immutable value, checked as a whole before anything starts.
 //!
-//! Flags, the environment and a TOML file say the same things by the same names; where several say
-//! something, the flag wins over the environment, and the environment over the file. What nobody
-//! knows is refused, with a guess at what was meant.
+//! Flags, the environment and a TOML file set the same settings under the same names. A flag takes
+//! precedence over the environment, and the environment over the file. An unknown setting is
+//! refused, with a suggestion.
+//!
+//! `settings` collects the text of each setting, `parse` and `key_source` read the text, and
+//! `build` makes a [`Config`] of it.
 //!
 //! ```
 //! use prism_hub::config::Config;
@@ -15,162 +18,173 @@
 //! # Ok::<(), prism_hub::config::ConfigError>(())
 //! ```
 
+mod build;
 mod key_source;
 mod origin;
 mod parse;
-mod rules;
+mod reload;
 mod settings;
 mod source;
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use jsonwebtoken::Algorithm;
 use prism_sse::OnLag;
 use url::Url;
 
-pub use key_source::{KeySetPlace, KeySetSource, KeySetUrl, KeySource};
+pub(crate) use build::connections_of_files;
+pub use key_source::{KeySetAlgorithm, KeySetLocation, KeySetSource, KeySetUrl, KeySource};
 pub use origin::Origin;
-pub(crate) use parse::duration;
+pub(crate) use parse::{COOKIE_08, algorithm, duration};
 pub(crate) use settings::environment;
-pub use settings::{ConfigError, Place};
+pub use settings::{ConfigError, SettingLocation};
 pub use source::ConfigSource;
-
-use settings::Settings;
 
 /// Path of the hub below its public URL, in both dialects of the Mercure protocol.
 pub const HUB_PATH: &str = "/.well-known/mercure";
 
-/// The cookie of draft-08. Browsers take a cookie of such a name over TLS alone.
-pub(crate) const COOKIE_08: &str = "__Secure-mercure_access_token";
-
-/// Everything a hub is told.
+/// All settings of a hub.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Config {
-    /// Where to serve, in the order they were named.
+    /// The addresses to listen on, in the order of the setting.
     pub listen: Vec<SocketAddr>,
-    /// Where to serve metrics and the console.
+    /// The address for metrics and the console.
     pub admin: Option<SocketAddr>,
-    /// Certificate and key, if it serves TLS itself. A reload reads them again.
+    /// Certificate and private key, if the hub terminates TLS. A reload reads the files again.
     pub tls: Option<TlsFiles>,
-    /// What keeps the events.
+    /// The engine that orders and keeps events.
     pub engine: EngineChoice,
     /// What an acknowledged event survives.
     pub durability: Durability,
-    /// Whom it trusts with what. A reload replaces it.
-    pub trust: Trust,
-    /// What it allows each and all. A reload replaces it.
+    /// Keys, issuers and origins. A reload replaces them.
+    pub auth: AuthConfig,
+    /// Limits on connections and requests. A reload replaces them.
     pub limits: Limits,
-    /// Where clients find it, if that was said.
+    /// The URL under which clients find the hub, if set.
     pub public_url: Option<Url>,
-    /// Where clients find the endpoint of the Mercure protocol: below the public URL, or on the
-    /// first listener. Relative patterns and topics are resolved against it.
+    /// The URL of the Mercure endpoint: below the public URL, or on the first listener. Relative
+    /// patterns and topics are resolved against it.
     pub hub_url: Url,
-    /// Which pages of other origins may read answers.
+    /// The CORS policy.
     pub cors: Cors,
-    /// Whether it publishes who subscribes, and serves the subscription API.
+    /// Whether subscription events and the subscription API are enabled.
     pub subscriptions: bool,
-    /// Silence after which a connection gets a heartbeat.
+    /// How long a connection is silent before it gets a heartbeat. `None` without heartbeats.
     pub heartbeat: Option<Duration>,
-    /// Reconnection time that connections are told.
+    /// The reconnection time that connections are told.
     pub retry: Duration,
-    /// Age at which a connection is ended.
+    /// The age at which a connection is closed.
     pub max_age: Option<Duration>,
     /// What happens to a reader that is too slow.
     pub on_lag: OnLag,
     /// How a subscriber is refused for want of capacity.
-    pub refuse: Refuse,
-    /// Age up to which events are kept.
+    pub refuse: RefusalMode,
+    /// The age up to which events are kept.
     pub retention_age: Option<Duration>,
-    /// Bytes up to which events are kept.
+    /// The bytes up to which events are kept.
     pub retention_bytes: Option<u64>,
-    /// Number up to which events are kept.
+    /// The number up to which events are kept.
     pub retention_count: Option<u64>,
-    /// Time for which a publish with the same key is the same publish.
+    /// How long a second publish with the same idempotency key counts as a repetition.
     pub idempotency_window: Option<Duration>,
-    /// Delivery shards; as many as there are processors unless said.
+    /// The number of delivery shards. `None` for one per processor.
     pub shards: Option<u64>,
-    /// Time over which open streams are ended at a shutdown.
+    /// The time over which open streams are closed at shutdown.
     pub drain: Duration,
 }
 
-/// Whom a hub trusts with what.
+/// Whose tokens a hub accepts, and what is allowed without one.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Trust {
-    /// Key of the tokens that publishers show.
+pub struct AuthConfig {
+    /// The key of publishers' tokens.
     pub publisher_key: Option<KeySource>,
-    /// Key of the tokens that subscribers show.
+    /// The algorithm of the publisher's key. `None` for the default of its type.
+    pub publisher_key_algorithm: Option<Algorithm>,
+    /// The key of subscribers' tokens.
     pub subscriber_key: Option<KeySource>,
-    /// Key sets, of an issuer or of nobody in particular.
+    /// The algorithm of the subscriber's key. `None` for the default of its type.
+    pub subscriber_key_algorithm: Option<Algorithm>,
+    /// Key sets, each of an issuer or for draft-07 tokens.
     pub key_sets: Vec<KeySetSource>,
-    /// Issuers of draft-08 tokens. The first one owns the publisher's and the subscriber's key.
+    /// The algorithms of JWKs without `alg`. Each issuer has at most one for each type of key.
+    pub key_set_algorithms: Vec<KeySetAlgorithm>,
+    /// Issuers of draft-08 tokens. The publisher's and the subscriber's key belong to the first.
     pub issuers: Vec<String>,
-    /// Names of this hub in draft-08 tokens.
+    /// The names of this hub in the `aud` of draft-08 tokens.
     pub audiences: Vec<String>,
-    /// Whether subscribers without a token get what is public.
+    /// Whether subscribers without a token may read public events.
     pub anonymous: bool,
-    /// Whether everything is allowed without a token, and short secrets are. Loopback only.
+    /// Development mode: everything is allowed without a token, and short secrets are accepted. On
+    /// loopback addresses only.
     pub dev: bool,
-    /// Whether draft-07 tokens and requests are understood.
+    /// Whether draft-07 tokens and requests are accepted.
     pub compat_draft_07: bool,
-    /// The cookie that draft-07 tokens come in.
+    /// The name of the cookie for draft-07 tokens.
     pub cookie_name: String,
-    /// Whose pages may publish with a cookie, beside the hub's own.
+    /// Origins whose pages may publish with a cookie, besides the origin of the public URL.
     pub publish_origins: Vec<Origin>,
 }
 
-impl Trust {
-    /// The addresses that key sets are fetched from, each once.
+impl AuthConfig {
+    /// The URLs that key sets are fetched from, each once.
     pub fn key_set_urls(&self) -> BTreeSet<&KeySetUrl> {
-        let urls = self.key_sets.iter().filter_map(|set| match &set.place {
-            KeySetPlace::Url(url) => Some(url),
-            KeySetPlace::File(_) => None,
+        let urls = self.key_sets.iter().filter_map(|set| match &set.location {
+            KeySetLocation::Url(url) => Some(url),
+            KeySetLocation::File(_) => None,
         });
         urls.collect()
     }
 
-    /// The addresses of sets that belong to no issuer.
-    pub(crate) fn key_set_urls_of_nobody(&self) -> impl Iterator<Item = &KeySetUrl> {
-        self.key_sets.iter().filter_map(|set| match (&set.place, &set.issuer) {
-            (KeySetPlace::Url(url), None) => Some(url),
+    /// The algorithms of JWKs without `alg` in the key sets of an issuer, or of those for draft-07
+    /// tokens.
+    pub(crate) fn key_set_algorithms_of(&self, issuer: Option<&str>) -> Vec<Algorithm> {
+        let own = self.key_set_algorithms.iter().filter(|it| it.issuer.as_deref() == issuer);
+        own.map(|it| it.algorithm).collect()
+    }
+
+    /// The URLs of the key sets for draft-07 tokens, which belong to no issuer.
+    pub(crate) fn key_set_urls_without_issuer(&self) -> impl Iterator<Item = &KeySetUrl> {
+        self.key_sets.iter().filter_map(|set| match (&set.location, &set.issuer) {
+            (KeySetLocation::Url(url), None) => Some(url),
             _ => None,
         })
     }
 }
 
-/// What a hub allows each and all.
+/// Limits on connections and requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Most connections.
+    /// The maximum number of connections.
     pub max_connections: Option<u64>,
-    /// Most connections from one address.
+    /// The maximum number of connections from one address.
     pub max_connections_per_ip: Option<u64>,
-    /// Largest body of a request, in bytes.
+    /// The maximum size of a request body, in bytes.
     pub max_body: u64,
-    /// Longest time for the head of a request to arrive.
+    /// The time within which the head of a request must arrive.
     pub header_timeout: Duration,
 }
 
-/// Where the certificate and its key are.
+/// The files with the certificate and its private key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TlsFiles {
-    /// The chain of certificates, as PEM.
+    /// The certificate chain, as PEM.
     pub cert: PathBuf,
     /// The private key, as PEM.
     pub key: PathBuf,
 }
 
-/// What keeps the events.
+/// The engine that orders and keeps events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EngineChoice {
-    /// Memory: history ends with the process.
+    /// Memory: the history ends with the process.
     Memory,
 }
 
@@ -182,101 +196,47 @@ pub enum Durability {
     Memory,
     /// The end of the process.
     Os,
-    /// The loss of power.
+    /// A power failure.
     Fsync,
 }
 
-/// Which pages of other origins may read what the hub answers.
+/// The CORS policy: the origins whose pages may read the hub's answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cors {
-    /// All, without cookies.
+    /// Every origin, without credentials.
     Any,
-    /// These, with cookies; none if the list is empty.
+    /// These origins, with credentials. None if the list is empty.
     Only(Vec<Origin>),
 }
 
 /// How a subscriber is refused for want of capacity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refuse {
-    /// With a stream that tells it to come back later, since any other status is final for a
-    /// browser.
+pub enum RefusalMode {
+    /// With a stream that only tells the client to reconnect later. A browser does not reconnect
+    /// after any status other than 200.
     Soft,
-    /// With a status.
+    /// With an error status.
     Status,
 }
 
 impl Config {
-    /// The configuration that the flags of `serve` say, without environment.
-    ///
-    /// # Errors
-    ///
-    /// The first thing that is wrong with them.
-    pub fn from_args<I>(args: I) -> Result<Self, ConfigError>
-    where
-        I: IntoIterator,
-        I::Item: Into<OsString>,
-    {
-        Self::from_settings(Settings::from_args(args)?)
-    }
-
-    /// The configuration that a file alone says.
-    ///
-    /// # Errors
-    ///
-    /// The first thing that is wrong with it, with its line.
-    pub fn from_file(path: &Path) -> Result<Self, ConfigError> {
-        let none: [OsString; 0] = [];
-        let mut settings = Settings::from_args(none)?;
-        settings.read_file(path)?;
-        Self::from_settings(settings).map_err(|error| error.within(path))
-    }
-
-    /// The configuration of a running hub: flags that were parsed, the environment, and the file
-    /// that either of them names.
-    ///
-    /// # Errors
-    ///
-    /// The first thing that is wrong with any of them.
-    pub fn gather(
-        matches: &clap::ArgMatches,
-        environment: impl IntoIterator<Item = (OsString, OsString)>,
-    ) -> Result<Self, ConfigError> {
-        Self::from_settings(Settings::gather(matches, environment)?)
-    }
-
-    /// Takes note of where the first listener is. If the system was to choose the port, and nobody
-    /// said where clients find the hub, they find it there.
+    /// Takes note of the address of the first listener. If the system chose the port and there is
+    /// no public URL, clients find the hub at this port.
     pub(crate) fn listens_at(&mut self, address: SocketAddr) {
-        let chosen = self.listen.first().is_some_and(|asked| asked.port() == 0);
-        if chosen && self.public_url.is_none() {
-            // It fails for an address without a host alone.
+        let is_chosen = self.listen.first().is_some_and(|asked| asked.port() == 0);
+        if is_chosen && self.public_url.is_none() {
+            // Setting the port fails for a URL without a host alone, which this is not.
             _ = self.hub_url.set_port(Some(address.port()));
         }
     }
 
-    /// Where clients find the hub's metadata (RFC 9728), if it has a public URL.
+    /// The URL of the hub's metadata (RFC 9728), if it has a public URL.
     pub fn metadata_url(&self) -> Option<Url> {
         let mut url = self.public_url.clone()?;
         let prefix = url.path().trim_end_matches('/');
         url.set_path(&format!("/.well-known/oauth-protected-resource{prefix}{HUB_PATH}"));
         Some(url)
     }
-
-    /// Refuses a configuration in whose place a restart is needed: it says who is trusted by way of
-    /// what a hub that runs cannot change.
-    pub(crate) fn check_reload(&self, other: &Self) -> Result<(), ConfigError> {
-        rules::check_reload(self, other)
-    }
-
-    /// What of `other` differs from this and takes a restart, by the names of the settings.
-    pub fn needs_restart(&self, other: &Self) -> Vec<&'static str> {
-        rules::needs_restart(self, other)
-    }
-}
-
-/// As many connections as the files that this process may open leave room for, and others.
-pub(crate) fn connections_of_files() -> Option<u64> {
-    rules::connections_of_files()
 }
 
 #[cfg(test)]

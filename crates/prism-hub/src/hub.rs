@@ -19,8 +19,8 @@ use prism_sse::{InvalidSetting, Manager};
 
 use crate::auth::Clock;
 use crate::config::Config;
-use crate::live::{Live, ReloadError};
 use crate::metrics::Metrics;
+use crate::rules::{ReloadError, ReloadableRules};
 
 pub(crate) use active_subscriptions::{
     ActiveSubscriptions, ConnectionSubscriptions, DRAFT_07_CONTEXT, SubscriptionFilter,
@@ -37,7 +37,7 @@ pub struct Hub(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     config: Arc<Config>,
-    live: Arc<Live>,
+    live: Arc<ReloadableRules>,
     manager: Manager,
     connection_permits: Arc<ConnectionPermits>,
     token_expiry: Arc<TokenExpiryQueue>,
@@ -65,7 +65,7 @@ impl Hub {
     ///
     /// [`HubError`] if a key, the certificate or a setting cannot be used.
     pub fn new(config: Config, clock: Clock) -> Result<Self, HubError> {
-        let live = Live::new(&config, clock)?;
+        let live = ReloadableRules::new(&config, clock)?;
         let manager = manager::from_config(&config)?;
         let active_subscriptions = config
             .subscriptions
@@ -88,13 +88,13 @@ impl Hub {
         &self.0.manager
     }
 
-    /// The configuration at start. A reload changes [`live`](Self::live) alone.
+    /// The configuration at start. A reload changes only the [rules](Self::live).
     pub fn config(&self) -> &Arc<Config> {
         &self.0.config
     }
 
     /// The rules that a reload replaces.
-    pub fn live(&self) -> &Arc<Live> {
+    pub fn live(&self) -> &Arc<ReloadableRules> {
         &self.0.live
     }
 

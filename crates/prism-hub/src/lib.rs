@@ -8,7 +8,7 @@
 //!
 //! - [`limits`]: every bound and its reason. [`problem`]: error responses.
 //! - [`cli`], [`config`]: arguments and settings. [`tls`]: certificates.
-//! - [`auth`]: from a request to its rights. [`live`]: the rules that a reload replaces.
+//! - [`auth`]: from a request to its rights. [`rules`]: the rules that a reload replaces.
 //! - [`metrics`]: counters and gauges.
 //! - [`hub`]: the state that all endpoints share.
 //! - `jwks`: fetches key sets from URLs, and reloads. `client`: the HTTP client that it uses.
@@ -22,9 +22,9 @@ pub mod cli;
 pub mod config;
 pub mod hub;
 pub mod limits;
-pub mod live;
 pub mod metrics;
 pub mod problem;
+pub mod rules;
 pub mod serve;
 pub mod tls;
 

@@ -23,9 +23,9 @@ use crate::auth::Clock;
 use crate::config::{Config, ConfigSource};
 use crate::demo;
 use crate::hub::Hub;
-use crate::jwks::{Pace, Refresher};
+use crate::jwks::{KeySetRefresher, RefreshTiming};
 use crate::limits;
-use crate::live::ReloadError;
+use crate::rules::ReloadError;
 
 pub use error::ServeError;
 
@@ -66,11 +66,11 @@ async fn run(mut config: Config, source: ConfigSource, is_demo: bool) -> Result<
     // Reads keys and certificates, so that mistakes in them show before the first connection.
     let hub = Hub::new(config, Clock::system())?;
     let config = hub.config();
-    let mut refresher = Refresher::new(
+    let mut refresher = KeySetRefresher::new(
         Arc::clone(config),
         Arc::clone(hub.live()),
         Arc::clone(hub.metrics()),
-        Pace::default(),
+        RefreshTiming::default(),
     );
     let reload_requested = Notify::new();
     if !fetch_key_sets(&mut refresher, &mut signals, &reload_requested).await? {
@@ -115,7 +115,7 @@ async fn run(mut config: Config, source: ConfigSource, is_demo: bool) -> Result<
 /// Fetches the key sets at URLs. Returns false if the process was told to shut down meanwhile. A
 /// reload that is requested meanwhile happens afterwards.
 async fn fetch_key_sets(
-    refresher: &mut Refresher,
+    refresher: &mut KeySetRefresher,
     signals: &mut Signals,
     reload_requested: &Notify,
 ) -> Result<bool, ServeError> {
@@ -136,7 +136,7 @@ async fn fetch_key_sets(
 
 /// Refreshes key sets and reloads on request, until the process is told to shut down.
 async fn until_shutdown(
-    refresher: &mut Refresher,
+    refresher: &mut KeySetRefresher,
     source: &ConfigSource,
     mut signals: Signals,
     reload_requested: &Notify,

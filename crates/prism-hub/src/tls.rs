@@ -1,4 +1,4 @@
-//! Certificate and key, as the listeners need them.
+//! Reads the certificate and the private key of the listeners.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,14 +11,14 @@ use tokio_rustls::rustls::{self, ServerConfig};
 
 use crate::config::TlsFiles;
 
-/// Why TLS cannot be served.
+/// Why the certificate or its private key cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsError {
     path: PathBuf,
     what: String,
 }
 
-/// Reads certificate and key; offers HTTP/2 before HTTP/1.1.
+/// Reads the certificate and the private key. ALPN offers HTTP/2 before HTTP/1.1.
 pub(crate) fn read(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
     let fail = |path: &PathBuf, what: &dyn fmt::Display| TlsError {
         path: path.clone(),

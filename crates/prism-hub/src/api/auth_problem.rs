@@ -3,11 +3,11 @@
 use crate::auth::AuthError;
 use crate::problem::Problem;
 
-/// Turns an authorization error into its response. The defect of a token goes to the log alone, so
-/// that an attacker cannot tell defects apart.
+/// Turns an authorization error into its response. Why a token is invalid goes to the log
+/// alone, so that an attacker does not learn it.
 pub(super) fn auth_problem(error: AuthError) -> Problem {
-    if let Some(defect) = error.defect() {
-        tracing::debug!(?defect, "a token was refused");
+    if let Some(error) = error.token_error() {
+        tracing::debug!("a token was refused: {error}");
     }
     error.into()
 }

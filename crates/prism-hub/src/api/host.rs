@@ -15,7 +15,7 @@ use crate::problem::Problem;
 
 /// Refuses a request for another host, if the hub runs with `dev`.
 pub(super) fn check_host<B>(config: &Config, request: &Request<B>) -> Result<(), Problem> {
-    if !config.trust.dev {
+    if !config.auth.dev {
         return Ok(());
     }
     let host = request.uri().authority().map(|authority| authority.as_str());
@@ -34,7 +34,7 @@ pub(super) fn check_publish_origin(config: &Config, headers: &HeaderMap) -> Resu
     let origin = origin.to_str().ok().and_then(Origin::parse);
     let is_allowed = origin.is_some_and(|origin| {
         let is_local = Url::parse(origin.as_str()).is_ok_and(|url| is_loopback(&url));
-        is_local || config.trust.publish_origins.contains(&origin)
+        is_local || config.auth.publish_origins.contains(&origin)
     });
     if is_allowed {
         return Ok(());

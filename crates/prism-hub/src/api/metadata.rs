@@ -8,7 +8,7 @@ use http::{HeaderValue, Method};
 use serde_json::{Value, json};
 
 use super::cors;
-use crate::config::{COOKIE_08, Config, Trust};
+use crate::config::{AuthConfig, COOKIE_08, Config};
 use crate::hub::Hub;
 use crate::problem::Problem;
 
@@ -24,7 +24,7 @@ async fn respond(State(hub): State<Hub>, request: Request) -> Response {
     match *request.method() {
         Method::GET | Method::HEAD => {
             let mut response =
-                metadata(hub.config(), &hub.live().rules().trust).to_string().into_response();
+                metadata(hub.config(), &hub.live().rules().auth).to_string().into_response();
             let json = HeaderValue::from_static("application/json");
             response.headers_mut().insert(CONTENT_TYPE, json);
             response
@@ -34,10 +34,10 @@ async fn respond(State(hub): State<Hub>, request: Request) -> Response {
     }
 }
 
-fn metadata(config: &Config, trust: &Trust) -> Value {
+fn metadata(config: &Config, auth: &AuthConfig) -> Value {
     let hub = || config.hub_url.as_str().to_owned();
     let mut metadata = json!({
-        "resource": trust.audiences.first().cloned().unwrap_or_else(hub),
+        "resource": auth.audiences.first().cloned().unwrap_or_else(hub),
         "authorization_details_types_supported": ["https://mercure.rocks/authorization-detail"],
         "bearer_methods_supported": ["header"],
         "mercure_cookie": COOKIE_08,
@@ -45,8 +45,8 @@ fn metadata(config: &Config, trust: &Trust) -> Value {
     });
     // Without key sets at URLs the tokens are signed with the operator's own keys, and no issuer is
     // an authorization server that a client could ask.
-    if !trust.key_sets.is_empty() && !trust.issuers.is_empty() {
-        metadata["authorization_servers"] = trust.issuers.clone().into();
+    if !auth.key_sets.is_empty() && !auth.issuers.is_empty() {
+        metadata["authorization_servers"] = auth.issuers.clone().into();
     }
     if config.subscriptions {
         metadata["mercure_subscriptions"] = true.into();

@@ -1,75 +1,45 @@
 //! The claims of a token, in both dialects, read strictly.
 //!
-//! A claim of the wrong type makes the whole token invalid: what cannot be read is not treated as
-//! if it were not there. So does a claim that stands there twice.
+//! A claim of the wrong type makes the whole token invalid: treating it as absent could grant more
+//! than the issuer meant. So does a claim that occurs twice.
 
 use std::sync::Arc;
 
 use prism_sse::Selector;
-use serde::de::{DeserializeOwned, Error as _, IgnoredAny};
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::error::Defect;
-use super::grants;
-use super::rights::{Payload, Rights};
-use super::token::Dialect;
+use super::dialect::Dialect;
+use super::error::TokenError;
+use super::grant_selector;
+use super::strict_json::{JsonObject, not_null};
+use super::verified_token::{SubscriptionPayload, VerifiedToken};
 use crate::limits;
 
 const DETAIL_TYPE: &str = "https://mercure.rocks/authorization-detail";
 
-/// A JSON object. A structure alone would also be read from an array, in the order of its fields.
-pub(super) struct Object<T>(pub(super) T);
-
-impl<'de, T: DeserializeOwned> Deserialize<'de> for Object<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let raw = Box::<RawValue>::deserialize(deserializer)?;
-        if !raw.get().starts_with('{') {
-            return Err(D::Error::custom("not an object"));
-        }
-        serde_json::from_str(raw.get()).map(Self).map_err(D::Error::custom)
-    }
-}
-
-/// Whether a member is there, whatever its value is.
-#[derive(Default)]
-pub(super) struct Present(pub(super) bool);
-
-impl<'de> Deserialize<'de> for Present {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        IgnoredAny::deserialize(deserializer).map(|_| Self(true))
-    }
-}
-
-/// A member that may be missing, but is not `null` where it stands.
-pub(super) fn present<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de>,
-{
-    T::deserialize(deserializer).map(Some)
-}
-
-/// A time in seconds since 1970. It may have a fraction (RFC 7519, section 2), which the most used
-/// issuer of draft-07 tokens writes; no more of a token's life is counted than it surely has.
+/// A time in seconds since 1970. It may have a fraction (RFC 7519, section 2), as PHP's most used
+/// library writes it. Rounding never extends the time in which a token is valid.
 #[derive(Clone, Copy)]
 struct NumericDate {
     whole: u64,
     has_fraction: bool,
 }
 
-/// The end of the year 9999. A time with a fraction is not later, so that it is exact enough.
+/// The end of the year 9999. A time with a fraction must not be later, so that an `f64` holds its
+/// whole seconds exactly.
 const FRACTION_MAX: f64 = 253_402_300_799.0;
 
 impl NumericDate {
-    /// The second from which something is over that ends then.
-    fn end(self) -> u64 {
+    /// Rounds down, for `exp`.
+    fn floor(self) -> u64 {
         self.whole
     }
 
-    /// The second from which something counts that begins then.
-    fn beginning(self) -> u64 {
+    /// Rounds up, for `nbf`.
+    fn ceil(self) -> u64 {
         self.whole.saturating_add(u64::from(self.has_fraction))
     }
 }
@@ -89,59 +59,60 @@ impl<'de> Deserialize<'de> for NumericDate {
     }
 }
 
-/// As much of a draft-08 token as chooses the keys.
+/// The claim of a draft-08 token that chooses the trusted keys.
 #[derive(Deserialize)]
-pub(super) struct Issuer {
+pub(super) struct IssuerClaim {
     pub(super) iss: String,
 }
 
 /// The claims of draft-07.
 #[derive(Deserialize)]
-pub(super) struct Draft07 {
-    #[serde(default, deserialize_with = "present")]
+pub(super) struct Draft07Claims {
+    #[serde(default, deserialize_with = "not_null")]
     exp: Option<NumericDate>,
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "not_null")]
     nbf: Option<NumericDate>,
-    #[serde(default, deserialize_with = "present", rename = "iat")]
+    #[serde(default, deserialize_with = "not_null", rename = "iat")]
     _iat: Option<NumericDate>,
-    #[serde(default, deserialize_with = "present")]
-    mercure: Option<Object<Selectors>>,
-    /// The same under a name that is nobody else's, which is preferred.
-    #[serde(default, deserialize_with = "present", rename = "https://mercure.rocks/")]
-    namespaced: Option<Object<Selectors>>,
+    #[serde(default, deserialize_with = "not_null")]
+    mercure: Option<JsonObject<MercureClaim>>,
+    /// The same claim under its namespaced name, which takes precedence.
+    #[serde(default, deserialize_with = "not_null", rename = "https://mercure.rocks/")]
+    namespaced: Option<JsonObject<MercureClaim>>,
 }
 
+/// The claim `mercure` of draft-07.
 #[derive(Default, Deserialize)]
-struct Selectors {
+struct MercureClaim {
     publish: Option<Vec<String>>,
     subscribe: Option<Vec<String>>,
     payload: Option<Value>,
 }
 
-impl Draft07 {
-    /// Whether the token speaks of a hub at all.
-    pub(super) fn names_a_hub(&self) -> bool {
+impl Draft07Claims {
+    /// Whether the token has the claim `mercure`, and so is meant for a hub.
+    pub(super) fn has_mercure_claim(&self) -> bool {
         self.mercure.is_some() || self.namespaced.is_some()
     }
 
-    /// What these claims allow.
-    pub(super) fn into_rights(self) -> Result<Rights, Defect> {
-        let selectors = self.namespaced.or(self.mercure).map(|it| it.0).unwrap_or_default();
+    /// The token that these claims describe.
+    pub(super) fn into_token(self) -> Result<VerifiedToken, TokenError> {
+        let claim = self.namespaced.or(self.mercure).map(|it| it.0).unwrap_or_default();
         let grants = |texts: Option<Vec<String>>| {
             let texts = texts.unwrap_or_default();
             let too_long = texts.iter().any(|text| text.len() > limits::SELECTOR_BYTES_MAX);
             if texts.len() > limits::GRANTS_MAX || too_long {
-                return Err(Defect::Claims);
+                return Err(TokenError::Claims);
             }
-            Ok(texts.iter().filter_map(|text| grants::draft_07(text)).collect())
+            Ok(texts.iter().filter_map(|text| grant_selector::draft_07(text)).collect())
         };
-        Ok(Rights {
+        Ok(VerifiedToken {
             dialect: Dialect::Draft07,
-            expires: self.exp.map(NumericDate::end),
-            begins: self.nbf.map(NumericDate::beginning),
-            publish: grants(selectors.publish)?,
-            subscribe: grants(selectors.subscribe)?,
-            payload: Payload::OfAll(selectors.payload.map(Arc::new)),
+            expires_at: self.exp.map(NumericDate::floor),
+            not_before: self.nbf.map(NumericDate::ceil),
+            publish: grants(claim.publish)?,
+            subscribe: grants(claim.subscribe)?,
+            payload: SubscriptionPayload::Shared(claim.payload.map(Arc::new)),
             key_set: None,
         })
     }
@@ -149,63 +120,65 @@ impl Draft07 {
 
 /// The claims of draft-08.
 #[derive(Deserialize)]
-pub(super) struct Draft08 {
+pub(super) struct Draft08Claims {
     exp: NumericDate,
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "not_null")]
     nbf: Option<NumericDate>,
-    #[serde(default, deserialize_with = "present", rename = "iat")]
+    #[serde(default, deserialize_with = "not_null", rename = "iat")]
     _iat: Option<NumericDate>,
-    aud: Audience,
-    #[serde(default, deserialize_with = "present")]
+    aud: AudienceClaim,
+    #[serde(default, deserialize_with = "not_null")]
     authorization_details: Option<Vec<Box<RawValue>>>,
 }
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Audience {
+enum AudienceClaim {
     One(String),
     Several(Vec<String>),
 }
 
-/// The type of an authorization detail, by which it is one of ours or somebody else's.
+/// The `type` of an authorization detail (RFC 9396). Details of other types are for other programs.
 #[derive(Deserialize)]
-struct DetailType {
+struct AuthorizationDetailType {
     #[serde(default, rename = "type")]
     name: Value,
 }
 
+/// An authorization detail of draft-08: it grants actions on topics.
 #[derive(Deserialize)]
-struct Detail {
+struct AuthorizationDetail {
     actions: Vec<String>,
-    topics: Vec<Object<Matcher>>,
-    #[serde(default, deserialize_with = "present")]
-    payload: Option<Object<serde_json::Map<String, Value>>>,
+    topics: Vec<JsonObject<TopicMatcher>>,
+    #[serde(default, deserialize_with = "not_null")]
+    payload: Option<JsonObject<serde_json::Map<String, Value>>>,
 }
 
 #[derive(Deserialize)]
-struct Matcher {
+struct TopicMatcher {
     #[serde(rename = "match")]
     text: String,
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "not_null")]
     match_type: Option<String>,
 }
 
-impl Draft08 {
-    /// Whether one of these names is among the audiences, byte for byte.
-    pub(super) fn is_for(&self, names: &[String]) -> bool {
+impl Draft08Claims {
+    /// Whether one of the hub's names is among the audiences, byte for byte.
+    pub(super) fn is_for(&self, hub_names: &[String]) -> bool {
         match &self.aud {
-            Audience::One(name) => names.contains(name),
-            Audience::Several(all) => all.iter().any(|name| names.contains(name)),
+            AudienceClaim::One(name) => hub_names.contains(name),
+            AudienceClaim::Several(names) => names.iter().any(|name| hub_names.contains(name)),
         }
     }
 
-    /// What these claims allow; relative patterns are resolved against the hub's URL.
-    pub(super) fn into_rights(self, hub_url: &str) -> Result<Rights, Defect> {
+    /// The token that these claims describe. Relative URL Patterns are resolved against the hub's
+    /// URL.
+    pub(super) fn into_token(self, hub_url: &str) -> Result<VerifiedToken, TokenError> {
         let mut publish: Vec<Selector> = Vec::new();
         let mut subscribe: Vec<Selector> = Vec::new();
         let mut payloads = Vec::new();
         for raw in self.authorization_details.unwrap_or_default() {
-            let Some(detail) = Detail::read(&raw)? else { continue };
+            let Some(detail) = AuthorizationDetail::parse(&raw)? else { continue };
             let selectors = detail.selectors(hub_url)?;
             if detail.allows("publish") {
                 publish.extend_from_slice(&selectors);
@@ -217,35 +190,36 @@ impl Draft08 {
                 payloads.push((start..subscribe.len(), payload));
             }
             if publish.len() > limits::GRANTS_MAX || subscribe.len() > limits::GRANTS_MAX {
-                return Err(Defect::Claims);
+                return Err(TokenError::Claims);
             }
         }
-        Ok(Rights {
+        Ok(VerifiedToken {
             dialect: Dialect::Draft08,
-            expires: Some(self.exp.end()),
-            begins: self.nbf.map(NumericDate::beginning),
+            expires_at: Some(self.exp.floor()),
+            not_before: self.nbf.map(NumericDate::ceil),
             publish: publish.into(),
             subscribe: subscribe.into(),
-            payload: Payload::OfFirst(payloads),
+            payload: SubscriptionPayload::ByDetail(payloads),
             key_set: None,
         })
     }
 }
 
-impl Detail {
-    /// The detail, unless it is somebody else's, which may have any shape.
-    fn read(raw: &RawValue) -> Result<Option<Self>, Defect> {
+impl AuthorizationDetail {
+    /// Reads a detail. Returns `None` for one of another type, which may have any shape.
+    fn parse(raw: &RawValue) -> Result<Option<Self>, TokenError> {
         if !raw.get().starts_with('{') {
             return Ok(None);
         }
-        let kind: DetailType = serde_json::from_str(raw.get()).map_err(|_| Defect::Claims)?;
-        if kind.name.as_str() != Some(DETAIL_TYPE) {
+        let detail_type: AuthorizationDetailType =
+            serde_json::from_str(raw.get()).map_err(|_| TokenError::Claims)?;
+        if detail_type.name.as_str() != Some(DETAIL_TYPE) {
             return Ok(None);
         }
-        let detail: Self = serde_json::from_str(raw.get()).map_err(|_| Defect::Claims)?;
-        let is_sized = (1..=limits::GRANTS_MAX).contains(&detail.topics.len());
-        if detail.actions.is_empty() || !is_sized {
-            return Err(Defect::Claims);
+        let detail: Self = serde_json::from_str(raw.get()).map_err(|_| TokenError::Claims)?;
+        let has_valid_size = (1..=limits::GRANTS_MAX).contains(&detail.topics.len());
+        if detail.actions.is_empty() || !has_valid_size {
+            return Err(TokenError::Claims);
         }
         Ok(Some(detail))
     }
@@ -254,10 +228,10 @@ impl Detail {
         self.actions.iter().any(|it| it == action)
     }
 
-    fn selectors(&self, hub_url: &str) -> Result<Vec<Selector>, Defect> {
-        let selector = |matcher: &Object<Matcher>| {
-            let Matcher { text, match_type } = &matcher.0;
-            grants::draft_08(text, match_type.as_deref(), hub_url)
+    fn selectors(&self, hub_url: &str) -> Result<Vec<Selector>, TokenError> {
+        let selector = |matcher: &JsonObject<TopicMatcher>| {
+            let TopicMatcher { text, match_type } = &matcher.0;
+            grant_selector::draft_08(text, match_type.as_deref(), hub_url)
         };
         self.topics.iter().map(selector).collect()
     }

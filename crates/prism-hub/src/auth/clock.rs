@@ -1,23 +1,22 @@
-//! The time by which tokens are judged.
+//! The clock that token validity is checked against.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Tells the seconds since 1970.
+/// Reads the current time in seconds since 1970. Tests replace it.
 #[derive(Clone)]
 pub struct Clock(Arc<dyn Fn() -> u64 + Send + Sync>);
 
 impl Clock {
-    /// The clock of the system. A time before 1970 reads as 1970, at which no token is valid that
-    /// says when it begins.
+    /// The system clock. A time before 1970 reads as 1970, when no token with an `nbf` is valid.
     pub fn system() -> Self {
         Self::from_fn(|| {
             SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
         })
     }
 
-    /// A clock that says what a function says.
+    /// A clock that calls this function for each reading.
     pub fn from_fn(now: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         Self(Arc::new(now))
     }

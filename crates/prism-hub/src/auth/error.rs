@@ -1,149 +1,185 @@
-//! Why a request has no rights, and what it is told.
+//! Why a request is not authorized, and the answer that it gets.
 
 use std::fmt;
 use std::sync::Arc;
 
 use http::{HeaderValue, StatusCode};
+use jsonwebtoken::Algorithm;
 
 use crate::limits;
 use crate::problem::Problem;
 
-/// A request that may not do what it wants.
+/// A request that is not authorized.
 ///
-/// What it is told depends on the kind alone: every defect of a token gives the same answer. The
-/// [`Defect`] is for the log.
+/// The answer depends on the kind of error alone: every invalid token gets the same answer, so that
+/// an attacker learns nothing from it. [`token_error`](Self::token_error) says what was wrong, for
+/// the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthError {
-    kind: Kind,
-    metadata: Option<Arc<str>>,
+    kind: AuthErrorKind,
+    /// The URL of the hub's metadata (RFC 9728), for `WWW-Authenticate`.
+    metadata_url: Option<Arc<str>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// There is no token.
+enum AuthErrorKind {
+    /// The request has no token.
     Missing,
-    /// There is one, and it does not count.
-    Invalid(Defect),
-    /// It is not clear what the token is, or a page may not use it.
+    /// The token is invalid.
+    Invalid(TokenError),
+    /// The request carries its token in a way that is not allowed.
     Malformed(&'static str),
-    /// The token counts, and does not allow this.
+    /// The token is valid, but does not grant this operation.
     Insufficient,
-    /// Nobody can tell whether the token counts.
+    /// The keys that could verify the token are not available now.
     Unavailable,
 }
 
-/// What is wrong with a token.
+/// Why a token is invalid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Defect {
-    /// The algorithm is none, or not one of the key.
-    Algorithm,
-    /// It is for another hub.
+pub enum TokenError {
+    /// The token is signed with another algorithm than that of the key.
+    Algorithm {
+        /// The algorithm that the token names.
+        found: Algorithm,
+        /// The one algorithm that the key is used with; of several keys, that of the first.
+        allowed: Algorithm,
+    },
+    /// The token is for another hub.
     Audience,
-    /// A claim that grants something cannot be read, or there is too much of it.
+    /// A claim cannot be read, or there are more grants than allowed.
     Claims,
-    /// Its dialect is switched off.
+    /// The token is of a draft that is switched off.
     Dialect,
-    /// It is over.
+    /// The token has expired.
     Expired,
-    /// It is not three parts of base64, or its header is not a header of a token.
-    Form,
-    /// Nobody who is trusted issued it.
+    /// The text is not a compact JWS, or its header is not acceptable.
+    Format,
+    /// The issuer is not trusted.
     Issuer,
-    /// No key fits it.
+    /// No trusted key has the key id that the token names.
     Key,
-    /// The keys that could have made it are not known now: their set was not fetched in time.
-    KeysUnknown,
-    /// It is longer than allowed.
+    /// The key set that could verify the token was not fetched in time.
+    KeysUnavailable,
+    /// The token is longer than allowed.
     Length,
-    /// It has not begun.
-    NotYet,
+    /// The token is not valid yet.
+    NotYetValid,
     /// The signature does not verify.
     Signature,
+    /// The algorithm is `none`, or not supported.
+    UnknownAlgorithm,
 }
 
 impl AuthError {
     pub(super) fn missing() -> Self {
-        Self { kind: Kind::Missing, metadata: None }
+        Self { kind: AuthErrorKind::Missing, metadata_url: None }
     }
 
-    pub(super) fn invalid(defect: Defect) -> Self {
-        let kind = match defect {
-            Defect::KeysUnknown => Kind::Unavailable,
-            defect => Kind::Invalid(defect),
+    pub(super) fn invalid(error: TokenError) -> Self {
+        let kind = match error {
+            TokenError::KeysUnavailable => AuthErrorKind::Unavailable,
+            error => AuthErrorKind::Invalid(error),
         };
-        Self { kind, metadata: None }
+        Self { kind, metadata_url: None }
     }
 
-    /// The sentence says what is wrong with how a token is shown, and nothing about the token.
+    /// The sentence says how the request has to carry its token, and nothing about the token.
     pub(super) fn malformed(sentence: &'static str) -> Self {
-        Self { kind: Kind::Malformed(sentence), metadata: None }
+        Self { kind: AuthErrorKind::Malformed(sentence), metadata_url: None }
     }
 
-    pub(super) fn insufficient(metadata: Option<Arc<str>>) -> Self {
-        Self { kind: Kind::Insufficient, metadata }
+    pub(super) fn insufficient(metadata_url: Option<Arc<str>>) -> Self {
+        Self { kind: AuthErrorKind::Insufficient, metadata_url }
     }
 
-    pub(super) fn with_metadata(self, metadata: Option<Arc<str>>) -> Self {
-        Self { metadata, ..self }
+    pub(super) fn with_metadata_url(self, metadata_url: Option<Arc<str>>) -> Self {
+        Self { metadata_url, ..self }
     }
 
     /// The status of the answer.
     pub fn status(&self) -> StatusCode {
         match self.kind {
-            Kind::Missing | Kind::Invalid(_) => StatusCode::UNAUTHORIZED,
-            Kind::Malformed(_) => StatusCode::BAD_REQUEST,
-            Kind::Insufficient => StatusCode::FORBIDDEN,
-            Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            AuthErrorKind::Missing | AuthErrorKind::Invalid(_) => StatusCode::UNAUTHORIZED,
+            AuthErrorKind::Malformed(_) => StatusCode::BAD_REQUEST,
+            AuthErrorKind::Insufficient => StatusCode::FORBIDDEN,
+            AuthErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
-    /// Whether it is for want of keys and not for the token: the same may be allowed later.
+    /// Whether the hub lacks the keys to verify the token, so that the same token may be accepted
+    /// later.
     pub fn is_unavailable(&self) -> bool {
-        self.kind == Kind::Unavailable
+        self.kind == AuthErrorKind::Unavailable
     }
 
     /// The header `WWW-Authenticate` of the answer.
     pub fn challenge(&self) -> HeaderValue {
         let error = match self.kind {
-            // Nothing was wrong; only something is wanted (RFC 6750, section 3.1).
-            Kind::Missing | Kind::Unavailable => None,
-            Kind::Invalid(_) => Some("invalid_token"),
-            Kind::Malformed(_) => Some("invalid_request"),
-            Kind::Insufficient => Some("insufficient_scope"),
+            // A request without credentials gets no error code (RFC 6750, section 3.1).
+            AuthErrorKind::Missing | AuthErrorKind::Unavailable => None,
+            AuthErrorKind::Invalid(_) => Some("invalid_token"),
+            AuthErrorKind::Malformed(_) => Some("invalid_request"),
+            AuthErrorKind::Insufficient => Some("insufficient_scope"),
         };
         let error = error.map(|error| format!("error=\"{error}\""));
-        let metadata = self.metadata.as_ref().map(|url| format!("resource_metadata=\"{url}\""));
-        let parts: Vec<String> = error.into_iter().chain(metadata).collect();
-        // A URL has no characters that a header cannot hold; if it had, this would still be true.
-        HeaderValue::try_from(format!("Bearer {}", parts.join(", ")).trim_end())
+        let metadata = self.metadata_url.as_ref().map(|url| format!("resource_metadata=\"{url}\""));
+        let parameters: Vec<String> = error.into_iter().chain(metadata).collect();
+        // A URL has no characters that a header cannot hold. The fallback is still a challenge.
+        HeaderValue::try_from(format!("Bearer {}", parameters.join(", ")).trim_end())
             .unwrap_or(HeaderValue::from_static("Bearer"))
     }
 
-    /// What is wrong with the token, for the log.
-    pub fn defect(&self) -> Option<Defect> {
+    /// Why the token is invalid, for the log.
+    pub fn token_error(&self) -> Option<TokenError> {
         match self.kind {
-            Kind::Invalid(defect) => Some(defect),
-            Kind::Unavailable => Some(Defect::KeysUnknown),
+            AuthErrorKind::Invalid(error) => Some(error),
+            AuthErrorKind::Unavailable => Some(TokenError::KeysUnavailable),
             _ => None,
         }
     }
 }
 
-/// What the client is told.
+/// The sentence for the client.
 impl fmt::Display for AuthError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.kind {
-            Kind::Missing => "A token is needed.",
-            Kind::Invalid(_) => "The token is not valid.",
-            Kind::Malformed(sentence) => sentence,
-            Kind::Insufficient => "The token does not allow this.",
-            Kind::Unavailable => "The keys that could verify the token are not known now.",
+            AuthErrorKind::Missing => "A token is needed.",
+            AuthErrorKind::Invalid(_) => "The token is not valid.",
+            AuthErrorKind::Malformed(sentence) => sentence,
+            AuthErrorKind::Insufficient => "The token does not allow this.",
+            AuthErrorKind::Unavailable => "The keys that could verify the token are not known now.",
         })
     }
 }
 
 impl std::error::Error for AuthError {}
+
+/// The sentence for the log.
+impl fmt::Display for TokenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Algorithm { found, allowed } => {
+                return write!(f, "the token is signed with {found:?}; its key allows {allowed:?}");
+            }
+            Self::Audience => "the token is for another hub",
+            Self::Claims => "a claim of the token cannot be read, or has too many grants",
+            Self::Dialect => "the token is of draft-07, which is switched off",
+            Self::Expired => "the token has expired",
+            Self::Format => "the token is not a compact JWS with an acceptable header",
+            Self::Issuer => "the issuer of the token is not trusted",
+            Self::Key => "no trusted key has the key id of the token",
+            Self::KeysUnavailable => "the key set that could verify the token is not available",
+            Self::Length => "the token is too long",
+            Self::NotYetValid => "the token is not valid yet",
+            Self::Signature => "the signature of the token does not verify",
+            Self::UnknownAlgorithm => "the algorithm of the token is not supported",
+        })
+    }
+}
+
+impl std::error::Error for TokenError {}
 
 impl From<AuthError> for Problem {
     fn from(error: AuthError) -> Self {

@@ -1,11 +1,12 @@
-//! Where keys come from. What they are is found out when they are read, in `auth`.
+//! The settings that say where keys come from. The keys themselves are read in `auth`.
 
 use std::fmt;
 use std::path::PathBuf;
 
+use jsonwebtoken::Algorithm;
 use url::{Host, Url};
 
-use super::parse::Refusal;
+use super::parse;
 
 /// Where a key comes from: its text, a file or an environment variable.
 #[derive(Clone, PartialEq, Eq)]
@@ -19,33 +20,44 @@ pub enum KeySource {
     Text(String),
 }
 
-/// Where a set of keys comes from, and whose it is.
+/// A key set (RFC 7517): its location, and the issuer that it belongs to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeySetSource {
-    /// The issuer whose draft-08 tokens these keys sign. Without one they sign draft-07 tokens.
+    /// The issuer whose draft-08 tokens the set verifies. `None` for a set that verifies draft-07
+    /// tokens.
     pub issuer: Option<String>,
-    /// Where the set is.
-    pub place: KeySetPlace,
+    /// Where the set is read from.
+    pub location: KeySetLocation,
 }
 
-/// Where a set of keys is.
+/// The algorithm of the keys of an issuer's key sets whose JWKs have no `alg`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum KeySetPlace {
-    /// In this file.
+pub struct KeySetAlgorithm {
+    /// The issuer of the key sets. `None` for key sets that verify draft-07 tokens.
+    pub issuer: Option<String>,
+    /// The algorithm. It applies to keys of the type that it is for.
+    pub algorithm: Algorithm,
+}
+
+/// Where a key set is read from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeySetLocation {
+    /// A file, read at start and at each reload.
     File(PathBuf),
-    /// At this address, from which it is fetched again and again.
+    /// A URL, fetched periodically.
     Url(KeySetUrl),
 }
 
-/// The address of a set of keys: over TLS, or on this machine.
+/// The URL of a key set: `https`, or `http` at a loopback address.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeySetUrl(Url);
 
 impl KeySource {
     /// Reads `TEXT`, `file:PATH` or `env:NAME`.
-    pub(crate) fn parse(text: &str) -> Result<Self, Refusal> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         match text.split_once(':') {
             Some(("file", "")) => Err("`file:` names no file".to_owned()),
             Some(("file", path)) => Ok(Self::File(path.into())),
@@ -58,28 +70,44 @@ impl KeySource {
 }
 
 impl KeySetSource {
-    /// Reads a place, or `ISSUER=` and a place. What is not said to belong to an issuer belongs to
-    /// the only one.
-    pub(super) fn parse(text: &str, issuers: &[String]) -> Result<Self, Refusal> {
-        let (issuer, place) = split_issuer(text, issuers);
-        let place = KeySetPlace::parse(place)?;
-        let issuer = match (issuer, issuers) {
-            (Some(issuer), issuers) if !issuers.iter().any(|it| it == issuer) => {
-                return Err(format!("`{issuer}` is not among the issuers; add it to `issuer`"));
-            }
-            (Some(issuer), _) => Some(issuer.to_owned()),
-            (None, [_, _, ..]) => {
-                return Err("of several issuers, say whose it is: ISSUER=file:PATH or ISSUER=URL"
-                    .to_owned());
-            }
-            (None, issuers) => issuers.first().cloned(),
-        };
-        Ok(Self { issuer, place })
+    /// Reads `LOCATION` or `ISSUER=LOCATION`. Without an issuer, the set belongs to the only
+    /// configured issuer, if there is one.
+    pub(super) fn parse(text: &str, issuers: &[String]) -> Result<Self, String> {
+        let (issuer, location) = split_issuer(text, issuers);
+        let location = KeySetLocation::parse(location)?;
+        let issuer = owner(issuer, issuers, "ISSUER=file:PATH or ISSUER=URL")?;
+        Ok(Self { issuer, location })
     }
 }
 
-impl KeySetPlace {
-    fn parse(text: &str) -> Result<Self, Refusal> {
+impl KeySetAlgorithm {
+    /// Reads `ALGORITHM` or `ISSUER=ALGORITHM`. Without an issuer, it is for the key sets of the
+    /// only configured issuer, if there is one.
+    pub(super) fn parse(text: &str, issuers: &[String]) -> Result<Self, String> {
+        let (issuer, algorithm) = match text.rsplit_once('=') {
+            Some((issuer, algorithm)) => (Some(issuer), algorithm),
+            None => (None, text),
+        };
+        let algorithm = parse::algorithm(algorithm)?;
+        let issuer = owner(issuer, issuers, "ISSUER=ALGORITHM")?;
+        Ok(Self { issuer, algorithm })
+    }
+}
+
+/// The issuer that a value with or without `ISSUER=` belongs to.
+fn owner(issuer: Option<&str>, issuers: &[String], syntax: &str) -> Result<Option<String>, String> {
+    match (issuer, issuers) {
+        (Some(issuer), issuers) if !issuers.iter().any(|it| it == issuer) => {
+            Err(format!("`{issuer}` is not among the issuers; add it to `issuer`"))
+        }
+        (Some(issuer), _) => Ok(Some(issuer.to_owned())),
+        (None, [_, _, ..]) => Err(format!("of several issuers, say whose it is: {syntax}")),
+        (None, issuers) => Ok(issuers.first().cloned()),
+    }
+}
+
+impl KeySetLocation {
+    fn parse(text: &str) -> Result<Self, String> {
         match text.strip_prefix("file:") {
             Some("") => Err("`file:` names no file".to_owned()),
             Some(path) => Ok(Self::File(path.into())),
@@ -89,8 +117,8 @@ impl KeySetPlace {
 }
 
 impl KeySetUrl {
-    /// Reads an address. It is not repeated in errors, because there may be a password in it.
-    fn parse(text: &str) -> Result<Self, Refusal> {
+    /// Reads a URL. Errors do not repeat it, because it may contain a password.
+    fn parse(text: &str) -> Result<Self, String> {
         let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
         let Some(url) = url.filter(Url::has_host) else {
             return Err(
@@ -100,13 +128,13 @@ impl KeySetUrl {
         if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
             return Err("the address of a key set has no user, password or fragment".to_owned());
         }
-        // A name may mean another machine tomorrow.
-        let is_here = match url.host() {
+        // A host name does not count as loopback: it may resolve to another machine later.
+        let is_loopback = match url.host() {
             Some(Host::Ipv4(address)) => address.is_loopback(),
             Some(Host::Ipv6(address)) => address.is_loopback(),
             _ => false,
         };
-        if url.scheme() == "http" && !is_here {
+        if url.scheme() == "http" && !is_loopback {
             return Err(
                 "whoever is on the way could put keys into a set that comes over http; it \
                         must be https, or at a loopback address such as http://127.0.0.1:8081/keys"
@@ -116,41 +144,41 @@ impl KeySetUrl {
         Ok(Self(url))
     }
 
-    /// All of the address, with what [`Display`](fmt::Display) does not tell.
+    /// The whole URL, including the query, which [`Display`](fmt::Display) leaves out.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
 
-    /// Whether it is reached over TLS.
+    /// Whether the scheme is `https`.
     pub fn is_https(&self) -> bool {
         self.0.scheme() == "https"
     }
 }
 
-/// The issuer that a text begins with, if it does, and the place of its keys. Issuers that are
-/// known are looked for first, because a place may have a `=` in it too.
+/// Splits `ISSUER=LOCATION`. Configured issuers are tried first, because issuers and locations may
+/// contain a `=`.
 fn split_issuer<'a>(text: &'a str, issuers: &[String]) -> (Option<&'a str>, &'a str) {
     let known = issuers.iter().filter_map(|issuer| {
-        let place = text.strip_prefix(issuer.as_str())?.strip_prefix('=')?;
-        is_place(place).then_some((&text[..issuer.len()], place))
+        let location = text.strip_prefix(issuer.as_str())?.strip_prefix('=')?;
+        is_location(location).then_some((&text[..issuer.len()], location))
     });
     let other = || {
-        let (at, _) = text.match_indices('=').find(|(at, _)| is_place(&text[at + 1..]))?;
-        // A parameter of an address, or a part of a file's name.
+        let (at, _) = text.match_indices('=').find(|(at, _)| is_location(&text[at + 1..]))?;
+        // The `=` is in the query of a URL, or in the name of a file.
         let is_inside = text.starts_with("file:") || text[..at].contains('?');
         (!is_inside).then_some((&text[..at], &text[at + 1..]))
     };
     match known.into_iter().next().or_else(other) {
-        Some((issuer, place)) => (Some(issuer), place),
+        Some((issuer, location)) => (Some(issuer), location),
         None => (None, text),
     }
 }
 
-fn is_place(text: &str) -> bool {
+fn is_location(text: &str) -> bool {
     ["file:", "https://", "http://"].iter().any(|scheme| text.starts_with(scheme))
 }
 
-/// The address without its query, which may be a secret.
+/// Writes the URL without its query, which may be a secret.
 impl fmt::Display for KeySetUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = self.0.as_str();
@@ -161,14 +189,14 @@ impl fmt::Display for KeySetUrl {
     }
 }
 
-/// As [`Display`](fmt::Display).
+/// The same as [`Display`](fmt::Display).
 impl fmt::Debug for KeySetUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
 
-/// Says where a key is, and never what it is.
+/// Leaves out the key itself.
 impl fmt::Debug for KeySource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -184,7 +212,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_never_shows_in_debug() {
+    fn debug_leaves_out_the_key() {
         let key = KeySource::parse("correct horse battery staple").unwrap();
         assert_eq!(format!("{key:?}"), "(a key)");
     }
@@ -204,17 +232,17 @@ mod tests {
         assert!(parse("https://c.example=file:k", &two).is_err(), "an unknown issuer");
         assert!(parse("keys.json", &one).is_err());
 
-        let place = "https://a.example/keys?x=https://y.example";
-        assert_eq!(parse(place, &one), Ok(Some(one[0].clone())), "a parameter is no issuer");
-        assert_eq!(parse(&format!("{}={place}", two[1]), &two), Ok(Some(two[1].clone())));
+        let location = "https://a.example/keys?x=https://y.example";
+        assert_eq!(parse(location, &one), Ok(Some(one[0].clone())), "a parameter is no issuer");
+        assert_eq!(parse(&format!("{}={location}", two[1]), &two), Ok(Some(two[1].clone())));
         assert_eq!(parse("file:/a=https://b", &one), Ok(Some(one[0].clone())), "nor is a name");
-        assert!(parse(place, &two).is_err(), "whose?");
+        assert!(parse(location, &two).is_err(), "whose?");
         assert!(parse("https://c.example=https://a.example/keys", &two).is_err(), "unknown");
     }
 
     #[test]
-    fn a_set_comes_over_tls_or_from_this_machine() {
-        let parse = |text: &str| KeySetSource::parse(text, &[]).map(|set| set.place);
+    fn a_key_set_url_is_https_or_loopback() {
+        let parse = |text: &str| KeySetSource::parse(text, &[]).map(|set| set.location);
         for text in [
             "https://issuer.example/keys",
             "https://10.0.0.1:8443/keys?tenant=a",
@@ -222,7 +250,7 @@ mod tests {
             "http://127.1.2.3/",
             "http://[::1]:8081/keys",
         ] {
-            let Ok(KeySetPlace::Url(url)) = parse(text) else { panic!("{text}") };
+            let Ok(KeySetLocation::Url(url)) = parse(text) else { panic!("{text}") };
             assert_eq!(url.as_str(), text);
         }
         for text in [
@@ -247,11 +275,11 @@ mod tests {
     }
 
     #[test]
-    fn what_an_address_has_in_its_query_is_not_told() {
+    fn the_query_of_a_key_set_url_is_not_displayed() {
         let text = "https://a.example/keys?token=hunter2";
         let set = KeySetSource::parse(text, &[]).unwrap();
         assert!(!format!("{set:?}").contains("hunter2"));
-        let KeySetPlace::Url(url) = set.place else { panic!("{text}") };
+        let KeySetLocation::Url(url) = set.location else { panic!("{text}") };
         assert_eq!(url.to_string(), "https://a.example/keys?…");
     }
 }

@@ -1,22 +1,23 @@
-//! The origin of a page, as browsers name it.
+//! Web origins (RFC 6454), as browsers send them.
 
 use std::fmt;
 
 use url::{Host, Url};
 
-/// Scheme, host and port, normalised: two pages of one origin have equal values.
+/// A web origin: scheme, host and port, normalised so that equal origins are equal values.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Origin(String);
 
 impl Origin {
-    /// Reads `https://app.example.com:8443`, in settings and in the header `Origin` alike.
+    /// Reads an origin such as `https://app.example.com:8443`, from a setting or from the header
+    /// `Origin`.
     ///
-    /// Nothing but scheme, host and port may stand there: what has a path, a user or a wildcard is
-    /// no origin, and neither is `null`.
+    /// Returns `None` for `null`, and for text with anything besides scheme, host and port, such as
+    /// a path, a user or a wildcard.
     pub fn parse(text: &str) -> Option<Self> {
         let origin = Self::of(text)?;
         let url = Url::parse(text).ok()?;
-        // What the parser dropped or added besides case, escapes and the port it knows.
+        // The URL parser accepts and drops more than an origin may have.
         let rest = text.get(url.scheme().len()..)?.strip_prefix("://")?;
         let is_bare = !rest.contains(['/', '?', '#', '@', '\\', '*', '%'])
             && !rest.contains(char::is_whitespace);
@@ -38,7 +39,7 @@ impl Origin {
         (has_name && is_web).then(|| Self(url.origin().ascii_serialization()))
     }
 
-    /// As browsers write it.
+    /// The origin as browsers write it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -71,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_origin_is_refused() {
+    fn text_that_is_not_an_origin_is_refused() {
         for text in [
             "",
             "*",

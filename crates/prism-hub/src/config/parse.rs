@@ -1,17 +1,17 @@
-//! Durations, sizes, counts, switches and addresses as people write them.
+//! Parsers of durations, sizes, counts, switches and addresses.
 //!
-//! A number always has its unit, and never means "unlimited": that is spelled `unlimited`, so that
-//! a slip of the finger removes no limit.
+//! A duration or size always has a unit. Zero never means "no limit", which is spelled `unlimited`,
+//! so that a typing error removes no limit. An error is half a sentence that follows the name of
+//! the setting.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use jsonwebtoken::Algorithm;
 use url::Url;
 
-use super::COOKIE_08;
-
-/// Why a value was refused, as half a sentence after the name of the setting.
-pub(crate) type Refusal = String;
+/// The cookie for draft-08 tokens. Browsers accept a cookie with this prefix over TLS alone.
+pub(crate) const COOKIE_08: &str = "__Secure-mercure_access_token";
 
 const UNLIMITED: &str = "unlimited";
 
@@ -22,7 +22,7 @@ const SIZES: &[(&str, u64)] =
     &[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
 
 /// `250ms`, `15s`, `2m`, `24h` or `7d`.
-pub(crate) fn duration(text: &str) -> Result<Duration, Refusal> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let millis = number_with_unit(text, DURATIONS)
         .ok_or_else(|| format!("`{text}` is no duration such as 250ms, 15s, 2m, 24h or 7d"))?;
     Ok(Duration::from_millis(millis))
@@ -33,7 +33,7 @@ pub(super) fn duration_in(
     text: &str,
     min: Duration,
     max: Option<Duration>,
-) -> Result<Duration, Refusal> {
+) -> Result<Duration, String> {
     let value = duration(text)?;
     if value < min {
         return Err(format!("`{text}` is too short; at least {} ms are needed", min.as_millis()));
@@ -47,42 +47,42 @@ pub(super) fn duration_in(
 }
 
 /// A size of at least one byte: `512B`, `64KiB`, `1MiB`, `1GiB`.
-pub(super) fn size(text: &str) -> Result<u64, Refusal> {
+pub(super) fn size(text: &str) -> Result<u64, String> {
     let bytes = number_with_unit(text, SIZES)
         .ok_or_else(|| format!("`{text}` is no size such as 512B, 64KiB, 1MiB or 1GiB"))?;
     not_zero(bytes, text)
 }
 
 /// A number of at least one.
-pub(super) fn count(text: &str) -> Result<u64, Refusal> {
+pub(super) fn count(text: &str) -> Result<u64, String> {
     let count = digits(text).ok_or_else(|| format!("`{text}` is no whole number such as 1000"))?;
     not_zero(count, text)
 }
 
-/// What `parse` makes of it, or nothing for `unlimited`.
+/// Parses a value, or `unlimited` as `None`.
 pub(super) fn or_unlimited<T>(
     text: &str,
-    parse: impl FnOnce(&str) -> Result<T, Refusal>,
-) -> Result<Option<T>, Refusal> {
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<Option<T>, String> {
     if text == UNLIMITED {
         return Ok(None);
     }
-    parse(text).map(Some).map_err(|refusal| format!("{refusal}; no limit is `{UNLIMITED}`"))
+    parse(text).map(Some).map_err(|error| format!("{error}; no limit is `{UNLIMITED}`"))
 }
 
-/// What `parse` makes of it, or nothing for `off`.
+/// Parses a value, or `off` as `None`.
 pub(super) fn or_off<T>(
     text: &str,
-    parse: impl FnOnce(&str) -> Result<T, Refusal>,
-) -> Result<Option<T>, Refusal> {
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<Option<T>, String> {
     if text == "off" {
         return Ok(None);
     }
-    parse(text).map(Some).map_err(|refusal| format!("{refusal}; none is `off`"))
+    parse(text).map(Some).map_err(|error| format!("{error}; none is `off`"))
 }
 
-/// `on` or `off`; `true` and `false` say the same.
-pub(super) fn switch(text: &str) -> Result<bool, Refusal> {
+/// `on` or `off`; `true` and `false` mean the same.
+pub(super) fn switch(text: &str) -> Result<bool, String> {
     match text {
         "on" | "true" => Ok(true),
         "off" | "false" => Ok(false),
@@ -91,7 +91,7 @@ pub(super) fn switch(text: &str) -> Result<bool, Refusal> {
 }
 
 /// One of several words.
-pub(super) fn one_of<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Refusal> {
+pub(super) fn one_of<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, String> {
     if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
         return Ok(*value);
     }
@@ -99,13 +99,13 @@ pub(super) fn one_of<T: Copy>(text: &str, words: &[(&str, T)]) -> Result<T, Refu
     Err(format!("`{text}` is none of {}", words.join(", ")))
 }
 
-/// An address to listen on. Names are not resolved, because what they resolve to changes.
-pub(super) fn address(text: &str) -> Result<SocketAddr, Refusal> {
+/// A socket address. Host names are refused, because what they resolve to may change.
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| format!("`{text}` is no address such as 127.0.0.1:8080 or [::1]:8080"))
 }
 
 /// An `http` or `https` URL without user, query and fragment, and without a slash at its end.
-pub(super) fn base_url(text: &str) -> Result<Url, Refusal> {
+pub(super) fn base_url(text: &str) -> Result<Url, String> {
     let refuse = || format!("`{text}` is no URL such as https://hub.example.com");
     let mut url = Url::parse(text).map_err(|_| refuse())?;
     let is_web = matches!(url.scheme(), "http" | "https") && url.host().is_some();
@@ -118,17 +118,27 @@ pub(super) fn base_url(text: &str) -> Result<Url, Refusal> {
     Ok(url)
 }
 
-/// An identifier that is compared byte for byte: kept as it is, if it is a URL at all.
-pub(super) fn identifier(text: &str) -> Result<String, Refusal> {
+/// An issuer or an audience: a URL. It is kept as written, because it is compared byte for byte.
+pub(super) fn identifier(text: &str) -> Result<String, String> {
     match Url::parse(text) {
         Ok(_) => Ok(text.to_owned()),
         Err(_) => Err(format!("`{text}` is no URL such as https://issuer.example.com")),
     }
 }
 
-/// The name of a cookie (RFC 6265, section 4.1.1): a token of HTTP, and not the name that draft-08
-/// has taken.
-pub(super) fn cookie_name(text: &str) -> Result<String, Refusal> {
+/// A signature algorithm (RFC 7518, section 3.1), by its name in a JWK's or a token's `alg`.
+pub(crate) fn algorithm(text: &str) -> Result<Algorithm, String> {
+    text.parse().map_err(|_| {
+        format!(
+            "`{text}` is no algorithm; allowed: HS256, HS384, HS512, RS256, RS384, RS512, PS256, \
+             PS384, PS512, ES256, ES384, EdDSA"
+        )
+    })
+}
+
+/// The name of a cookie (RFC 6265, section 4.1.1): an HTTP token, other than the name of the
+/// draft-08 cookie.
+pub(super) fn cookie_name(text: &str) -> Result<String, String> {
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if text.is_empty() || !text.bytes().all(is_token) {
         return Err(format!(
@@ -154,7 +164,7 @@ fn digits(text: &str) -> Option<u64> {
     is_plain.then(|| text.parse().ok()).flatten()
 }
 
-fn not_zero(number: u64, text: &str) -> Result<u64, Refusal> {
+fn not_zero(number: u64, text: &str) -> Result<u64, String> {
     if number == 0 {
         Err(format!("`{text}` is not allowed; at least 1 is needed"))
     } else {
@@ -193,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn zero_is_refused_and_unlimited_is_spelled() {
+    fn zero_is_refused_and_no_limit_is_spelled_unlimited() {
         assert_eq!(or_unlimited("unlimited", count), Ok(None));
         assert_eq!(or_unlimited("7", count), Ok(Some(7)));
         assert_eq!(
@@ -203,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_has_a_name_that_a_header_can_hold() {
+    fn a_cookie_name_is_an_http_token() {
         for name in ["mercureAuthorization", "__Host-token", "a.b_c~1", "!#$%&'*+-.^_`|~"] {
             assert_eq!(cookie_name(name).as_deref(), Ok(name));
         }
@@ -216,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn urls_have_neither_user_nor_query() {
+    fn a_base_url_has_neither_user_nor_query() {
         for (text, url) in [
             ("https://hub.example.com", "https://hub.example.com/"),
             ("https://hub.example.com/", "https://hub.example.com/"),

@@ -1,7 +1,7 @@
-//! What flags, the environment and a file say, as text by the names of the flags.
+//! Collects the settings from flags, the environment and a file, as text.
 //!
-//! The flags of `serve` are the only list of settings there is: they name the keys of the file and
-//! the variables, know which may be repeated, and carry the defaults.
+//! The flags of `serve` are the only list of settings: they give the names of the variables and of
+//! the keys in the file, the defaults, and which settings may be repeated.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -13,66 +13,67 @@ use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Args as _, Command};
 use toml::de::{DeTable, DeValue};
 
-use super::parse::Refusal;
 use crate::cli::ServeArgs;
 use crate::limits;
 
 const PREFIX: &str = "PRISM_HUB_";
 
-/// Variables of other modes, which `serve` leaves alone.
+/// Variables of other modes, which `serve` ignores.
 const OTHER_VARIABLES: &[&str] = &["PRISM_HUB_LOG", "PRISM_HUB_LOG_LEVEL", "PRISM_HUB_TOKEN"];
 
-/// Values by the names of their settings.
+/// The text of each setting, by the name of its flag.
 #[derive(Debug)]
-pub(super) struct Settings {
-    values: BTreeMap<String, Vec<Value>>,
-    known: Vec<Known>,
+pub(super) struct RawSettings {
+    values: BTreeMap<String, Vec<SettingValue>>,
+    specs: Vec<SettingSpec>,
 }
 
 #[derive(Clone, Debug)]
-struct Known {
-    /// By which clap knows it.
+/// A setting that exists.
+struct SettingSpec {
+    /// The id of its argument in clap.
     id: String,
+    /// The name of its flag, without dashes.
     name: String,
     is_repeated: bool,
 }
 
-/// Where a value was said. The order is that of precedence, low to high.
+/// Where the value of a setting comes from, in the order of precedence, low to high.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Place {
-    /// Nowhere: it is the default.
+pub enum SettingLocation {
+    /// The default.
     Default,
-    /// In a file.
+    /// A line of a file.
     File {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
         /// Counted from 1.
         line: usize,
     },
-    /// In this variable.
+    /// This environment variable.
     Environment(String),
-    /// In this flag, without its dashes.
+    /// This flag, without its dashes.
     Flag(String),
 }
 
 #[derive(Clone)]
-struct Value {
+struct SettingValue {
     text: String,
-    place: Place,
+    location: SettingLocation,
 }
 
-/// What is wrong with a configuration, and where.
+/// An error in the configuration, with its location.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
-    place: Place,
-    /// The setting, where the place does not name it.
+    location: SettingLocation,
+    /// The setting, if the location does not name it.
     key: Option<String>,
     what: String,
 }
 
-impl Settings {
-    /// The flags that a command line of `serve` has.
+impl RawSettings {
+    /// Parses the flags of `serve`.
     pub(super) fn from_args<I>(args: I) -> Result<Self, ConfigError>
     where
         I: IntoIterator,
@@ -88,7 +89,7 @@ impl Settings {
         Self::from_matches(&matches)
     }
 
-    /// Flags, environment, and the file that either of them names.
+    /// Collects flags, the environment, and the file that either of them names.
     pub(super) fn gather(
         matches: &ArgMatches,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
@@ -102,21 +103,21 @@ impl Settings {
     }
 
     fn from_matches(matches: &ArgMatches) -> Result<Self, ConfigError> {
-        let known = known();
-        let mut settings = Self { values: BTreeMap::new(), known: known.clone() };
-        for Known { id, name, .. } in known {
-            let place = match matches.value_source(&id) {
-                Some(ValueSource::CommandLine) => Place::Flag(name.clone()),
-                Some(_) => Place::Default,
+        let specs = specs();
+        let mut settings = Self { values: BTreeMap::new(), specs: specs.clone() };
+        for SettingSpec { id, name, .. } in specs {
+            let location = match matches.value_source(&id) {
+                Some(ValueSource::CommandLine) => SettingLocation::Flag(name.clone()),
+                Some(_) => SettingLocation::Default,
                 None => continue,
             };
             let texts = matches.get_many::<String>(&id).into_iter().flatten().cloned();
-            settings.add(&name, texts.collect(), place)?;
+            settings.add(&name, texts.collect(), location)?;
         }
         Ok(settings)
     }
 
-    /// Reads the variables of this hub. An empty one says nothing.
+    /// Reads the variables that begin with the prefix. An empty variable is ignored.
     fn read_environment(
         &mut self,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
@@ -127,128 +128,144 @@ impl Settings {
             if text.is_empty() || OTHER_VARIABLES.contains(&variable) || is_service_link(name) {
                 continue;
             }
-            let place = Place::Environment(variable.to_owned());
+            let location = SettingLocation::Environment(variable.to_owned());
             let name = name.to_ascii_lowercase().replace('_', "-");
-            let Some(known) = self.known.iter().find(|it| it.name == name).cloned() else {
-                return Err(self.unknown(&name, place, |name| {
+            let Some(spec) = self.specs.iter().find(|it| it.name == name).cloned() else {
+                return Err(self.unknown(&name, location, |name| {
                     format!("{PREFIX}{}", name.to_ascii_uppercase().replace('-', "_"))
                 }));
             };
             let Some(text) = text.to_str() else {
-                return Err(ConfigError::at(place, None, "the value is not UTF-8"));
+                return Err(ConfigError::at(location, None, "the value is not UTF-8"));
             };
-            let texts = if known.is_repeated {
+            let texts = if spec.is_repeated {
                 text.split(',').map(|part| part.trim().to_owned()).collect()
             } else {
                 vec![text.to_owned()]
             };
-            self.add(&name, texts, place)?;
+            self.add(&name, texts, location)?;
         }
         Ok(())
     }
 
-    /// Reads a file of `name = value`, where a repeated setting is an array.
+    /// Reads a TOML file of `name = value`, in which a repeated setting is an array.
     pub(super) fn read_file(&mut self, path: &Path) -> Result<(), ConfigError> {
         let text = read_bounded(path)?;
-        let place = |span: &std::ops::Range<usize>| Place::File {
+        let location = |span: &std::ops::Range<usize>| SettingLocation::File {
             path: path.to_owned(),
             line: line_at(&text, span.start),
         };
         let table = DeTable::parse(&text).map_err(|error| {
             let what = error.message().replace('\n', ", ");
-            ConfigError::at(place(&error.span().unwrap_or_default()), None, what)
+            ConfigError::at(location(&error.span().unwrap_or_default()), None, what)
         })?;
         for (key, value) in table.get_ref() {
             let name: &str = key.get_ref();
-            let place = place(&key.span());
-            let Some(known) = self.known.iter().find(|it| it.name == name).cloned() else {
-                return Err(self.unknown(name, place, str::to_owned));
+            let location = location(&key.span());
+            let Some(spec) = self.specs.iter().find(|it| it.name == name).cloned() else {
+                return Err(self.unknown(name, location, str::to_owned));
             };
             if name == "config" {
                 let what = "a file cannot name another one";
-                return Err(ConfigError::at(place, Some(name), what));
+                return Err(ConfigError::at(location, Some(name), what));
             }
-            let texts = texts(value.get_ref(), known.is_repeated)
-                .map_err(|what| ConfigError::at(place.clone(), Some(name), what))?;
-            self.add(name, texts, place)?;
+            let texts = texts(value.get_ref(), spec.is_repeated)
+                .map_err(|what| ConfigError::at(location.clone(), Some(name), what))?;
+            self.add(name, texts, location)?;
         }
         Ok(())
     }
 
-    /// Takes what a setting says as one value.
-    pub(super) fn one(&self, name: &str) -> Result<Option<(String, Place)>, ConfigError> {
+    /// The text and the location of a setting that is not repeated.
+    pub(super) fn one(&self, name: &str) -> Result<Option<(String, SettingLocation)>, ConfigError> {
         let Some(value) = self.values.get(name).and_then(|values| values.first()) else {
             return Ok(None);
         };
-        Ok(Some((value.text.clone(), value.place.clone())))
+        Ok(Some((value.text.clone(), value.location.clone())))
     }
 
-    /// What `parse` makes of a setting that has a default.
+    /// Parses a setting that has a default.
     pub(super) fn get<T>(
         &self,
         name: &'static str,
-        parse: impl FnOnce(&str) -> Result<T, Refusal>,
+        parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Result<T, ConfigError> {
         self.maybe(name, parse)?.ok_or_else(|| ConfigError::whole(format!("`{name}` is missing")))
     }
 
-    /// What `parse` makes of a setting, if it was said.
+    /// Parses a setting, if it has a value.
     pub(super) fn maybe<T>(
         &self,
         name: &'static str,
-        parse: impl FnOnce(&str) -> Result<T, Refusal>,
+        parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> Result<Option<T>, ConfigError> {
         let Some(value) = self.values.get(name).and_then(|values| values.first()) else {
             return Ok(None);
         };
-        let refused = |what| ConfigError::at(value.place.clone(), Some(name), what);
+        let refused = |what| ConfigError::at(value.location.clone(), Some(name), what);
         parse(&value.text).map(Some).map_err(refused)
     }
 
-    /// What `parse` makes of each value of a setting that may be repeated.
+    /// Parses each value of a setting that may be repeated.
     pub(super) fn all<T>(
         &self,
         name: &'static str,
-        parse: impl Fn(&str) -> Result<T, Refusal>,
+        parse: impl Fn(&str) -> Result<T, String>,
     ) -> Result<Vec<T>, ConfigError> {
         let values = self.values.get(name).map(Vec::as_slice).unwrap_or_default();
-        let parse = |value: &Value| {
+        let parse = |value: &SettingValue| {
             parse(&value.text)
-                .map_err(|what| ConfigError::at(value.place.clone(), Some(name), what))
+                .map_err(|what| ConfigError::at(value.location.clone(), Some(name), what))
         };
         values.iter().map(parse).collect()
     }
 
-    /// Where a setting was said.
-    pub(super) fn place(&self, name: &str) -> Place {
+    /// Where the value of a setting comes from.
+    pub(super) fn location(&self, name: &str) -> SettingLocation {
         let values = self.values.get(name).and_then(|values| values.first());
-        values.map_or(Place::Default, |value| value.place.clone())
+        values.map_or(SettingLocation::Default, |value| value.location.clone())
     }
 
-    /// Keeps what a place says, unless a stronger place said something.
-    fn add(&mut self, name: &str, texts: Vec<String>, place: Place) -> Result<(), ConfigError> {
+    /// Sets the values of a setting, unless a location of higher precedence has set it.
+    fn add(
+        &mut self,
+        name: &str,
+        texts: Vec<String>,
+        location: SettingLocation,
+    ) -> Result<(), ConfigError> {
         if texts.len() > limits::REPEATED_MAX {
             let what =
                 format!("{} values were given; at most {}", texts.len(), limits::REPEATED_MAX);
-            return Err(ConfigError::at(place, Some(name), what));
+            return Err(ConfigError::at(location, Some(name), what));
         }
-        if self.place(name).rank() <= place.rank() {
-            let values = texts.into_iter().map(|text| Value { text, place: place.clone() });
+        if self.location(name).rank() <= location.rank() {
+            let values =
+                texts.into_iter().map(|text| SettingValue { text, location: location.clone() });
             self.values.insert(name.to_owned(), values.collect());
         }
         Ok(())
     }
 
-    fn unknown(&self, name: &str, place: Place, spell: impl Fn(&str) -> String) -> ConfigError {
-        let near = self.known.iter().map(|it| (strsim::jaro(&it.name, name), &it.name));
+    fn unknown(
+        &self,
+        name: &str,
+        location: SettingLocation,
+        spell: impl Fn(&str) -> String,
+    ) -> ConfigError {
+        let near = self.specs.iter().map(|it| (strsim::jaro(&it.name, name), &it.name));
         let best = near.filter(|(score, _)| *score > 0.7).max_by(|a, b| a.0.total_cmp(&b.0));
         let hint = best.map(|(_, name)| format!("; did you mean `{}`?", spell(name)));
         let what = format!("there is no setting `{}`{}", spell(name), hint.unwrap_or_default());
-        ConfigError::at(place, None, what)
+        ConfigError::at(location, None, what)
     }
 }
 
-impl Place {
+impl SettingLocation {
+    /// Whether the value comes from the command line.
+    pub fn is_flag(&self) -> bool {
+        matches!(self, Self::Flag(_))
+    }
+
     fn rank(&self) -> u8 {
         match self {
             Self::Default => 0,
@@ -260,30 +277,34 @@ impl Place {
 }
 
 impl ConfigError {
-    /// Something is wrong with the whole.
+    /// An error that belongs to no single setting.
     pub(super) fn whole(what: impl Into<String>) -> Self {
-        Self { place: Place::Default, key: None, what: what.into() }
+        Self { location: SettingLocation::Default, key: None, what: what.into() }
     }
 
-    /// Something is wrong at a place.
-    pub(super) fn at(place: Place, key: Option<&str>, what: impl Into<String>) -> Self {
-        Self { place, key: key.map(str::to_owned), what: what.into() }
+    /// An error in the value of a setting.
+    pub(super) fn at(
+        location: SettingLocation,
+        key: Option<&str>,
+        what: impl Into<String>,
+    ) -> Self {
+        Self { location, key: key.map(str::to_owned), what: what.into() }
     }
 
-    /// Names the file where nothing else says where it is wrong.
+    /// Adds the path of the file to an error that has no other location.
     pub(super) fn within(mut self, path: &Path) -> Self {
-        if self.place == Place::Default {
+        if self.location == SettingLocation::Default {
             self.what = format!("{}: {}", path.display(), self.what);
         }
         self
     }
 
-    /// Where it is wrong.
-    pub fn place(&self) -> &Place {
-        &self.place
+    /// The location of the wrong value.
+    pub fn location(&self) -> &SettingLocation {
+        &self.location
     }
 
-    /// What is wrong, without the place.
+    /// The error without its location.
     pub fn what(&self) -> &str {
         &self.what
     }
@@ -291,15 +312,17 @@ impl ConfigError {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.place, &self.key) {
-            (Place::Default, None) => {}
-            (Place::Default, Some(key)) => write!(f, "{key}: ")?,
-            (Place::File { path, line }, None) => write!(f, "{}:{line}: ", path.display())?,
-            (Place::File { path, line }, Some(key)) => {
+        match (&self.location, &self.key) {
+            (SettingLocation::Default, None) => {}
+            (SettingLocation::Default, Some(key)) => write!(f, "{key}: ")?,
+            (SettingLocation::File { path, line }, None) => {
+                write!(f, "{}:{line}: ", path.display())?
+            }
+            (SettingLocation::File { path, line }, Some(key)) => {
                 write!(f, "{}:{line}: {key}: ", path.display())?;
             }
-            (Place::Environment(variable), _) => write!(f, "{variable}: ")?,
-            (Place::Flag(flag), _) => write!(f, "--{flag}: ")?,
+            (SettingLocation::Environment(variable), _) => write!(f, "{variable}: ")?,
+            (SettingLocation::Flag(flag), _) => write!(f, "--{flag}: ")?,
         }
         f.write_str(&self.what)
     }
@@ -307,10 +330,10 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// A value may be a key.
-impl fmt::Debug for Value {
+/// Leaves out the text, which may be a key.
+impl fmt::Debug for SettingValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Value").field("place", &self.place).finish_non_exhaustive()
+        f.debug_struct("SettingValue").field("location", &self.location).finish_non_exhaustive()
     }
 }
 
@@ -318,10 +341,10 @@ fn command() -> Command {
     ServeArgs::augment_args(Command::new("serve")).disable_help_flag(true)
 }
 
-fn known() -> Vec<Known> {
+fn specs() -> Vec<SettingSpec> {
     let command = command();
     let settings = command.get_arguments().filter_map(|argument| {
-        Some(Known {
+        Some(SettingSpec {
             id: argument.get_id().as_str().to_owned(),
             name: argument.get_long()?.to_owned(),
             is_repeated: matches!(argument.get_action(), ArgAction::Append),
@@ -330,8 +353,8 @@ fn known() -> Vec<Known> {
     settings.collect()
 }
 
-/// Whether a variable is one that Kubernetes sets in every container for a service that is named
-/// `prism-hub`, and so nobody's slip of the finger.
+/// Whether a variable is one of those that Kubernetes sets in every container for a service named
+/// `prism-hub`. It is then not a misspelled setting.
 fn is_service_link(name: &str) -> bool {
     name == "PORT" || name.starts_with("PORT_") || name.starts_with("SERVICE_")
 }
@@ -352,7 +375,7 @@ fn line_at(text: &str, at: usize) -> usize {
     1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count()
 }
 
-/// A value of a file as the texts that flags would have.
+/// Converts a value in the file to the texts that flags would have.
 fn texts(value: &DeValue<'_>, is_repeated: bool) -> Result<Vec<String>, String> {
     match value {
         DeValue::Array(values) if is_repeated => {
@@ -373,7 +396,7 @@ fn text(value: &DeValue<'_>) -> Result<String, String> {
     }
 }
 
-/// The environment of this process.
+/// The variables of this process that begin with the prefix.
 pub(crate) fn environment() -> impl Iterator<Item = (OsString, OsString)> {
     let is_ours = |name: &OsStr| name.to_str().is_some_and(|name| name.starts_with(PREFIX));
     std::env::vars_os().filter(move |(name, _)| is_ours(name))

@@ -1,11 +1,11 @@
-//! `check`: whether `serve` would take a configuration file.
+//! `check`: validates a configuration file as `serve` does.
 
 use super::failure::Failure;
 use crate::auth::{Authority, Clock};
 use crate::cli::CheckArgs;
 use crate::config::Config;
 
-/// Reads the file and the keys it names, and says what is wrong.
+/// Reads the file and the keys that it names. Key sets at URLs are not fetched.
 pub(super) fn check(args: &CheckArgs) -> Result<(), Failure> {
     let config = Config::from_file(&args.file).map_err(Failure::failed)?;
     Authority::new(&config, Clock::system())

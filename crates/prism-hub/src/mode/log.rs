@@ -11,10 +11,10 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::cli::{LogForm, LogLevel};
+use crate::cli::{LogFormat, LogLevel};
 
 /// Installs the logger of this process.
-pub(super) fn start(form: LogForm, level: LogLevel) {
+pub(super) fn start(form: LogFormat, level: LogLevel) {
     let level = match level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
@@ -25,8 +25,8 @@ pub(super) fn start(form: LogForm, level: LogLevel) {
     let targets = own.with_default(level.min(LevelFilter::WARN));
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(false);
     let lines = match form {
-        LogForm::Text => lines.with_target(false).boxed(),
-        LogForm::Json => lines.json().flatten_event(true).with_target(false).boxed(),
+        LogFormat::Text => lines.with_target(false).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_target(false).boxed(),
     };
     tracing_subscriber::registry().with(lines.with_filter(targets)).init();
 }

@@ -14,7 +14,7 @@ pub(super) fn serve(matches: ArgMatches) -> Result<(), Failure> {
     raise_open_file_limit();
     let read = move || Config::gather(&matches, environment());
     let config = read().map_err(config_failure)?;
-    if config.trust.dev {
+    if config.auth.dev {
         tracing::warn!("with `dev`, whoever reaches this hub may do everything");
     }
     if config.tls.is_none() && config.listen.iter().any(|it| !it.ip().is_loopback()) {
@@ -22,7 +22,7 @@ pub(super) fn serve(matches: ArgMatches) -> Result<(), Failure> {
             "tokens travel in the clear; put a proxy in front that speaks TLS, or give `tls-cert`"
         );
     }
-    for url in config.trust.key_set_urls_of_nobody() {
+    for url in config.auth.key_set_urls_without_issuer() {
         tracing::warn!(
             "whatever {url} signs for whomever is trusted if it names topics; `issuer` and \
              `audience` say what is meant for this hub"
@@ -70,5 +70,5 @@ pub(super) fn block_on(mode: impl Future<Output = Result<(), Failure>>) -> Resul
 /// An error in a flag is wrong usage; an error in the file, in a variable, or in their combination
 /// is not.
 fn config_failure(error: ConfigError) -> Failure {
-    if error.place().is_flag() { Failure::usage(error) } else { Failure::failed(error) }
+    if error.location().is_flag() { Failure::usage(error) } else { Failure::failed(error) }
 }

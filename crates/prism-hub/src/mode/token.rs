@@ -1,4 +1,4 @@
-//! `token`: makes a token of either dialect.
+//! `token`: creates a token of either dialect.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::auth::{Clock, SigningKey};
 use crate::cli::{DialectArg, TokenArgs};
 use crate::config::{self, KeySource};
 
-/// Makes a token and prints it.
+/// Creates a token and prints it.
 pub(super) fn token(args: &TokenArgs) -> Result<(), Failure> {
     println!("{}", make(args, Clock::system().now())?);
     Ok(())
@@ -22,7 +22,9 @@ fn make(args: &TokenArgs, now: u64) -> Result<String, Failure> {
     if ttl < Duration::from_secs(1) {
         return Err(flag("ttl", "at least 1s is needed"));
     }
-    let key = SigningKey::read(&source).map_err(Failure::failed)?;
+    let algorithm = args.key_alg.as_deref().map(config::algorithm).transpose();
+    let algorithm = algorithm.map_err(|what| flag("key-alg", &what))?;
+    let key = SigningKey::read(&source, algorithm).map_err(Failure::failed)?;
     let mut header = Header::new(key.algorithm);
     let expires = now.saturating_add(ttl.as_secs());
     let claims = match args.dialect {
@@ -41,7 +43,7 @@ fn draft_07(args: &TokenArgs, now: u64, expires: u64) -> Value {
         "iat": now,
         "exp": expires,
     });
-    // That dialect does not look at them, but whoever reads the token may.
+    // The hub ignores both in draft-07 tokens; other readers of the token may not.
     if let Some(issuer) = &args.issuer {
         claims["iss"] = issuer.clone().into();
     }
@@ -75,7 +77,8 @@ fn draft_08(args: &TokenArgs, now: u64, expires: u64) -> Result<Value, Failure> 
     }))
 }
 
-/// A matcher of draft-08: `urlpattern:PATTERN` is a URL Pattern, other text is a topic or `*`.
+/// A topic matcher of draft-08: `urlpattern:PATTERN` is a URL Pattern, other text is a topic or
+/// `*`.
 fn matcher(selector: &str) -> Value {
     match selector.strip_prefix("urlpattern:") {
         Some(pattern) => json!({"match": pattern, "match_type": "urlpattern"}),
@@ -98,6 +101,7 @@ mod tests {
     fn args(dialect: DialectArg) -> TokenArgs {
         TokenArgs {
             key: SECRET.to_owned(),
+            key_alg: None,
             dialect,
             publish: vec!["news".to_owned()],
             subscribe: vec!["*".to_owned()],
@@ -108,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_of_either_dialect_is_one_that_the_hub_takes() {
+    fn the_hub_accepts_a_token_of_either_dialect() {
         let config = Config::from_args([
             "--publisher-key",
             SECRET,
@@ -137,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_token_of_draft_08_needs_is_asked_for() {
+    fn a_missing_claim_of_draft_08_is_named() {
         let without = TokenArgs { issuer: None, ..args(DialectArg::Draft08) };
         let Err(Failure::Usage(what)) = make(&without, 0) else { panic!("a token") };
         assert_eq!(what, "--issuer: a token of draft-08 needs it");

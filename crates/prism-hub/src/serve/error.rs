@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use crate::hub::HubError;
-use crate::live::ReloadError;
+use crate::rules::ReloadError;
 
 /// Why the hub cannot start, or stopped before it was told to.
 #[derive(Debug)]

@@ -219,7 +219,7 @@ fn m08_197_key_sets_are_fetched_from_configured_urls_alone() {
     for place in ["https://issuer.example/keys", "https://10.0.0.1/keys", "http://127.0.0.1/keys"] {
         for set in [place.to_owned(), format!("{ISSUER}={place}")] {
             let config = config(&set).unwrap();
-            let urls: Vec<_> = config.trust.key_set_urls().into_iter().collect();
+            let urls: Vec<_> = config.auth.key_set_urls().into_iter().collect();
             assert_eq!(urls.iter().map(|url| url.as_str()).collect::<Vec<_>>(), [place]);
         }
     }

@@ -1,4 +1,4 @@
-//! Over TLS: HTTP/2, tokens in each place, and nothing in the clear; and keys that are taken away.
+//! Over TLS: HTTP/2, tokens in each location, and nothing in plain text; and keys that are removed.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ const MERCURE: &str = "/.well-known/mercure";
 
 type Sender = SendRequest<Full<Bytes>>;
 
-/// A hub that serves TLS, and the certificate that it shows.
+/// A hub that terminates TLS, and its certificate.
 struct Encrypted {
     hub: Running,
     address: SocketAddr,
@@ -106,7 +106,7 @@ async fn publish(sender: &mut Sender, token: &str, form: &str) {
     assert_eq!((response.status(), response.version()), (StatusCode::OK, Version::HTTP_2));
 }
 
-/// Reads a stream up to these words.
+/// Reads a stream up to this text.
 async fn read_until(body: &mut Incoming, words: &str) -> String {
     let mut seen = String::new();
     while !seen.contains(words) {
@@ -118,7 +118,7 @@ async fn read_until(body: &mut Incoming, words: &str) -> String {
     seen
 }
 
-/// A token that allows everything, of either draft.
+/// A token of a draft that grants everything.
 fn token(dialect: &str) -> String {
     let usual = ["token", "--key", KEY, "--publish", "*", "--subscribe", "*"];
     let named = ["--dialect", dialect, "--issuer", ISSUER, "--audience", AUDIENCE];
@@ -190,7 +190,7 @@ async fn m07_024_and_m08_080_tokens_are_taken_over_tls_and_nothing_is_said_in_th
 }
 
 #[test]
-fn m07_074_and_m08_193_a_key_that_is_taken_away_opens_nothing_from_then_on() {
+fn m07_074_and_m08_193_a_removed_key_verifies_no_token_after_a_reload() {
     let other = KEY.to_uppercase();
     let settings = |key: &str| {
         format!(

@@ -1,4 +1,4 @@
-//! Key sets at addresses: over TLS, before the hub begins, and again at SIGHUP.
+//! Key sets at URLs: fetched over TLS, before the hub starts, and again at SIGHUP.
 
 use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -15,13 +15,13 @@ use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::program::{Running, TempFile, command, run};
 
-/// A key that signs, in a file, and what it is in a set.
-struct Pair {
+/// A private key in a file, and its public key as a JWK.
+struct KeyPair {
     private: TempFile,
     public: Value,
 }
 
-impl Pair {
+impl KeyPair {
     fn new() -> Self {
         let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
         let point = URL_SAFE_NO_PAD.encode(key.public_key_raw());
@@ -29,7 +29,7 @@ impl Pair {
         Self { private: TempFile::new(&key.serialize_pem()), public }
     }
 
-    /// A token that allows to publish everything.
+    /// A token that grants publishing to every topic.
     fn token(&self) -> String {
         let key = format!("file:{}", self.private.path());
         let output = run(&["token", "--key", &key, "--publish", "*"]);
@@ -38,14 +38,14 @@ impl Pair {
     }
 }
 
-/// A server of a set, which can be changed. It ends with the tests.
-struct Endpoint {
+/// A server with a key set that can be replaced. It runs until the tests end.
+struct KeySetServer {
     port: u16,
     set: Arc<Mutex<String>>,
     asked: Arc<AtomicUsize>,
 }
 
-impl Endpoint {
+impl KeySetServer {
     fn start(tls: Option<Arc<ServerConfig>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -68,13 +68,13 @@ impl Endpoint {
         endpoint
     }
 
-    fn gives(&self, pairs: &[&Pair]) {
+    fn gives(&self, pairs: &[&KeyPair]) {
         let keys: Vec<&Value> = pairs.iter().map(|pair| &pair.public).collect();
         *self.set.lock().unwrap() = json!({ "keys": keys }).to_string();
     }
 }
 
-/// Answers one request. Whoever asks may go away at any time.
+/// Answers one request. The client may close the connection at any time.
 fn answer(stream: impl Read + Write, set: &str) {
     let mut stream = BufReader::new(stream);
     let mut line = String::new();
@@ -88,7 +88,7 @@ fn answer(stream: impl Read + Write, set: &str) {
     _ = stream.write_all(text.as_bytes()).and_then(|()| stream.flush()).is_ok();
 }
 
-/// Arguments of a hub whose keys are at an address.
+/// Arguments of a hub with a key set at this URL.
 fn serve(place: &str) -> Vec<&str> {
     vec!["serve", "--listen", "127.0.0.1:0", "--admin-listen", "off", "--jwks", place]
 }
@@ -100,28 +100,28 @@ fn publish(url: &str, token: &str) -> bool {
 }
 
 #[test]
-fn keys_come_over_tls_from_whom_the_system_trusts() {
+fn a_key_set_is_fetched_from_a_server_with_a_trusted_certificate() {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let cert = TempFile::new(&made.cert.pem());
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
     let tls = ServerConfig::builder().with_no_client_auth();
     let tls = tls.with_single_cert(vec![made.cert.der().clone()], key).unwrap();
-    let endpoint = Endpoint::start(Some(Arc::new(tls)));
-    let pair = Pair::new();
+    let endpoint = KeySetServer::start(Some(Arc::new(tls)));
+    let pair = KeyPair::new();
     endpoint.gives(&[&pair]);
     let place = format!("https://localhost:{}/keys?of=hunter2", endpoint.port);
 
     let mut hub = Running::start(command(&serve(&place)).env("SSL_CERT_FILE", cert.path()));
     let url = format!("http://{}/events", hub.address("listening on http://"));
     assert!(publish(&url, &pair.token()));
-    assert!(!publish(&url, &Pair::new().token()));
+    assert!(!publish(&url, &KeyPair::new().token()));
     hub.signal(Signal::TERM);
     assert_eq!(hub.wait().code(), Some(0));
     let log = hub.rest_of_err();
     let shown = format!("the key set https://localhost:{}/keys?… was fetched", endpoint.port);
     assert!(log.contains(&shown) && !log.contains("hunter2"), "{log}");
 
-    // Nobody vouches for this one: the hub tries until it is told to end.
+    // The certificate is not trusted: the hub retries until it is told to end.
     let stranger = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let stranger = TempFile::new(&stranger.cert.pem());
     let asked = endpoint.asked.load(Ordering::Relaxed);
@@ -130,7 +130,7 @@ fn keys_come_over_tls_from_whom_the_system_trusts() {
     assert!(warning.contains("is trusted if it names topics"), "{warning}");
     let error = hub.line_of_err();
     assert!(error.contains("certificate") && error.contains("it is fetched again"), "{error}");
-    // A reload that is asked for now comes after, and ends nothing.
+    // A reload is deferred until the hub has started, and does not end it.
     hub.signal(Signal::HUP);
     hub.signal(Signal::TERM);
     assert_eq!(hub.wait().code(), Some(0));
@@ -139,9 +139,9 @@ fn keys_come_over_tls_from_whom_the_system_trusts() {
 }
 
 #[test]
-fn a_hub_fetches_its_keys_again_when_it_is_told() {
-    let endpoint = Endpoint::start(None);
-    let (old, new) = (Pair::new(), Pair::new());
+fn sighup_fetches_key_sets_again() {
+    let endpoint = KeySetServer::start(None);
+    let (old, new) = (KeyPair::new(), KeyPair::new());
     let (by_old, by_new) = (old.token(), new.token());
     endpoint.gives(&[&old]);
     let place = format!("http://127.0.0.1:{}/keys", endpoint.port);

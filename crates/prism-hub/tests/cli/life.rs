@@ -1,4 +1,4 @@
-//! From the lines that say where it listens to the end.
+//! From startup to shutdown.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -12,7 +12,7 @@ use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore};
 use crate::program::{Running, TempFile, command, command_with_files, get, run, run_in};
 
 #[test]
-fn it_says_where_it_listens_and_answers_there() {
+fn it_prints_its_addresses_and_answers_there() {
     let args = [
         "serve",
         "--dev",
@@ -47,7 +47,7 @@ fn it_says_where_it_listens_and_answers_there() {
 }
 
 #[test]
-fn all_its_addresses_share_the_threads_that_deliver() {
+fn all_listeners_share_the_delivery_threads() {
     let args = "serve --dev --listen 127.0.0.1:0 --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0";
     let args: Vec<&str> = args.split(' ').chain(["--shards", "3"]).collect();
     let mut hub = Running::start(&mut command(&args));
@@ -65,7 +65,7 @@ fn all_its_addresses_share_the_threads_that_deliver() {
 }
 
 #[test]
-fn it_tells_where_it_is_if_the_system_chose_the_port() {
+fn it_prints_the_port_that_the_system_chose() {
     let key = "a secret of at least 32 bytes, or more";
     let args = "serve --listen 127.0.0.1:0 --admin-listen off --anonymous --publisher-key";
     let args: Vec<&str> = args.split(' ').chain([key]).collect();
@@ -78,7 +78,7 @@ fn it_tells_where_it_is_if_the_system_chose_the_port() {
 }
 
 #[test]
-fn without_an_admin_address_there_is_none() {
+fn admin_listen_off_opens_no_listener() {
     for args in [
         &["serve", "--dev", "--listen", "127.0.0.1:0", "--admin-listen", "off"][..],
         &["demo", "--listen", "127.0.0.1:0"],
@@ -92,7 +92,7 @@ fn without_an_admin_address_there_is_none() {
 }
 
 #[test]
-fn an_address_in_use_is_told() {
+fn an_address_in_use_is_reported() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let output = run(&["serve", "--dev", "--admin-listen", "off", "--listen", &address]);
@@ -102,7 +102,7 @@ fn an_address_in_use_is_told() {
 }
 
 #[test]
-fn a_hub_that_cannot_be_reached_any_more_ends_and_says_so() {
+fn a_hub_whose_listeners_fail_exits_with_an_error() {
     // Each shard needs files of its own.
     let args = ["serve", "--dev", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
     let args = [&args[..], &["--shards", "200"]].concat();
@@ -114,7 +114,7 @@ fn a_hub_that_cannot_be_reached_any_more_ends_and_says_so() {
 }
 
 #[test]
-fn a_reload_takes_what_is_right_and_leaves_what_is_wrong() {
+fn a_reload_applies_a_valid_configuration_and_ignores_an_invalid_one() {
     let base = "listen = \"127.0.0.1:0\"\nadmin-listen = \"off\"\nanonymous = true\n";
     let with_key = |key: &str| format!("{base}publisher-key = \"{key}\"\n");
     let long = "a secret of at least 32 bytes, or more";
@@ -150,7 +150,7 @@ fn a_reload_takes_what_is_right_and_leaves_what_is_wrong() {
 }
 
 #[test]
-fn a_drain_does_not_wait_for_ever_and_operators_see_it() {
+fn a_drain_is_bounded_and_observable() {
     let args = [
         "serve",
         "--dev",
@@ -196,7 +196,7 @@ fn exchange(address: SocketAddr, bytes: &[u8]) -> (Vec<u8>, Duration) {
 }
 
 #[test]
-fn every_wait_for_a_request_ends() {
+fn every_incomplete_request_times_out() {
     let args = [
         "serve",
         "--dev",
@@ -225,7 +225,7 @@ fn every_wait_for_a_request_ends() {
 }
 
 #[test]
-fn a_head_is_bounded() {
+fn the_head_of_a_request_is_bounded() {
     let mut hub = Running::start(&mut command(&[
         "serve",
         "--dev",
@@ -246,7 +246,7 @@ fn a_head_is_bounded() {
 }
 
 #[test]
-fn it_serves_tls_with_http_2_for_who_wants_it() {
+fn it_serves_tls_with_http_2_by_alpn() {
     let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
     let made = rcgen::generate_simple_self_signed(names).unwrap();
     let cert = TempFile::new(&made.cert.pem());
@@ -309,7 +309,7 @@ fn negotiated(
 }
 
 #[test]
-fn certificates_that_cannot_be_read_are_told() {
+fn unreadable_certificates_are_reported() {
     let empty = TempFile::new("");
     let output = run(&["serve", "--dev", "--tls-cert", "/no/such/file", "--tls-key", "a"]);
     assert!(output.err.contains("prism-hub: /no/such/file: "), "{}", output.err);

@@ -1,12 +1,12 @@
-//! The program as people start it: arguments, exit codes, messages, signals.
+//! The program as a process: arguments, exit codes, messages, signals.
 //!
-//! - `settings`: flags, environment and file, and what is wrong with them
-//! - `life`: from the lines that say where it listens to the end
-//! - `encrypted`: over TLS, and after a key was taken away
-//! - `key_sets`: keys at addresses, over TLS, late, and again when it is told
+//! - `settings`: flags, environment and file, and the errors in them
+//! - `life`: from startup to shutdown
+//! - `encrypted`: over TLS
+//! - `key_sets`: key sets at URLs, over TLS, late, and again at SIGHUP
 //! - `reloads`: what SIGHUP changes for connections that begin after it
-//! - `remote`: `publish` and `listen`, against a hub that says what it is told
-//! - `tokens`: what `token` makes is what a hub takes
+//! - `remote`: `publish` and `listen`, against a scripted hub
+//! - `tokens`: the tokens that `token` creates
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a test that panics has failed")]
 

@@ -1,4 +1,4 @@
-//! What a reload changes for connections that begin after it.
+//! What a reload changes for new connections.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -14,23 +14,23 @@ use crate::program::{Running, TempFile, command, command_with_files};
 
 const SOON: Duration = Duration::from_secs(10);
 
-/// Files that a hub may open here.
+/// The maximum number of open files of the hub.
 const FILES: u32 = 60;
 
 type Pair = CertifiedKey<KeyPair>;
 
-/// A hub over TLS whose files change under it.
+/// A hub over TLS whose certificate files a test replaces.
 struct Shown {
     hub: Running,
     address: SocketAddr,
     config: TempFile,
     files: [TempFile; 2],
-    /// All that it may show.
+    /// The certificates that a test uses.
     pairs: Vec<Pair>,
 }
 
 impl Shown {
-    /// A hub that shows the first of so many.
+    /// Starts a hub with the first of this number of certificates.
     fn start(count: usize) -> Self {
         let pair = || generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         let pairs: Vec<Pair> = std::iter::repeat_with(pair).take(count).collect();
@@ -47,7 +47,7 @@ impl Shown {
         self.hub.signal(Signal::HUP);
     }
 
-    /// Which of the certificates a new connection is shown.
+    /// The index of the certificate that a new connection gets.
     fn shows(&self) -> usize {
         let shown = self.connect().conn.peer_certificates().unwrap()[0].clone();
         self.pairs.iter().position(|pair| *pair.cert.der() == shown).unwrap()
@@ -60,7 +60,7 @@ impl Shown {
         }
     }
 
-    /// A connection on which the handshake is over.
+    /// A connection after its handshake.
     fn connect(&self) -> StreamOwned<ClientConnection, TcpStream> {
         let mut roots = RootCertStore::empty();
         for pair in &self.pairs {
@@ -91,7 +91,7 @@ fn write(files: &[TempFile; 2], pair: &Pair) {
     files[1].write(&pair.signing_key.serialize_pem());
 }
 
-/// Asks on a connection that is kept open.
+/// Sends a request on a connection that stays open.
 fn ask(connection: &mut StreamOwned<ClientConnection, TcpStream>) {
     connection.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     let mut answer = Vec::new();
@@ -103,7 +103,7 @@ fn ask(connection: &mut StreamOwned<ClientConnection, TcpStream>) {
 }
 
 #[test]
-fn connections_that_say_nothing_leave_a_reload_the_files_it_needs() {
+fn silent_connections_leave_file_descriptors_for_a_reload() {
     let mut hub = Shown::start(2);
     assert_eq!(hub.shows(), 0);
     let silent: Vec<_> = (0..2 * FILES).map(|_| TcpStream::connect(hub.address).unwrap()).collect();
@@ -123,19 +123,19 @@ fn connections_that_say_nothing_leave_a_reload_the_files_it_needs() {
 }
 
 #[test]
-fn a_renewed_certificate_is_shown_to_who_comes_and_the_others_go_on() {
+fn a_renewed_certificate_is_used_for_new_connections_alone() {
     let mut hub = Shown::start(3);
     let mut old = hub.connect();
     ask(&mut old);
     assert_eq!(hub.shows(), 0);
 
     write(&hub.files, &hub.pairs[1]);
-    assert_eq!(hub.shows(), 0, "nobody asked it to read them again");
+    assert_eq!(hub.shows(), 0, "no reload yet");
     hub.reload();
     hub.shows_soon(1);
     ask(&mut old);
 
-    // Files that stand elsewhere.
+    // Files at other paths.
     let files = [TempFile::new(""), TempFile::new("")];
     write(&files, &hub.pairs[2]);
     hub.config.write(&settings(&files));
@@ -192,7 +192,7 @@ fn a_certificate_that_cannot_be_used_changes_nothing() {
     assert!(log.contains("takes a restart: tls-cert, tls-key"), "{log}");
 }
 
-/// Whether whoever comes to this address and says nothing is closed before long.
+/// Whether a silent connection to this address is closed within a second.
 fn is_closed_soon(address: SocketAddr) -> bool {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
@@ -202,7 +202,7 @@ fn is_closed_soon(address: SocketAddr) -> bool {
 }
 
 #[test]
-fn who_comes_after_a_reload_has_the_new_time_for_a_head() {
+fn connections_after_a_reload_have_the_new_header_timeout() {
     let pair = generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let files = [TempFile::new(""), TempFile::new("")];
     write(&files, &pair);

@@ -1,4 +1,4 @@
-//! `publish` and `listen`, against a hub that says what it is told and remembers what it heard.
+//! `publish` and `listen`, against a hub with scripted answers that records the requests.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -104,7 +104,7 @@ fn publish_reads_standard_input() {
 }
 
 #[test]
-fn publish_tells_why_it_was_refused() {
+fn publish_prints_why_it_was_refused() {
     let problem = r#"{"title":"Forbidden","status":403,"detail":"The token does not allow this."}"#;
     for (answer, message) in [
         (
@@ -129,7 +129,7 @@ fn publish_tells_why_it_was_refused() {
 }
 
 #[test]
-fn listen_comes_back_with_the_last_id_after_the_time_it_was_told() {
+fn listen_reconnects_with_the_last_id_after_the_retry_time() {
     let (address, heard) = hub(&[
         &stream(
             "retry: 300\nid: a\nevent: prism.open\ndata: {}\n\nid: b\ndata: 1\n\nid: c\ndata: cut",
@@ -166,7 +166,7 @@ fn listen_comes_back_with_the_last_id_after_the_time_it_was_told() {
 }
 
 #[test]
-fn listen_begins_where_it_is_told_and_prints_text() {
+fn listen_starts_after_the_given_id_and_prints_text() {
     let (address, heard) = hub(&[
         &stream("retry: 100\nid: 8\nevent: price\ndata: a\u{1b}[31m\ndata: b\n\n"),
         &answer("403 Forbidden", "text/plain", "no"),
@@ -182,7 +182,7 @@ fn listen_begins_where_it_is_told_and_prints_text() {
 }
 
 #[test]
-fn listen_refuses_what_is_no_stream() {
+fn listen_refuses_an_answer_that_is_not_a_stream() {
     let (address, _heard) = hub(&[&answer("200 OK", "text/html", "<p>")]);
     let output = run(&["listen", &format!("http://{address}/"), "--topic", "a"]);
     assert_eq!(output.code, 1);
@@ -190,7 +190,7 @@ fn listen_refuses_what_is_no_stream() {
 }
 
 #[test]
-fn listen_ends_when_nobody_reads() {
+fn listen_exits_when_its_output_is_closed() {
     let (address, _heard) = hub(&[&stream(&"data: x\n\n".repeat(100_000))]);
     let mut command = command(&["listen", &format!("http://{address}/"), "--topic", "a"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();

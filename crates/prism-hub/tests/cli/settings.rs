@@ -1,10 +1,10 @@
-//! Flags, environment and file say the same things by the same names.
+//! Flags, the environment and a file set the same settings under the same names.
 
 use crate::program::{TempFile, run, run_in};
 
 const SECRET: &str = "a secret of at least 32 bytes, or more";
 
-/// What `serve` says that does not start.
+/// Asserts that `serve` exits with this message.
 #[track_caller]
 fn refused(args: &[&str], variables: &[(&str, &str)], code: i32, message: &str) {
     let output = run_in(&[&["serve"], args].concat(), variables);
@@ -47,6 +47,48 @@ fn keys_that_cannot_be_used_are_refused_with_their_name() {
     let jwks = ["--jwks", "keys.json"];
     let message = "--jwks: a key set is https://HOST/PATH, file:PATH, or ISSUER= and one of them";
     refused(&jwks, &[], 2, message);
+}
+
+#[test]
+fn the_algorithm_of_a_key_is_a_setting_like_any_other() {
+    let algorithms = "HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, \
+                      ES384, EdDSA";
+    let unknown = format!("`HS265` is no algorithm; allowed: {algorithms}");
+    let key = ["--anonymous", "--publisher-key", SECRET];
+    let with = |more: &[&'static str]| [&key[..], more].concat();
+    let message = format!("--publisher-key-alg: {unknown}");
+    refused(&with(&["--publisher-key-alg", "HS265"]), &[], 2, &message);
+    let variable = [("PRISM_HUB_PUBLISHER_KEY_ALG", "HS265")];
+    refused(&key, &variable, 1, &format!("PRISM_HUB_PUBLISHER_KEY_ALG: {unknown}"));
+    let file = TempFile::new("publisher-key-alg = \"HS265\"\n");
+    let message = format!("{}:1: publisher-key-alg: {unknown}", file.path());
+    refused(&[&key[..], &["--config", file.path()]].concat(), &[], 1, &message);
+
+    let message =
+        "publisher-key-alg: `RS256` is no algorithm of a secret; allowed: HS256, HS384, HS512";
+    refused(&with(&["--publisher-key-alg", "RS256"]), &[], 1, message);
+    let message = "--subscriber-key-alg: `subscriber-key` is needed with it";
+    refused(&with(&["--subscriber-key-alg", "HS256"]), &[], 2, message);
+}
+
+#[test]
+fn the_algorithm_of_a_key_set_names_its_issuer() {
+    let [a, b] = ["https://a.example", "https://b.example"];
+    let jwks = "https://a.example=https://a.example/keys";
+    let one = ["--issuer", a, "--audience", "urn:hub", "--jwks", jwks, "--anonymous"];
+    let with = |more: &[&'static str]| [&one[..], more].concat();
+    let message = "--jwks-alg: both RS512 and PS256 are for the same keys, and a key has one \
+                   algorithm";
+    let twice = ["--jwks-alg", "https://a.example=RS512", "--jwks-alg", "PS256"];
+    refused(&with(&twice), &[], 2, message);
+    let message = "--jwks-alg: `https://b.example` is not among the issuers; add it to `issuer`";
+    refused(&with(&["--jwks-alg", "https://b.example=RS512"]), &[], 2, message);
+    let two = with(&["--issuer", b, "--jwks", "https://b.example=file:/no/such/file"]);
+    let message = "--jwks-alg: of several issuers, say whose it is: ISSUER=ALGORITHM";
+    refused(&[&two[..], &["--jwks-alg", "RS512"]].concat(), &[], 2, message);
+    let message = "--jwks-alg: `RS512` is for no key set; give one with `jwks`";
+    let no_set = ["--publisher-key", SECRET, "--anonymous", "--jwks-alg", "RS512"];
+    refused(&no_set, &[], 2, message);
 }
 
 #[test]
@@ -106,7 +148,7 @@ fn a_flag_goes_before_the_environment_and_that_before_the_file() {
 }
 
 #[test]
-fn what_nobody_knows_is_refused_with_a_guess() {
+fn an_unknown_setting_is_refused_with_a_suggestion() {
     let variable = [("PRISM_HUB_MAX_CONECTIONS", "7")];
     let message = "PRISM_HUB_MAX_CONECTIONS: there is no setting `PRISM_HUB_MAX_CONECTIONS`; did \
                    you mean `PRISM_HUB_MAX_CONNECTIONS`?";
@@ -120,7 +162,7 @@ fn what_nobody_knows_is_refused_with_a_guess() {
 }
 
 #[test]
-fn variables_of_others_are_left_alone() {
+fn variables_of_other_programs_are_ignored() {
     let variables = [
         ("PRISM_HUB_PORT", "tcp://10.0.0.1:80"),
         ("PRISM_HUB_PORT_80_TCP_ADDR", "10.0.0.1"),
@@ -134,7 +176,7 @@ fn variables_of_others_are_left_alone() {
 }
 
 #[test]
-fn dev_is_for_this_machine_alone() {
+fn dev_is_refused_on_other_than_loopback_addresses() {
     let message = "--listen: `dev` allows everything without a token, and so on loopback alone; \
                    0.0.0.0:0 can be reached from elsewhere";
     refused(&["--dev", "--listen", "0.0.0.0:0"], &[], 2, message);
@@ -143,7 +185,7 @@ fn dev_is_for_this_machine_alone() {
 }
 
 #[test]
-fn what_a_setting_says_in_several_places_is_not_mixed() {
+fn a_setting_with_several_sources_takes_the_values_of_one() {
     let variables = [("PRISM_HUB_LISTEN", "127.0.0.1:0, nonsense")];
     let message = "PRISM_HUB_LISTEN: `nonsense` is no address such as 127.0.0.1:8080 or [::1]:8080";
     refused(&["--dev"], &variables, 1, message);
@@ -153,7 +195,7 @@ fn what_a_setting_says_in_several_places_is_not_mixed() {
 }
 
 #[test]
-fn check_asks_nobody_for_a_key_set() {
+fn check_fetches_no_key_set() {
     let endpoint = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     endpoint.set_nonblocking(true).unwrap();
     let address = endpoint.local_addr().unwrap();
@@ -170,7 +212,7 @@ fn check_asks_nobody_for_a_key_set() {
 }
 
 #[test]
-fn check_tells_the_line_and_the_key() {
+fn check_names_the_line_and_the_setting() {
     let good = TempFile::new(
         "# A hub.\nlisten = [\"127.0.0.1:8080\", \"[::1]:8080\"]\nadmin-listen = \"off\"\n\
          publisher-key = \"a secret of at least 32 bytes, or more\"\nanonymous = true\n\
@@ -229,7 +271,7 @@ fn check_tells_the_line_and_the_key() {
 }
 
 #[test]
-fn no_secret_shows_in_a_message() {
+fn no_message_contains_a_secret() {
     for args in [
         &["serve", "--publisher-key", SECRET][..],
         &["serve", "--publisher-key", "hunter2", "--anonymous"],

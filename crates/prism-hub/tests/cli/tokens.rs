@@ -1,9 +1,10 @@
-//! What `token` makes is what a hub takes.
+//! A hub accepts the tokens that the mode `token` creates.
 
 use prism_hub::auth::{Authority, Clock, Dialect};
 use prism_hub::config::Config;
+use rustix::process::Signal;
 
-use crate::program::{run, run_in};
+use crate::program::{Running, command, run, run_in};
 
 const SECRET: &str = "a secret of at least 32 bytes, or more";
 const ISSUER: &str = "https://issuer.example";
@@ -29,7 +30,7 @@ fn request(token: &str) -> http::request::Parts {
 }
 
 #[test]
-fn a_token_of_draft_07_opens_what_it_says() {
+fn a_token_of_draft_07_grants_its_selectors() {
     let output = run(&[
         "token",
         "--key",
@@ -51,7 +52,7 @@ fn a_token_of_draft_07_opens_what_it_says() {
 }
 
 #[test]
-fn a_token_of_draft_08_opens_what_it_says() {
+fn a_token_of_draft_08_grants_its_selectors() {
     let output = run(&[
         "token",
         "--dialect",
@@ -88,7 +89,56 @@ fn a_key_may_come_from_a_variable() {
 }
 
 #[test]
-fn what_a_token_needs_is_asked_for() {
+fn a_token_is_signed_with_the_algorithm_of_its_key() {
+    let authority = |algorithm: &str| {
+        let args = ["--anonymous", "--publisher-key", SECRET, "--publisher-key-alg", algorithm];
+        Authority::new(&Config::from_args(args).unwrap(), Clock::system()).unwrap()
+    };
+    let [with_256, with_512] = [&[][..], &["--key-alg", "HS512"]].map(|more| {
+        let output = run(&[&["token", "--key", SECRET, "--publish", "*"], more].concat());
+        assert_eq!((output.code, output.err.as_str()), (0, ""));
+        request(output.out.trim_end())
+    });
+    assert!(authority("HS256").publisher(&with_256).is_ok());
+    assert!(authority("HS512").publisher(&with_512).is_ok());
+    for (allowed, token, found) in [("HS256", &with_512, "HS512"), ("HS512", &with_256, "HS256")] {
+        let error = authority(allowed).publisher(token).unwrap_err();
+        assert_eq!(error.status(), 401);
+        let sentence = format!("the token is signed with {found}; its key allows {allowed}");
+        assert_eq!(error.token_error().unwrap().to_string(), sentence);
+    }
+    let output = run(&["token", "--key", SECRET, "--key-alg", "RS256"]);
+    let message = "key-alg: `RS256` is no algorithm of a secret; allowed: HS256, HS384, HS512";
+    assert_eq!((output.code, output.err), (1, format!("prism-hub: {message}\n")));
+    let output = run(&["token", "--key", SECRET, "--key-alg", "none"]);
+    assert_eq!(output.code, 2);
+    assert!(output.err.starts_with("prism-hub: --key-alg: `none` is no algorithm; allowed: HS256"));
+}
+
+#[test]
+fn the_first_token_with_another_algorithm_than_its_key_is_logged() {
+    let token = run(&["token", "--key", SECRET, "--key-alg", "HS512", "--publish", "*"]).out;
+    let publish = |url: &str| run(&["publish", url, "--topic", "a", "--token", token.trim_end()]);
+    let args = ["serve", "--listen", "127.0.0.1:0", "--admin-listen", "off", "--anonymous"];
+    let args = [&args[..], &["--publisher-key", SECRET]].concat();
+    for (more, is_accepted) in [(&[][..], false), (&["--publisher-key-alg", "HS512"], true)] {
+        let mut hub = Running::start(&mut command(&[&args[..], more].concat()));
+        let url = format!("http://{}/events", hub.address("listening on http://"));
+        for _ in 0..2 {
+            let output = publish(&url);
+            assert_eq!(output.code, i32::from(!is_accepted), "{}", output.err);
+            assert_eq!(output.err.contains("401"), !is_accepted, "{}", output.err);
+        }
+        hub.signal(Signal::TERM);
+        assert_eq!(hub.wait().code(), Some(0));
+        let log = hub.rest_of_err();
+        let sentence = "a token was refused: the token is signed with HS512; its key allows HS256";
+        assert_eq!(log.matches(sentence).count(), usize::from(!is_accepted), "{log}");
+    }
+}
+
+#[test]
+fn a_missing_argument_of_a_token_is_named() {
     for (args, message) in [
         (&["--dialect", "08"][..], "--issuer: a token of draft-08 needs it"),
         (&["--dialect", "08", "--issuer", ISSUER], "--audience: a token of draft-08 needs it"),

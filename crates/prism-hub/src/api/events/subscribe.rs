@@ -25,8 +25,8 @@ use crate::api::auth_problem::auth_problem;
 use crate::api::body;
 use crate::auth::Subscriber;
 use crate::hub::{ConnectionState, ConnectionSubscriptions, Hub};
-use crate::live::Rules;
 use crate::problem::Problem;
+use crate::rules::Rules;
 
 use capacity_refusal::CapacityRefusal;
 use params::{ParamsContext, SubscribeParams};
@@ -98,7 +98,7 @@ async fn read_params(
     };
     let context = ParamsContext {
         endpoint,
-        allows_draft_07: rules.trust.compat_draft_07,
+        allows_draft_07: rules.auth.compat_draft_07,
         hub_url: hub.config().hub_url.as_str(),
     };
     SubscribeParams::parse(context, parts.uri.query().unwrap_or_default().as_bytes(), &body)

@@ -10,7 +10,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, StatusCode};
 use prism_sse::SubscribeError;
 
-use crate::config::Refuse;
+use crate::config::RefusalMode;
 use crate::hub::{Hub, LimitReached};
 use crate::problem::Problem;
 
@@ -34,7 +34,7 @@ impl CapacityRefusal {
     pub(super) fn into_response(self, hub: &Hub, names_event_stream: bool) -> Response {
         hub.metrics().count_refusal(self.reason());
         let retry_ms = jittered(hub.config().retry.as_millis());
-        let mut response = if names_event_stream && hub.config().refuse == Refuse::Soft {
+        let mut response = if names_event_stream && hub.config().refuse == RefusalMode::Soft {
             let mut response = Response::new(Body::from(format!("retry: {retry_ms}\n")));
             let headers = response.headers_mut();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));

@@ -1,8 +1,8 @@
-//! What a reload replaces: who is trusted, what is allowed, and which certificate is shown, as one
-//! value.
+//! The part of the configuration that a reload replaces: trusted keys, limits and the certificate.
 //!
-//! A request takes the value once and judges by it alone, so that it never sees the keys of one
-//! configuration with the limits of another. A configuration that cannot be read changes nothing.
+//! They are one immutable value, [`Rules`], which is replaced as a whole. A request takes a
+//! snapshot once, so that it never sees the keys of one configuration with the limits of another. A
+//! configuration with an error changes nothing.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,33 +11,33 @@ use arc_swap::ArcSwap;
 use tokio_rustls::rustls::ServerConfig;
 
 use crate::auth::{Authority, Clock, KeyError, KeySet, KeySets};
-use crate::config::{Config, ConfigError, KeySetUrl, Limits, Trust};
+use crate::config::{AuthConfig, Config, ConfigError, KeySetUrl, Limits};
 use crate::tls::{self, TlsError};
 
-/// Who is trusted and what is allowed, at one time.
+/// A snapshot of what a reload replaces.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Rules {
-    /// Who may do what.
+    /// Decides who may publish and who may subscribe.
     pub authority: Authority,
-    /// What is allowed each and all.
+    /// Limits on connections and requests.
     pub limits: Limits,
-    /// Whom the configuration trusts.
-    pub(crate) trust: Arc<Trust>,
-    /// How connections over TLS begin, if there are such.
+    /// The settings of authentication.
+    pub(crate) auth: Arc<AuthConfig>,
+    /// The TLS configuration, if the hub terminates TLS.
     pub(crate) tls: Option<Arc<ServerConfig>>,
 }
 
-/// The rules of now.
+/// The current [`Rules`], which a reload replaces.
 #[derive(Debug)]
-pub struct Live {
+pub struct ReloadableRules {
     rules: ArcSwap<Rules>,
-    /// Held while they are replaced: what replaces them keeps some of what there was.
+    /// Held while the rules are replaced, because the new rules keep a part of the old ones.
     replacing: Mutex<()>,
     clock: Clock,
 }
 
-/// Why the rules cannot be made or replaced.
+/// Why the rules cannot be built or replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReloadError {
@@ -45,12 +45,12 @@ pub enum ReloadError {
     Config(ConfigError),
     /// A key cannot be used.
     Key(KeyError),
-    /// The certificate or its key cannot be.
+    /// The certificate or its private key cannot be used.
     Tls(TlsError),
 }
 
 impl Rules {
-    /// The rules that a configuration says.
+    /// Builds the rules of a configuration.
     ///
     /// # Errors
     ///
@@ -62,13 +62,13 @@ impl Rules {
     fn with_key_sets(config: &Config, clock: Clock, sets: &KeySets) -> Result<Self, ReloadError> {
         let authority = Authority::with_key_sets(config, clock, sets)?;
         let tls = config.tls.as_ref().map(tls::read).transpose()?;
-        let trust = Arc::new(config.trust.clone());
-        Ok(Self { authority, limits: config.limits.clone(), trust, tls })
+        let auth = Arc::new(config.auth.clone());
+        Ok(Self { authority, limits: config.limits.clone(), auth, tls })
     }
 }
 
-impl Live {
-    /// Begins with the rules of a configuration.
+impl ReloadableRules {
+    /// Starts with the rules of a configuration.
     ///
     /// # Errors
     ///
@@ -78,13 +78,13 @@ impl Live {
         Ok(Self { rules, replacing: Mutex::default(), clock })
     }
 
-    /// The rules of now. Take them once for a request.
+    /// A snapshot of the current rules. Take one for each request.
     pub fn rules(&self) -> Arc<Rules> {
         self.rules.load_full()
     }
 
-    /// Puts the rules of another configuration in force, or leaves everything as it is. Key sets
-    /// that were fetched stay.
+    /// Replaces the rules by those of another configuration, and keeps the fetched key sets. After
+    /// an error nothing has changed.
     ///
     /// # Errors
     ///
@@ -95,8 +95,8 @@ impl Live {
         self.put(config, &sets)
     }
 
-    /// Puts the rules of another configuration and these fetched key sets in force, or leaves
-    /// everything as it is.
+    /// Replaces the rules by those of another configuration, with these fetched key sets. After an
+    /// error nothing has changed.
     pub(crate) fn replace_with(&self, config: &Config, sets: &KeySets) -> Result<(), ReloadError> {
         let _replacing = self.replacing();
         self.put(config, sets)
@@ -104,14 +104,14 @@ impl Live {
 
     fn put(&self, config: &Config, sets: &KeySets) -> Result<(), ReloadError> {
         let mut rules = Rules::with_key_sets(config, self.clock.clone(), sets)?;
-        // Listeners speak TLS until a restart, whatever the configuration says by now.
+        // Listeners use TLS until a restart, even if the new configuration has no certificate.
         rules.tls = rules.tls.or_else(|| self.rules().tls.clone());
         self.rules.store(Arc::new(rules));
         Ok(())
     }
 
-    /// Puts what an address of a key set gave in force, or notes that it gave the same as before.
-    /// Whether it was another set.
+    /// Replaces the key set of a URL by the text that was fetched, or confirms it if the text is
+    /// the same. Returns whether it has changed.
     pub(crate) fn put_key_set(&self, url: &KeySetUrl, text: &[u8]) -> Result<bool, KeyError> {
         let now = self.clock.now();
         let _replacing = self.replacing();
@@ -121,12 +121,12 @@ impl Live {
             return Ok(false);
         }
         let set = KeySet::read(url, text, now)?;
-        // A set without keys says that the old ones were taken out. The first one has to have some.
-        let set = if known.is_some() { set } else { set.with_a_key(url)? };
+        // An empty set removes the previous keys, but is an error the first time.
+        let set = if known.is_some() { set } else { set.not_empty(url)? };
         self.rules.store(Arc::new(Rules {
             authority: rules.authority.with_key_set(url, &Arc::new(set)),
             limits: rules.limits.clone(),
-            trust: Arc::clone(&rules.trust),
+            auth: Arc::clone(&rules.auth),
             tls: rules.tls.clone(),
         }));
         Ok(true)
@@ -178,37 +178,37 @@ mod tests {
             Config::from_args(args).unwrap()
         };
         let long = "a secret of at least 32 bytes, or more";
-        let live = Live::new(&config(long, "7"), Clock::system()).unwrap();
-        let before = live.rules();
+        let rules = ReloadableRules::new(&config(long, "7"), Clock::system()).unwrap();
+        let before = rules.rules();
 
-        assert!(live.replace(&config("short", "8")).is_err());
-        assert_eq!(live.rules().limits.max_connections, Some(7));
+        assert!(rules.replace(&config("short", "8")).is_err());
+        assert_eq!(rules.rules().limits.max_connections, Some(7));
 
         let tls = ["--dev", "--max-connections", "8", "--tls-cert", "/no/such/file"];
         let tls = Config::from_args(tls.iter().chain(&["--tls-key", "/no/such/file"])).unwrap();
-        let error = live.replace(&tls).unwrap_err();
+        let error = rules.replace(&tls).unwrap_err();
         assert!(error.to_string().starts_with("/no/such/file: "), "{error}");
-        assert_eq!(live.rules().limits.max_connections, Some(7));
+        assert_eq!(rules.rules().limits.max_connections, Some(7));
 
-        live.replace(&config(&long.replace('a', "b"), "9")).unwrap();
-        assert_eq!(live.rules().limits.max_connections, Some(9));
+        rules.replace(&config(&long.replace('a', "b"), "9")).unwrap();
+        assert_eq!(rules.rules().limits.max_connections, Some(9));
         assert_eq!(before.limits.max_connections, Some(7), "a request keeps what it took");
     }
 
     #[test]
-    fn the_cookie_changes_its_name_with_the_rest() {
+    fn a_reload_changes_the_name_of_the_cookie() {
         let key = "a secret of at least 32 bytes, or more";
         let config = |name: &str| {
             Config::from_args(["--publisher-key", key, "--anonymous", "--cookie-name", name])
         };
-        let live = Live::new(&config("first").unwrap(), Clock::system()).unwrap();
+        let rules = ReloadableRules::new(&config("first").unwrap(), Clock::system()).unwrap();
         let read = |name: &str| {
             let request = http::Request::get("/events").header("cookie", format!("{name}=a.b.c"));
             let (request, ()) = request.body(()).unwrap().into_parts();
-            live.rules().authority.subscriber(&request).is_err()
+            rules.rules().authority.subscriber(&request).is_err()
         };
         assert_eq!((read("first"), read("second")), (true, false));
-        live.replace(&config("second").unwrap()).unwrap();
+        rules.replace(&config("second").unwrap()).unwrap();
         assert_eq!((read("first"), read("second")), (false, true));
     }
 
@@ -227,12 +227,12 @@ mod tests {
             let request = request.header("authorization", format!("Bearer {token}"));
             request.body(()).unwrap().into_parts().0
         });
-        let live = Live::new(&configs[0], Clock::system()).unwrap();
+        let rules = ReloadableRules::new(&configs[0], Clock::system()).unwrap();
         std::thread::scope(|scope| {
             for _ in 0..2 {
                 scope.spawn(|| {
                     for _ in 0..2000 {
-                        let rules = live.rules();
+                        let rules = rules.rules();
                         let is_first = rules.limits.max_connections == Some(7);
                         let allowed = requests.each_ref().map(|it| rules.authority.publisher(it));
                         assert_eq!(allowed.map(|it| it.is_ok()), [is_first, !is_first]);
@@ -240,7 +240,7 @@ mod tests {
                 });
             }
             for at in 0..500 {
-                live.replace(&configs[at % 2]).unwrap();
+                rules.replace(&configs[at % 2]).unwrap();
             }
         });
     }

@@ -1,10 +1,10 @@
-//! What the two drafts of the Mercure protocol demand of tokens: one test for each case, named
-//! after it. What they demand of answers and streams is tested where those are made.
+//! What the two drafts of the Mercure protocol require of tokens: one test for each case, named
+//! after it. What they require of answers and streams is in `tests/api`.
 
-mod m07;
-mod m08_details;
-mod m08_presenting;
-mod m08_validation;
+mod draft_07;
+mod draft_08_grants;
+mod draft_08_presentation;
+mod draft_08_validation;
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -12,10 +12,11 @@ use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
 
 use super::fixture::{
-    Fixture, HUB, ISSUER, NOW, OTHER_SECRET, Pair, SECRET, TempFile, detail, details, get, mercure,
-    new, octets, old, old_by, post, request, sign, topic,
+    HUB, ISSUER, KeyPair, NOW, OTHER_SECRET, SECRET, TempFile, TestAuthority, detail, details,
+    draft_07_token, draft_07_token_by, draft_08_token, get, hmac_jwk, mercure, post, request, sign,
+    topic,
 };
-use super::{AuthError, Dialect, Publisher, Subscriber, TokenPlace};
+use crate::auth::{AuthError, Dialect, Publisher, Subscriber, TokenLocation};
 use crate::config::COOKIE_08;
 
 /// The cookie of draft-07, unless another name is set.
@@ -24,17 +25,21 @@ const COOKIE_07: &str = "mercureAuthorization";
 const BOOKS: &str = "https://example.com/books/{id}";
 const BOOK_1: &str = "https://example.com/books/1";
 
-fn hub() -> Fixture {
-    Fixture::new(&[])
+fn hub() -> TestAuthority {
+    TestAuthority::new(&[])
 }
 
-/// What a request with these headers may publish.
-fn publishes(fixture: &Fixture, headers: &[(&str, &str)]) -> Result<Publisher, AuthError> {
+/// Authenticates a publish request with these headers.
+fn publishes(fixture: &TestAuthority, headers: &[(&str, &str)]) -> Result<Publisher, AuthError> {
     fixture.authority.publisher(&post(headers))
 }
 
-/// What a request for this address with these headers may read.
-fn reads(fixture: &Fixture, path: &str, headers: &[(&str, &str)]) -> Result<Subscriber, AuthError> {
+/// Authenticates a subscribe request with this URL and these headers.
+fn reads(
+    fixture: &TestAuthority,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> Result<Subscriber, AuthError> {
     fixture.authority.subscriber(&get(path, headers))
 }
 
@@ -46,7 +51,7 @@ fn cookie(name: &str, token: &str) -> String {
     format!("theme=dark; {name}={token}; lang=de")
 }
 
-/// The status and the error that a client is told.
+/// The status and the `error` of the challenge.
 fn told(error: &AuthError) -> (u16, String) {
     let challenge = error.challenge().to_str().unwrap().to_owned();
     let name = challenge.split("error=\"").nth(1).and_then(|it| it.split('"').next());
@@ -59,30 +64,30 @@ fn is_invalid<T: std::fmt::Debug>(result: Result<T, AuthError>) -> bool {
 
 /// A token of draft-08 with one detail for both actions.
 fn grants(topics: Value) -> String {
-    new(&details(json!([detail(topics)])))
+    draft_08_token(&details(json!([detail(topics)])))
 }
 
-/// The claims of draft-08 with one of them changed.
+/// A token of draft-08 with one claim changed.
 fn changed(claim: &str, value: Value) -> String {
     let mut claims = details(json!([detail(json!([{"match": "*"}]))]));
     claims[claim] = value;
-    new(&claims)
+    draft_08_token(&claims)
 }
 
 /// A token of draft-08 whose only detail has a member changed.
 fn changed_detail(member: &str, value: Value) -> String {
     let mut detail = detail(json!([{"match": "*"}]));
     detail[member] = value;
-    new(&details(json!([detail])))
+    draft_08_token(&details(json!([detail])))
 }
 
-/// The claims of draft-08 without one of them.
+/// A token of draft-08 without one of its claims.
 fn without(claim: &str) -> String {
     let mut claims = details(json!([]));
     claims.as_object_mut().unwrap().remove(claim);
-    new(&claims)
+    draft_08_token(&claims)
 }
 
 fn covers(selector: &str, name: &str) -> bool {
-    hub().subscriber(&old(&mercure(&[selector]))).unwrap().may_read(&topic(name))
+    hub().subscriber(&draft_07_token(&mercure(&[selector]))).unwrap().may_read(&topic(name))
 }

@@ -1,4 +1,4 @@
-//! An address that gives a key set, or does as it is told; and a hub that asks it.
+//! A server of a key set with scripted answers, and a hub that fetches from it.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,33 +12,33 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tower_service::Service as _;
 
-use super::{Pace, Refresher};
-use crate::auth::fixture::{ISSUER, NOW, Pair, get, mercure, post};
+use crate::auth::tests::fixture::{ISSUER, KeyPair, NOW, get, mercure, post};
 use crate::auth::{AuthError, Clock, KeyError};
 use crate::config::Config;
 use crate::hub::Hub;
+use crate::jwks::{KeySetRefresher, RefreshTiming};
 
-/// Longer than any test may wait, and than any machine needs.
+/// A timeout that no test reaches.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A server that gives every request the same answer, and counts them.
-pub(super) struct Endpoint {
+/// A server that gives every request the same answer, and counts the connections.
+pub(super) struct KeySetServer {
     pub(super) url: String,
-    answer: Arc<Mutex<Answer>>,
+    answer: Arc<Mutex<ServerAnswer>>,
     asked: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
-/// What a server answers.
+/// The answer of the server.
 #[derive(Clone, Debug)]
-pub(super) enum Answer {
-    /// These bytes, and then it closes.
+pub(super) enum ServerAnswer {
+    /// These bytes; then the connection is closed.
     Bytes(Vec<u8>),
-    /// These bytes, and then nothing more for ever.
+    /// These bytes; then the connection stays open and silent.
     Silence(Vec<u8>),
 }
 
-impl Answer {
+impl ServerAnswer {
     pub(super) fn of(status: &str, headers: &str, body: &str) -> Self {
         let len = body.len();
         let text = format!("HTTP/1.1 {status}\r\ncontent-length: {len}\r\n{headers}\r\n{body}");
@@ -46,14 +46,14 @@ impl Answer {
     }
 
     /// A set of the public keys of these pairs, each with its id.
-    pub(super) fn keys(pairs: &[(&str, &Pair)]) -> Self {
+    pub(super) fn keys(pairs: &[(&str, &KeyPair)]) -> Self {
         let keys: Vec<Value> = pairs.iter().map(|(id, pair)| pair.jwk(&[("kid", id)])).collect();
         Self::of("200 OK", "", &json!({ "keys": keys }).to_string())
     }
 }
 
-impl Endpoint {
-    pub(super) async fn start(answer: Answer) -> Self {
+impl KeySetServer {
+    pub(super) async fn start(answer: ServerAnswer) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/keys", listener.local_addr().unwrap());
         let (answer, asked) = (Arc::new(Mutex::new(answer)), Arc::new(AtomicUsize::new(0)));
@@ -61,28 +61,29 @@ impl Endpoint {
         Self { url, answer, asked, task }
     }
 
-    pub(super) fn now_gives(&self, answer: Answer) {
+    pub(super) fn now_gives(&self, answer: ServerAnswer) {
         *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = answer;
     }
 
-    /// How often it was asked.
+    /// The number of connections so far.
     pub(super) fn asked(&self) -> usize {
         self.asked.load(Ordering::Relaxed)
     }
 
-    /// Closes every connection from now on. The port stays its own: another test could get it.
+    /// Closes every connection from now on without an answer. The port stays bound, so that no
+    /// other test gets it.
     pub(super) fn goes_down(&self) {
-        self.now_gives(Answer::Bytes(Vec::new()));
+        self.now_gives(ServerAnswer::Bytes(Vec::new()));
     }
 }
 
-impl Drop for Endpoint {
+impl Drop for KeySetServer {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-async fn serve(listener: TcpListener, answer: Arc<Mutex<Answer>>, asked: Arc<AtomicUsize>) {
+async fn serve(listener: TcpListener, answer: Arc<Mutex<ServerAnswer>>, asked: Arc<AtomicUsize>) {
     let mut connections = tokio::task::JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         asked.fetch_add(1, Ordering::Relaxed);
@@ -91,7 +92,7 @@ async fn serve(listener: TcpListener, answer: Arc<Mutex<Answer>>, asked: Arc<Ato
     }
 }
 
-async fn exchange(mut stream: TcpStream, answer: Answer) {
+async fn exchange(mut stream: TcpStream, answer: ServerAnswer) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         match stream.read_u8().await {
@@ -99,58 +100,58 @@ async fn exchange(mut stream: TcpStream, answer: Answer) {
             Err(_) => return,
         }
     }
-    // Who asked may have gone; then nobody misses the answer.
+    // The client may have closed the connection.
     match answer {
-        Answer::Bytes(bytes) => _ = stream.write_all(&bytes).await.is_ok(),
-        Answer::Silence(bytes) => {
+        ServerAnswer::Bytes(bytes) => _ = stream.write_all(&bytes).await.is_ok(),
+        ServerAnswer::Silence(bytes) => {
             _ = stream.write_all(&bytes).await.is_ok();
             std::future::pending().await
         }
     }
 }
 
-/// A pace that never decides anything by itself.
-pub(super) const PACE: Pace = Pace {
-    fetch: PATIENCE,
+/// A timing in which nothing happens unless a test asks for it.
+pub(super) const TIMING: RefreshTiming = RefreshTiming {
+    fetch_timeout: PATIENCE,
     interval: Duration::from_secs(3600),
-    interval_min: Duration::ZERO,
-    start: Duration::ZERO,
+    min_interval: Duration::ZERO,
+    startup_timeout: Duration::ZERO,
 };
 
-/// A hub, its clock, and what fetches its keys.
-pub(super) struct Fixture {
+/// A hub, its clock, and its refresher.
+pub(super) struct TestHub {
     pub(super) hub: Hub,
     pub(super) now: Arc<AtomicU64>,
-    pub(super) refresher: Refresher,
+    pub(super) refresher: KeySetRefresher,
 }
 
-impl Fixture {
-    /// One whose keys come from an address alone.
-    pub(super) fn new(endpoint: &Endpoint, pace: Pace) -> Self {
-        Self::of(&["--jwks", &endpoint.url], pace)
+impl TestHub {
+    /// A hub whose only keys are those of a server.
+    pub(super) fn new(endpoint: &KeySetServer, timing: RefreshTiming) -> Self {
+        Self::of(&["--jwks", &endpoint.url], timing)
     }
 
-    pub(super) fn of(args: &[&str], pace: Pace) -> Self {
+    pub(super) fn of(args: &[&str], timing: RefreshTiming) -> Self {
         let now = Arc::new(AtomicU64::new(NOW));
         let clock = Arc::clone(&now);
         let clock = Clock::from_fn(move || clock.load(Ordering::Relaxed));
         let hub = Hub::new(Config::from_args(args).unwrap(), clock).unwrap();
         hub.set_ready(true);
-        let (config, live, metrics) =
+        let (config, rules, metrics) =
             (hub.config().clone(), hub.live().clone(), hub.metrics().clone());
-        Self { hub, now, refresher: Refresher::new(config, live, metrics, pace) }
+        Self { hub, now, refresher: KeySetRefresher::new(config, rules, metrics, timing) }
     }
 
-    pub(super) async fn started(endpoint: &Endpoint) -> Self {
-        let mut fixture = Self::new(endpoint, PACE);
+    pub(super) async fn started(endpoint: &KeySetServer) -> Self {
+        let mut fixture = Self::new(endpoint, TIMING);
         fixture.refresher.start().await.unwrap();
         fixture
     }
 
-    /// Fetches the one key set now, and not when it is due.
+    /// Fetches the key set now, before it is due.
     pub(super) async fn refresh(&mut self) -> Result<(), KeyError> {
-        self.refresher.due.values_mut().for_each(|due| *due = Instant::now());
-        self.refresher.next().await.1
+        self.refresher.next_fetch.values_mut().for_each(|due| *due = Instant::now());
+        self.refresher.next_result().await.1
     }
 
     pub(super) fn publishes(&self, token: &str) -> Result<(), AuthError> {
@@ -163,7 +164,7 @@ impl Fixture {
         self.hub.live().rules().authority.subscriber(&request).map(drop)
     }
 
-    /// What operators read.
+    /// The text of the metrics.
     pub(super) async fn metrics(&self) -> String {
         let request = http::Request::get("/metrics").body(Body::empty()).unwrap();
         let answer = crate::api::admin_router(&self.hub).call(request).await.unwrap();
@@ -184,24 +185,24 @@ pub(super) fn status(hub: &Hub, token: &str) -> u16 {
     rights.map_or_else(|error| error.status().as_u16(), |_| 200)
 }
 
-/// A token of draft-07 that allows everything, by the key of this id.
-pub(super) fn token(id: &str, pair: &Pair) -> String {
+/// A token of draft-07 that grants everything, with this key id.
+pub(super) fn token(id: &str, pair: &KeyPair) -> String {
     let header = format!(r#"{{"alg":"{:?}","kid":"{id}"}}"#, pair.algorithm);
     let claims = mercure(&["*"]).to_string();
-    crate::auth::fixture::sign(&header, &claims, &pair.signing, pair.algorithm)
+    crate::auth::tests::fixture::sign(&header, &claims, &pair.signing, pair.algorithm)
 }
 
-/// A token of draft-08 by an issuer, for the hub of the tests.
-pub(super) fn token_of(issuer: &str, pair: &Pair) -> String {
+/// A token of draft-08 of this issuer that grants everything.
+pub(super) fn token_of(issuer: &str, pair: &KeyPair) -> String {
     let header = format!(r#"{{"alg":"{:?}","typ":"at+jwt"}}"#, pair.algorithm);
-    let detail = crate::auth::fixture::detail(json!([{"match": "*"}]));
-    let mut claims = crate::auth::fixture::details(json!([detail]));
+    let detail = crate::auth::tests::fixture::detail(json!([{"match": "*"}]));
+    let mut claims = crate::auth::tests::fixture::details(json!([detail]));
     claims["iss"] = issuer.into();
     claims["exp"] = (NOW + 1_000_000).into();
-    crate::auth::fixture::sign(&header, &claims.to_string(), &pair.signing, pair.algorithm)
+    crate::auth::tests::fixture::sign(&header, &claims.to_string(), &pair.signing, pair.algorithm)
 }
 
-/// Arguments of a hub that trusts [`ISSUER`] and another issuer, each with its keys.
+/// Arguments of a hub that trusts [`ISSUER`] and [`OTHER_ISSUER`], each with its key set.
 pub(super) fn of_two<'a>(first: &'a str, other: &'a str) -> Vec<&'a str> {
     vec![
         "--public-url",

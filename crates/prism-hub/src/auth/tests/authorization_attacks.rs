@@ -1,35 +1,37 @@
-//! T-AUTH: attacks on what tokens allow.
+//! T-AUTH: requests for more than a token grants.
 
 use std::sync::Arc;
 
 use prism_sse::{Selector, Topic};
 use serde_json::json;
 
-use super::Role;
 use super::fixture::{
-    Fixture, NOW, OTHER_SECRET, SECRET, detail, details, get, mercure, new, old, old_by, post,
-    topic,
+    NOW, OTHER_SECRET, SECRET, TestAuthority, detail, details, draft_07_token, draft_07_token_by,
+    draft_08_token, get, mercure, post, topic,
 };
-use super::verified::Verified;
+use crate::auth::role::Role;
+use crate::auth::token_cache::TokenCache;
 
 #[test]
-fn t_auth_1_remembered_rights_are_those_of_a_fresh_look() {
-    // Tokens full of separators, more of them than this memory holds.
+fn t_auth_1_a_cached_token_grants_what_a_fresh_verification_does() {
+    // Tokens full of separators, and more of them than the cache holds.
     let parts = ["a", "_", "*", "/", "%2F", "a_a", "", "{x}", "a\u{0}", "é", "e\u{301}", ".."];
-    let verified = Verified::with_limits(8, 8 * 2048);
-    let fixture = Fixture::new(&[]);
+    let verified = TokenCache::with_limits(8, 8 * 2048);
+    let fixture = TestAuthority::new(&[]);
     let tokens: Vec<String> = parts
         .iter()
-        .flat_map(|a| parts.iter().map(move |b| old(&mercure(&[a, b, &format!("{a}_{b}")]))))
+        .flat_map(|a| {
+            parts.iter().map(move |b| draft_07_token(&mercure(&[a, b, &format!("{a}_{b}")])))
+        })
         .collect();
     let topics: Vec<Topic> = parts.iter().filter_map(|it| Topic::try_from(*it).ok()).collect();
     let mut seed = 1_usize;
     for _ in 0..3000 {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let token = &tokens[(seed >> 33) % tokens.len()];
-        let fresh = fixture.authority.publishers.verify(token, NOW).unwrap();
+        let fresh = fixture.authority.publisher_tokens.verify(token, NOW).unwrap();
         let known = verified.get(Role::Publisher, token).unwrap_or_else(|| {
-            let rights = Arc::new(fixture.authority.publishers.verify(token, NOW).unwrap());
+            let rights = Arc::new(fixture.authority.publisher_tokens.verify(token, NOW).unwrap());
             verified.insert(Role::Publisher, token, &rights);
             rights
         });
@@ -42,14 +44,14 @@ fn t_auth_1_remembered_rights_are_those_of_a_fresh_look() {
 
 #[test]
 fn t_auth_2_a_tenant_reads_nothing_of_another_with_a_similar_name() {
-    let fixture = Fixture::new(&[]);
+    let fixture = TestAuthority::new(&[]);
     let names = [
         "a/b", "a_b", "a%2Fb", "a%2fb", "a//b", "a/./b", "a/../b", "A/B", "a/b/", "a/b.", "é",
         "e\u{301}", "a/b?", "a/b#", "a", "b", "/a/b",
     ];
     for own in names {
         let claims = details(json!([detail(json!([{"match": own}]))]));
-        for token in [old(&mercure(&[own])), new(&claims)] {
+        for token in [draft_07_token(&mercure(&[own])), draft_08_token(&claims)] {
             let reader = fixture.subscriber(&token).unwrap();
             let publisher = fixture.publisher(&token).unwrap();
             for other in names {
@@ -62,12 +64,13 @@ fn t_auth_2_a_tenant_reads_nothing_of_another_with_a_similar_name() {
 
 #[test]
 fn t_auth_3_denied_unless_granted() {
-    let fixture = Fixture::of(&["--publisher-key", SECRET, "--subscriber-key", OTHER_SECRET]);
+    let fixture = TestAuthority::of(&["--publisher-key", SECRET, "--subscriber-key", OTHER_SECRET]);
     let rights = |secret: &str, key: &str| {
-        old_by(secret, &json!({"exp": NOW + 10, "mercure": {key: ["mine"]}}))
+        draft_07_token_by(secret, &json!({"exp": NOW + 10, "mercure": {key: ["mine"]}}))
     };
-    let expired =
-        |secret: &str| old_by(secret, &json!({"exp": NOW, "mercure": {"publish": ["*"]}}));
+    let expired = |secret: &str| {
+        draft_07_token_by(secret, &json!({"exp": NOW, "mercure": {"publish": ["*"]}}))
+    };
     let publish = |token: Option<&str>| {
         let bearer = token.map(|token| format!("Bearer {token}"));
         let headers: Vec<_> = bearer.iter().map(|it| ("authorization", it.as_str())).collect();

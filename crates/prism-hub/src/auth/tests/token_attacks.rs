@@ -1,4 +1,4 @@
-//! T-JWT: attacks on tokens, each refused like every other.
+//! T-JWT: forged and malformed tokens. All get the same answer.
 
 use aws_lc_rs::hmac;
 use base64::Engine as _;
@@ -7,22 +7,22 @@ use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
 
 use super::fixture::{
-    Fixture, ISSUER, OTHER_SECRET, Pair, SECRET, TempFile, detail, details, mercure, octets, old,
-    raw, refused, sign,
+    ISSUER, KeyPair, OTHER_SECRET, SECRET, TempFile, TestAuthority, assert_refused, detail,
+    details, draft_07_token, hmac_jwk, mercure, raw, sign,
 };
 use crate::limits;
 
 fn hs256(secret: &[u8], header: &str, claims: &Value) -> String {
     let unsigned = raw(header, &claims.to_string(), "");
     let message = unsigned.trim_end_matches('.');
-    // Not by way of the crate that verifies, which may refuse such a key.
+    // `jsonwebtoken` may refuse to sign with such a key.
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), message.as_bytes());
     format!("{message}.{}", URL_SAFE_NO_PAD.encode(tag))
 }
 
-fn with_pair(pair: &Pair) -> Fixture {
+fn with_pair(pair: &KeyPair) -> TestAuthority {
     let pem = pair.public_pem();
-    Fixture::of(&[
+    TestAuthority::of(&[
         "--publisher-key",
         &pem,
         "--subscriber-key",
@@ -36,24 +36,24 @@ fn with_pair(pair: &Pair) -> Fixture {
 
 #[test]
 fn t_jwt_algorithm_none_in_any_case() {
-    let fixture = Fixture::new(&[]);
+    let fixture = TestAuthority::new(&[]);
     for algorithm in ["none", "NONE", "nOnE", "None", "", "null", "HS256 ", "hs256"] {
         for typ in ["JWT", "at+jwt"] {
             let header = format!(r#"{{"alg":"{algorithm}","typ":"{typ}"}}"#);
             let claims = mercure(&["*"]);
-            refused(&fixture, &raw(&header, &claims.to_string(), ""));
-            refused(&fixture, &raw(&header, &details(json!([])).to_string(), ""));
-            refused(&fixture, &hs256(SECRET.as_bytes(), &header, &claims));
+            assert_refused(&fixture, &raw(&header, &claims.to_string(), ""));
+            assert_refused(&fixture, &raw(&header, &details(json!([])).to_string(), ""));
+            assert_refused(&fixture, &hs256(SECRET.as_bytes(), &header, &claims));
         }
     }
-    refused(&fixture, &raw(r#"{"typ":"JWT"}"#, "{}", ""));
-    refused(&fixture, &raw(r#"{"alg":null}"#, "{}", ""));
-    refused(&fixture, &raw(r#"{"alg":["HS256"]}"#, "{}", ""));
+    assert_refused(&fixture, &raw(r#"{"typ":"JWT"}"#, "{}", ""));
+    assert_refused(&fixture, &raw(r#"{"alg":null}"#, "{}", ""));
+    assert_refused(&fixture, &raw(r#"{"alg":["HS256"]}"#, "{}", ""));
 }
 
 #[test]
 fn t_jwt_a_public_key_is_no_secret() {
-    for pair in [Pair::rsa(), Pair::ec(Algorithm::ES256), Pair::ed()] {
+    for pair in [KeyPair::rsa(), KeyPair::ec(Algorithm::ES256), KeyPair::ed()] {
         let fixture = with_pair(&pair);
         let pem = pair.public_pem();
         let secrets = [
@@ -65,11 +65,11 @@ fn t_jwt_a_public_key_is_no_secret() {
         ];
         for header in [r#"{"alg":"HS256","typ":"JWT"}"#, r#"{"alg":"HS256","typ":"at+jwt"}"#] {
             for secret in &secrets {
-                refused(&fixture, &hs256(secret.as_bytes(), header, &mercure(&["*"])));
+                assert_refused(&fixture, &hs256(secret.as_bytes(), header, &mercure(&["*"])));
             }
-            refused(&fixture, &hs256(&pair.public_der, header, &mercure(&["*"])));
+            assert_refused(&fixture, &hs256(&pair.public_der, header, &mercure(&["*"])));
             let jwk = br#"{"kty":"RSA","n":"AQAB","e":"AQAB"}"#;
-            refused(&fixture, &hs256(jwk, header, &mercure(&["*"])));
+            assert_refused(&fixture, &hs256(jwk, header, &mercure(&["*"])));
         }
         assert!(fixture.publisher(&pair.token(&mercure(&["*"]))).is_ok(), "its own signature");
     }
@@ -77,9 +77,9 @@ fn t_jwt_a_public_key_is_no_secret() {
 
 #[test]
 fn t_jwt_what_looks_like_a_public_key_never_becomes_a_secret() {
-    let pair = Pair::rsa();
+    let pair = KeyPair::rsa();
     let refuse = |key: &str, part: &str| {
-        let error = Fixture::try_of(&["--publisher-key", key, "--anonymous"]).err().unwrap();
+        let error = TestAuthority::try_of(&["--publisher-key", key, "--anonymous"]).err().unwrap();
         assert!(error.contains(part), "{error}");
         assert!(error.starts_with("publisher-key: "), "{error}");
     };
@@ -90,7 +90,7 @@ fn t_jwt_what_looks_like_a_public_key_never_becomes_a_secret() {
     refuse(&TempFile::new(&pair.public_der).source(), "looks like a public key");
     refuse(&pair.private_pem, "this is a private key");
     let prefixed = format!("# a comment\n  {}", pair.public_pem());
-    let fixture = Fixture::try_of(&["--publisher-key", &prefixed, "--anonymous"]);
+    let fixture = TestAuthority::try_of(&["--publisher-key", &prefixed, "--anonymous"]);
     if let Ok(fixture) = fixture {
         let token = hs256(prefixed.as_bytes(), r#"{"alg":"HS256"}"#, &mercure(&["*"]));
         assert!(fixture.publisher(&token).is_err());
@@ -106,21 +106,26 @@ fn t_jwt_weak_secrets_are_refused_at_the_start() {
         ("\n", "the key is empty"),
         ("!ChangeThisMercureHubJWTSecretKey!", "is printed in documentation"),
     ] {
-        let error = Fixture::try_of(&["--publisher-key", key, "--anonymous"]).err().unwrap();
+        let error = TestAuthority::try_of(&["--publisher-key", key, "--anonymous"]).err().unwrap();
         assert!(error.contains(part), "{error}");
     }
     let empty = TempFile::new("").source();
-    assert!(Fixture::try_of(&["--publisher-key", &empty, "--anonymous"]).is_err());
-    assert!(Fixture::try_of(&["--publisher-key", &empty, "--dev"]).is_err(), "even then");
-    assert!(Fixture::try_of(&["--publisher-key", "x", "--dev"]).is_ok());
-    let set = TempFile::new(json!({"keys": [octets("1", "short")]}).to_string());
-    let error = Fixture::try_of(&["--jwks", &set.source(), "--anonymous"]).err().unwrap();
+    assert!(TestAuthority::try_of(&["--publisher-key", &empty, "--anonymous"]).is_err());
+    assert!(TestAuthority::try_of(&["--publisher-key", &empty, "--dev"]).is_err(), "even then");
+    assert!(TestAuthority::try_of(&["--publisher-key", "x", "--dev"]).is_ok());
+    let set = TempFile::new(json!({"keys": [hmac_jwk("1", "short")]}).to_string());
+    let error = TestAuthority::try_of(&["--jwks", &set.source(), "--anonymous"]).err().unwrap();
     assert!(error.contains("the secret has 5 bytes"), "{error}");
 }
 
 #[test]
-fn t_jwt_an_algorithm_belongs_to_the_kind_of_the_key() {
-    let kinds = [Pair::rsa(), Pair::ec(Algorithm::ES256), Pair::ec(Algorithm::ES384), Pair::ed()];
+fn t_jwt_an_algorithm_of_another_type_of_key() {
+    let kinds = [
+        KeyPair::rsa(),
+        KeyPair::ec(Algorithm::ES256),
+        KeyPair::ec(Algorithm::ES384),
+        KeyPair::ed(),
+    ];
     for (at, trusted) in kinds.iter().enumerate() {
         let fixture = with_pair(trusted);
         assert!(fixture.publisher(&trusted.token(&mercure(&["*"]))).is_ok());
@@ -128,23 +133,23 @@ fn t_jwt_an_algorithm_belongs_to_the_kind_of_the_key() {
             if at == other_at {
                 continue;
             }
-            refused(&fixture, &other.token(&mercure(&["*"])));
-            // The header says one thing, the signature is another.
+            assert_refused(&fixture, &other.token(&mercure(&["*"])));
+            // The header names another algorithm than that of the signature.
             let header = format!(r#"{{"alg":"{:?}","typ":"JWT"}}"#, trusted.algorithm);
             let claims = mercure(&["*"]).to_string();
-            refused(&fixture, &sign(&header, &claims, &other.signing, other.algorithm));
+            assert_refused(&fixture, &sign(&header, &claims, &other.signing, other.algorithm));
         }
     }
-    let fixture = Fixture::new(&[]);
+    let fixture = TestAuthority::new(&[]);
     for pair in &kinds {
-        refused(&fixture, &pair.token(&mercure(&["*"])));
+        assert_refused(&fixture, &pair.token(&mercure(&["*"])));
     }
 }
 
 #[test]
 fn t_jwt_hostile_key_ids() {
-    let keys = TempFile::new(json!({"keys": [octets("1", SECRET)]}).to_string());
-    let fixture = Fixture::of(&[
+    let keys = TempFile::new(json!({"keys": [hmac_jwk("1", SECRET)]}).to_string());
+    let fixture = TestAuthority::of(&[
         "--jwks",
         &keys.source(),
         "--issuer",
@@ -175,13 +180,13 @@ fn t_jwt_hostile_key_ids() {
         r#""1","kid":"1""#,
         r#""2","kid":"1""#,
     ] {
-        refused(&fixture, &with(kid));
+        assert_refused(&fixture, &with(kid));
     }
 }
 
 #[test]
-fn t_jwt_keys_that_a_token_brings_along() {
-    let fixture = Fixture::new(&[]);
+fn t_jwt_a_key_in_the_header_of_a_token() {
+    let fixture = TestAuthority::new(&[]);
     let mine = EncodingKey::from_secret(SECRET.as_bytes());
     let claims = mercure(&["*"]).to_string();
     for member in [
@@ -198,17 +203,17 @@ fn t_jwt_keys_that_a_token_brings_along() {
         r#""enc":"A128GCM""#,
     ] {
         let header = format!(r#"{{"alg":"HS256","typ":"JWT",{member}}}"#);
-        refused(&fixture, &sign(&header, &claims, &mine, Algorithm::HS256));
+        assert_refused(&fixture, &sign(&header, &claims, &mine, Algorithm::HS256));
     }
 }
 
 #[test]
 fn t_jwt_one_key_id_of_two_issuers() {
     const B: &str = "https://b.example";
-    let a_keys = TempFile::new(json!({"keys": [octets("1", SECRET)]}).to_string());
-    let b_keys = TempFile::new(json!({"keys": [octets("1", OTHER_SECRET)]}).to_string());
+    let a_keys = TempFile::new(json!({"keys": [hmac_jwk("1", SECRET)]}).to_string());
+    let b_keys = TempFile::new(json!({"keys": [hmac_jwk("1", OTHER_SECRET)]}).to_string());
     let make = || {
-        Fixture::of(&[
+        TestAuthority::of(&[
             "--jwks",
             &format!("{ISSUER}={}", a_keys.source()),
             "--jwks",
@@ -230,22 +235,22 @@ fn t_jwt_one_key_id_of_two_issuers() {
     let (right_a, right_b) = (token(ISSUER, SECRET), token(B, OTHER_SECRET));
     let (wrong_a, wrong_b) = (token(ISSUER, OTHER_SECRET), token(B, SECRET));
     let cold = make();
-    refused(&cold, &wrong_a);
-    refused(&cold, &wrong_b);
+    assert_refused(&cold, &wrong_a);
+    assert_refused(&cold, &wrong_b);
     for order in [[&right_a, &right_b], [&right_b, &right_a]] {
         let warm = make();
         for token in order {
             assert!(warm.publisher(token).is_ok());
         }
-        refused(&warm, &wrong_a);
-        refused(&warm, &wrong_b);
+        assert_refused(&warm, &wrong_a);
+        assert_refused(&warm, &wrong_b);
     }
 }
 
 #[test]
-fn t_jwt_an_issuer_s_other_tokens_are_none_of_draft_07() {
-    let keys = TempFile::new(json!({"keys": [octets("1", SECRET)]}).to_string());
-    let fixture = Fixture::of(&[
+fn t_jwt_a_key_set_of_an_issuer_verifies_no_draft_07_token() {
+    let keys = TempFile::new(json!({"keys": [hmac_jwk("1", SECRET)]}).to_string());
+    let fixture = TestAuthority::of(&[
         "--jwks",
         &keys.source(),
         "--issuer",
@@ -253,15 +258,18 @@ fn t_jwt_an_issuer_s_other_tokens_are_none_of_draft_07() {
         "--public-url",
         "https://hub.example",
     ]);
-    refused(&fixture, &old(&mercure(&["*"])));
-    let only = Fixture::of(&["--jwks", &keys.source()]);
-    assert!(only.publisher(&old(&mercure(&["*"]))).is_ok(), "a set of nobody in particular");
+    assert_refused(&fixture, &draft_07_token(&mercure(&["*"])));
+    let only = TestAuthority::of(&["--jwks", &keys.source()]);
+    assert!(
+        only.publisher(&draft_07_token(&mercure(&["*"]))).is_ok(),
+        "a set of nobody in particular"
+    );
 }
 
 #[test]
 fn t_jwt_a_token_of_the_wrong_form() {
-    let fixture = Fixture::new(&[]);
-    let good = old(&mercure(&["*"]));
+    let fixture = TestAuthority::new(&[]);
+    let good = draft_07_token(&mercure(&["*"]));
     assert!(fixture.publisher(&good).is_ok());
     let (head, signature) = good.rsplit_once('.').unwrap();
     let (header, claims) = head.split_once('.').unwrap();
@@ -287,30 +295,31 @@ fn t_jwt_a_token_of_the_wrong_form() {
         &good[..good.len() - 1],
         &good.replace('.', "%2E"),
     ] {
-        refused(&fixture, token);
+        assert_refused(&fixture, token);
     }
     for at in 0..good.len() {
         let mut bytes = good.clone().into_bytes();
         bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
-        refused(&fixture, &String::from_utf8(bytes).unwrap());
+        assert_refused(&fixture, &String::from_utf8(bytes).unwrap());
     }
 }
 
 #[test]
 fn t_jwt_a_compressed_jwe() {
-    let fixture = Fixture::new(&[]);
+    let fixture = TestAuthority::new(&[]);
     let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"dir","enc":"A256GCM","zip":"DEF"}"#);
-    refused(&fixture, &format!("{header}..AAAA.AAAA.AAAA"));
+    assert_refused(&fixture, &format!("{header}..AAAA.AAAA.AAAA"));
     let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","enc":"A256GCM","zip":"DEF"}"#);
-    refused(&fixture, &format!("{header}.AAAA.AAAA"));
+    assert_refused(&fixture, &format!("{header}.AAAA.AAAA"));
 }
 
 #[test]
 fn t_jwt_a_token_that_is_too_long() {
-    let fixture = Fixture::new(&[]);
+    let fixture = TestAuthority::new(&[]);
     let with = |len: usize| {
-        let token =
-            |pad: usize| old(&json!({"pad": "x".repeat(pad), "mercure": {"publish": ["*"]}}));
+        let token = |pad: usize| {
+            draft_07_token(&json!({"pad": "x".repeat(pad), "mercure": {"publish": ["*"]}}))
+        };
         let spare = len - token(0).len();
         token(spare * 3 / 4)
     };
@@ -319,6 +328,6 @@ fn t_jwt_a_token_that_is_too_long() {
         longest.len() <= limits::TOKEN_BYTES_MAX && longest.len() > limits::TOKEN_BYTES_MAX - 4
     );
     assert!(fixture.publisher(&longest).is_ok());
-    refused(&fixture, &with(limits::TOKEN_BYTES_MAX + 8));
-    refused(&fixture, &"a".repeat(1024 * 1024));
+    assert_refused(&fixture, &with(limits::TOKEN_BYTES_MAX + 8));
+    assert_refused(&fixture, &"a".repeat(1024 * 1024));
 }

@@ -1,4 +1,4 @@
-//! From the first fetch over rotations and reloads to the end of a set that is fetched no more.
+//! Fetches over time: at start, at rotations and reloads, and until a set is stale.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,24 +13,27 @@ use tokio::sync::Notify;
 use tower_service::Service as _;
 
 use super::fixture::{
-    Answer, Endpoint, Fixture, OTHER_ISSUER, PACE, PATIENCE, of_two, status, token, token_of,
+    KeySetServer, OTHER_ISSUER, PATIENCE, ServerAnswer, TIMING, TestHub, of_two, status, token,
+    token_of,
 };
-use super::{Pace, jittered};
-use crate::auth::Defect;
-use crate::auth::fixture::{ISSUER, NOW, Pair, SECRET, post};
-use crate::config::Config;
-use crate::config::ConfigSource;
+use crate::auth::TokenError;
+use crate::auth::tests::fixture::{ISSUER, KeyPair, NOW, SECRET, post};
+use crate::config::{Config, ConfigSource};
+use crate::jwks::{RefreshTiming, with_jitter};
 use crate::limits;
 use crate::problem::Problem;
 
 #[tokio::test]
-async fn keys_are_fetched_before_the_hub_begins() {
-    let pair = Pair::ed();
-    let endpoint = Endpoint::start(Answer::keys(&[("a", &pair)])).await;
-    let mut fixture = Fixture::new(&endpoint, PACE);
+async fn keys_are_fetched_before_the_hub_starts() {
+    let pair = KeyPair::ed();
+    let endpoint = KeySetServer::start(ServerAnswer::keys(&[("a", &pair)])).await;
+    let mut fixture = TestHub::new(&endpoint, TIMING);
     let token = token("a", &pair);
     assert_eq!(endpoint.asked(), 0, "nothing is fetched when a configuration is read");
-    assert_eq!(fixture.publishes(&token).unwrap_err().defect(), Some(Defect::KeysUnknown));
+    assert_eq!(
+        fixture.publishes(&token).unwrap_err().token_error(),
+        Some(TokenError::KeysUnavailable)
+    );
     fixture.refresher.start().await.unwrap();
     assert_eq!(endpoint.asked(), 1);
     fixture.publishes(&token).unwrap();
@@ -38,17 +41,17 @@ async fn keys_are_fetched_before_the_hub_begins() {
 }
 
 #[tokio::test]
-async fn a_set_that_is_late_is_waited_for() {
-    let pair = Pair::ed();
-    let endpoint = Endpoint::start(Answer::of("503 Service Unavailable", "", "")).await;
-    let pace = Pace { start: PATIENCE, ..PACE };
-    let mut fixture = Fixture::new(&endpoint, pace);
+async fn the_start_waits_for_a_late_set() {
+    let pair = KeyPair::ed();
+    let endpoint = KeySetServer::start(ServerAnswer::of("503 Service Unavailable", "", "")).await;
+    let timing = RefreshTiming { startup_timeout: PATIENCE, ..TIMING };
+    let mut fixture = TestHub::new(&endpoint, timing);
     let begin = fixture.refresher.start();
     let recover = async {
         while endpoint.asked() < 3 {
             tokio::task::yield_now().await;
         }
-        endpoint.now_gives(Answer::keys(&[("a", &pair)]));
+        endpoint.now_gives(ServerAnswer::keys(&[("a", &pair)]));
     };
     let (begun, ()) = tokio::join!(begin, recover);
     begun.unwrap();
@@ -56,47 +59,47 @@ async fn a_set_that_is_late_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_hub_that_gets_no_keys_does_not_begin() {
-    // Nobody listens there, and nobody else can.
+async fn a_hub_without_its_keys_does_not_start() {
+    // The port is bound and not listened on, so that every connection is refused.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let url = format!("http://{}/keys", socket.local_addr().unwrap());
-    let mut fixture = Fixture::of(&["--jwks", &url], PACE);
+    let mut fixture = TestHub::of(&["--jwks", &url], TIMING);
     let error = fixture.refresher.start().await.unwrap_err().to_string();
     assert!(error.starts_with(&format!("the key set {url}: ")), "{error}");
     assert!(error.contains("refused"), "{error}");
 }
 
 #[tokio::test]
-async fn t_jwt_keys_rotate_with_overlap_and_a_removed_key_opens_nothing() {
-    let (old, new) = (Pair::ed(), Pair::ec(Algorithm::ES256));
+async fn t_jwt_keys_rotate_with_overlap_and_a_removed_key_verifies_no_token() {
+    let (old, new) = (KeyPair::ed(), KeyPair::ec(Algorithm::ES256));
     let by = [token("old", &old), token("new", &new)];
     let by = [by[0].as_str(), by[1].as_str()];
-    let endpoint = Endpoint::start(Answer::keys(&[("old", &old)])).await;
-    let mut fixture = Fixture::started(&endpoint).await;
+    let endpoint = KeySetServer::start(ServerAnswer::keys(&[("old", &old)])).await;
+    let mut fixture = TestHub::started(&endpoint).await;
     assert_eq!(fixture.statuses(by), [200, 401]);
 
-    endpoint.now_gives(Answer::keys(&[("old", &old), ("new", &new)]));
+    endpoint.now_gives(ServerAnswer::keys(&[("old", &old), ("new", &new)]));
     assert_eq!(fixture.statuses(by), [200, 401], "nothing changes before it is fetched");
     fixture.refresh().await.unwrap();
     assert_eq!(fixture.statuses(by), [200, 200]);
 
-    endpoint.now_gives(Answer::keys(&[("new", &new)]));
+    endpoint.now_gives(ServerAnswer::keys(&[("new", &new)]));
     fixture.refresh().await.unwrap();
     assert_eq!(fixture.statuses(by), [401, 200], "what it verified is forgotten with it");
 
-    endpoint.now_gives(Answer::keys(&[("old", &new)]));
+    endpoint.now_gives(ServerAnswer::keys(&[("old", &new)]));
     fixture.refresh().await.unwrap();
     assert_eq!(fixture.statuses(by), [401, 401], "an id is not the key");
 }
 
 #[tokio::test]
-async fn a_set_that_did_not_change_leaves_what_was_verified() {
-    let pair = Pair::ed();
-    let endpoint = Endpoint::start(Answer::keys(&[("a", &pair)])).await;
-    let mut fixture = Fixture::started(&endpoint).await;
+async fn an_unchanged_set_keeps_the_token_cache() {
+    let pair = KeyPair::ed();
+    let endpoint = KeySetServer::start(ServerAnswer::keys(&[("a", &pair)])).await;
+    let mut fixture = TestHub::started(&endpoint).await;
     let token = token("a", &pair);
-    let checked = |fixture: &Fixture| {
+    let checked = |fixture: &TestHub| {
         fixture.publishes(&token).unwrap();
         fixture.hub.live().rules().authority.signatures_checked()
     };
@@ -105,18 +108,18 @@ async fn a_set_that_did_not_change_leaves_what_was_verified() {
         fixture.refresh().await.unwrap();
         assert_eq!(checked(&fixture), 1);
     }
-    endpoint.now_gives(Answer::keys(&[("a", &pair), ("b", &Pair::ed())]));
+    endpoint.now_gives(ServerAnswer::keys(&[("a", &pair), ("b", &KeyPair::ed())]));
     fixture.refresh().await.unwrap();
     assert_eq!(checked(&fixture), 2);
 }
 
 #[tokio::test]
-async fn t_jwt_a_set_counts_for_a_day_without_its_address_and_no_longer() {
-    let (pair, other) = (Pair::ed(), Pair::ed());
-    let endpoint = Endpoint::start(Answer::keys(&[("a", &pair)])).await;
-    let second = Endpoint::start(Answer::keys(&[("a", &other)])).await;
+async fn t_jwt_a_set_is_used_for_a_day_after_its_last_fetch() {
+    let (pair, other) = (KeyPair::ed(), KeyPair::ed());
+    let endpoint = KeySetServer::start(ServerAnswer::keys(&[("a", &pair)])).await;
+    let second = KeySetServer::start(ServerAnswer::keys(&[("a", &other)])).await;
     let places = [format!("{ISSUER}={}", endpoint.url), format!("{OTHER_ISSUER}={}", second.url)];
-    let mut fixture = Fixture::of(&of_two(&places[0], &places[1]), PACE);
+    let mut fixture = TestHub::of(&of_two(&places[0], &places[1]), TIMING);
     fixture.refresher.start().await.unwrap();
     let (first, by_other) = (token_of(ISSUER, &pair), token_of(OTHER_ISSUER, &other));
     let tokens = [first.as_str(), by_other.as_str()];
@@ -125,8 +128,8 @@ async fn t_jwt_a_set_counts_for_a_day_without_its_address_and_no_longer() {
     endpoint.goes_down();
     let stale = NOW + limits::JWKS_STALE.as_secs();
     fixture.now.store(stale - 1, Ordering::Relaxed);
-    // One of them fails; which of them is first does not matter.
-    let results = [fixture.refresh().await, fixture.refresher.next().await.1];
+    // One of the two fetches fails; their order is not defined.
+    let results = [fixture.refresh().await, fixture.refresher.next_result().await.1];
     assert_eq!(results.iter().filter(|it| it.is_err()).count(), 1, "{results:?}");
     assert_eq!(fixture.statuses(tokens), [200, 200]);
 
@@ -149,8 +152,8 @@ async fn t_jwt_a_set_counts_for_a_day_without_its_address_and_no_longer() {
     assert!(!refused.headers().contains_key("www-authenticate"));
 }
 
-/// What somebody is answered who subscribes with a token.
-async fn ask(fixture: &Fixture, token: &str, accept: &str) -> Response<Body> {
+/// The answer to a subscribe request with a token.
+async fn ask(fixture: &TestHub, token: &str, accept: &str) -> Response<Body> {
     let request = Request::get("/events").header(ACCEPT, accept);
     let request = request.header(AUTHORIZATION, format!("Bearer {token}"));
     crate::api::public_router(&fixture.hub)
@@ -160,10 +163,10 @@ async fn ask(fixture: &Fixture, token: &str, accept: &str) -> Response<Body> {
 }
 
 #[tokio::test]
-async fn a_stale_set_counts_again_once_its_address_is_back() {
-    let pair = Pair::ed();
-    let endpoint = Endpoint::start(Answer::keys(&[("a", &pair)])).await;
-    let mut fixture = Fixture::started(&endpoint).await;
+async fn a_stale_set_is_used_again_after_a_fetch() {
+    let pair = KeyPair::ed();
+    let endpoint = KeySetServer::start(ServerAnswer::keys(&[("a", &pair)])).await;
+    let mut fixture = TestHub::started(&endpoint).await;
     let token = token("a", &pair);
     fixture.publishes(&token).unwrap();
     fixture.now.fetch_add(limits::JWKS_STALE.as_secs(), Ordering::Relaxed);
@@ -173,19 +176,19 @@ async fn a_stale_set_counts_again_once_its_address_is_back() {
 }
 
 #[tokio::test]
-async fn a_key_of_a_stale_set_counts_if_another_set_has_it() {
-    let pair = Pair::ed();
+async fn a_key_of_a_stale_set_is_used_if_another_set_has_it() {
+    let pair = KeyPair::ed();
     let mirrors = [
-        Endpoint::start(Answer::keys(&[("a", &pair)])).await,
-        Endpoint::start(Answer::keys(&[("a", &pair)])).await,
+        KeySetServer::start(ServerAnswer::keys(&[("a", &pair)])).await,
+        KeySetServer::start(ServerAnswer::keys(&[("a", &pair)])).await,
     ];
     let args = ["--jwks", &mirrors[0].url, "--jwks", &mirrors[1].url];
-    let mut fixture = Fixture::of(&args, PACE);
+    let mut fixture = TestHub::of(&args, TIMING);
     fixture.refresher.start().await.unwrap();
     let [known, new] = ["1", "2"].map(|id| {
         let header = format!(r#"{{"alg":"EdDSA","kid":"a","jti":"{id}"}}"#);
-        let claims = crate::auth::fixture::mercure(&["*"]).to_string();
-        crate::auth::fixture::sign(&header, &claims, &pair.signing, pair.algorithm)
+        let claims = crate::auth::tests::fixture::mercure(&["*"]).to_string();
+        crate::auth::tests::fixture::sign(&header, &claims, &pair.signing, pair.algorithm)
     });
     assert_eq!(fixture.statuses([&known]), [200]);
     fixture.now.fetch_add(limits::JWKS_STALE.as_secs(), Ordering::Relaxed);
@@ -193,22 +196,22 @@ async fn a_key_of_a_stale_set_counts_if_another_set_has_it() {
     for gives in 0..2 {
         fixture.now.fetch_add(limits::JWKS_STALE.as_secs(), Ordering::Relaxed);
         for (at, mirror) in mirrors.iter().enumerate() {
-            let keys = Answer::keys(&[("a", &pair)]);
-            let nothing = Answer::of("500 Internal Server Error", "", "");
+            let keys = ServerAnswer::keys(&[("a", &pair)]);
+            let nothing = ServerAnswer::of("500 Internal Server Error", "", "");
             mirror.now_gives(if at == gives { keys } else { nothing });
         }
-        let results = [fixture.refresh().await, fixture.refresher.next().await.1];
+        let results = [fixture.refresh().await, fixture.refresher.next_result().await.1];
         assert_eq!(results.iter().filter(|it| it.is_ok()).count(), 1, "{results:?}");
         assert_eq!(fixture.statuses([&known, &new]), [200, 200], "from the {gives}th");
     }
 }
 
 #[tokio::test]
-async fn t_jwt_no_answer_is_wrong_while_keys_change() {
-    let pairs = [Pair::ed(), Pair::ed(), Pair::ed()];
-    let sets = [1, 2].map(|at| Answer::keys(&[("0", &pairs[0]), ("x", &pairs[at])]));
-    let endpoint = Endpoint::start(sets[0].clone()).await;
-    let mut fixture = Fixture::started(&endpoint).await;
+async fn t_jwt_every_answer_is_right_while_keys_change() {
+    let pairs = [KeyPair::ed(), KeyPair::ed(), KeyPair::ed()];
+    let sets = [1, 2].map(|at| ServerAnswer::keys(&[("0", &pairs[0]), ("x", &pairs[at])]));
+    let endpoint = KeySetServer::start(sets[0].clone()).await;
+    let mut fixture = TestHub::started(&endpoint).await;
     let by = |id, at: usize| {
         let value = format!("Bearer {}", token(id, &pairs[at]));
         post(&[("authorization", &value)])
@@ -248,11 +251,11 @@ async fn t_jwt_no_answer_is_wrong_while_keys_change() {
 }
 
 #[tokio::test]
-async fn sets_are_fetched_again_and_again() {
-    let pair = Pair::ed();
-    let endpoint = Endpoint::start(Answer::keys(&[("a", &pair)])).await;
-    let pace = Pace { interval: Duration::from_millis(1), ..PACE };
-    let mut fixture = Fixture::new(&endpoint, pace);
+async fn sets_are_fetched_periodically() {
+    let pair = KeyPair::ed();
+    let endpoint = KeySetServer::start(ServerAnswer::keys(&[("a", &pair)])).await;
+    let timing = RefreshTiming { interval: Duration::from_millis(1), ..TIMING };
+    let mut fixture = TestHub::new(&endpoint, timing);
     fixture.refresher.start().await.unwrap();
     let enough = async {
         while endpoint.asked() < 5 {
@@ -269,22 +272,22 @@ async fn sets_are_fetched_again_and_again() {
 }
 
 #[tokio::test]
-async fn a_reload_fetches_what_is_there_and_what_is_new() {
-    let (old, new, other) = (Pair::ed(), Pair::ed(), Pair::ed());
-    let first = Endpoint::start(Answer::keys(&[("a", &old)])).await;
-    let second = Endpoint::start(Answer::keys(&[("b", &other)])).await;
-    let mut fixture = Fixture::started(&first).await;
+async fn a_reload_fetches_known_and_new_sets() {
+    let (old, new, other) = (KeyPair::ed(), KeyPair::ed(), KeyPair::ed());
+    let first = KeySetServer::start(ServerAnswer::keys(&[("a", &old)])).await;
+    let second = KeySetServer::start(ServerAnswer::keys(&[("b", &other)])).await;
+    let mut fixture = TestHub::started(&first).await;
     let by = [token("a", &old), token("a", &new), token("b", &other)];
     let by = by.each_ref().map(String::as_str);
 
-    first.now_gives(Answer::keys(&[("a", &new)]));
+    first.now_gives(ServerAnswer::keys(&[("a", &new)]));
     let args = ["--jwks", &first.url, "--jwks", &second.url].map(str::to_owned);
     let reload = ConfigSource::new(move || Config::from_args(&args));
     let asked = Notify::new();
     asked.notify_one();
     let hub = fixture.hub.clone();
     let both = async {
-        // Until what the first now gives is in force.
+        // Until the new set of the first server is in effect.
         while status(&hub, by[1]) != 200 {
             tokio::task::yield_now().await;
         }
@@ -298,11 +301,11 @@ async fn a_reload_fetches_what_is_there_and_what_is_new() {
 }
 
 #[tokio::test]
-async fn a_reload_whose_new_set_cannot_be_had_changes_nothing() {
-    let pair = Pair::ed();
-    let endpoint = Endpoint::start(Answer::keys(&[("a", &pair)])).await;
-    let bad = Endpoint::start(Answer::of("404 Not Found", "", "")).await;
-    let mut fixture = Fixture::started(&endpoint).await;
+async fn a_reload_whose_new_set_cannot_be_fetched_changes_nothing() {
+    let pair = KeyPair::ed();
+    let endpoint = KeySetServer::start(ServerAnswer::keys(&[("a", &pair)])).await;
+    let bad = KeySetServer::start(ServerAnswer::of("404 Not Found", "", "")).await;
+    let mut fixture = TestHub::started(&endpoint).await;
     let token = token("a", &pair);
     let args = ["--jwks", &bad.url, "--max-connections", "7"].map(str::to_owned);
     let reload = ConfigSource::new(move || Config::from_args(&args));
@@ -317,33 +320,33 @@ async fn a_reload_whose_new_set_cannot_be_had_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_set_that_is_not_named_any_more_is_forgotten() {
-    let pair = Pair::ed();
-    let endpoint = Endpoint::start(Answer::keys(&[("a", &pair)])).await;
-    let mut fixture = Fixture::started(&endpoint).await;
+async fn a_set_that_is_no_longer_configured_is_dropped() {
+    let pair = KeyPair::ed();
+    let endpoint = KeySetServer::start(ServerAnswer::keys(&[("a", &pair)])).await;
+    let mut fixture = TestHub::started(&endpoint).await;
     let secret = ["--publisher-key", SECRET, "--anonymous"];
     let reload = ConfigSource::new(move || Config::from_args(secret));
     fixture.refresher.reload(&reload).await.unwrap();
     assert_eq!(fixture.statuses([&token("a", &pair)]), [401]);
-    assert!(fixture.refresher.due.is_empty());
+    assert!(fixture.refresher.next_fetch.is_empty());
 }
 
 #[tokio::test]
-async fn however_often_a_reload_is_asked_for_an_address_is_not_asked_more_often_than_allowed() {
-    let pair = Pair::ed();
-    let endpoint = Endpoint::start(Answer::keys(&[("a", &pair)])).await;
+async fn reloads_respect_the_minimum_interval_between_fetches() {
+    let pair = KeyPair::ed();
+    let endpoint = KeySetServer::start(ServerAnswer::keys(&[("a", &pair)])).await;
     let min = PATIENCE * 60;
-    let mut fixture = Fixture::new(&endpoint, Pace { interval_min: min, ..PACE });
+    let mut fixture = TestHub::new(&endpoint, RefreshTiming { min_interval: min, ..TIMING });
     fixture.refresher.start().await.unwrap();
-    let begun = *fixture.refresher.begun.values().next().unwrap();
+    let begun = *fixture.refresher.last_start.values().next().unwrap();
     let args = ["--jwks", &endpoint.url].map(str::to_owned);
     let reload = ConfigSource::new(move || Config::from_args(&args));
     for _ in 0..100 {
         fixture.refresher.reload(&reload).await.unwrap();
-        fixture.refresher.begin_due();
-        assert!(fixture.refresher.due.values().all(|due| *due == begun + min));
+        fixture.refresher.start_due_fetches();
+        assert!(fixture.refresher.next_fetch.values().all(|due| *due == begun + min));
     }
-    assert!(fixture.refresher.fetches.is_empty());
+    assert!(fixture.refresher.in_flight.is_empty());
     assert_eq!(endpoint.asked(), 1);
 }
 
@@ -352,7 +355,7 @@ fn there_is_one_fetch_of_a_set_at_a_time() {
     assert!(limits::JWKS_FETCH <= limits::JWKS_INTERVAL_MIN);
     assert!(limits::JWKS_INTERVAL_MIN * 2 < limits::JWKS_INTERVAL);
     for _ in 0..1000 {
-        let time = jittered(limits::JWKS_INTERVAL);
+        let time = with_jitter(limits::JWKS_INTERVAL);
         assert!(time <= limits::JWKS_INTERVAL && time >= limits::JWKS_INTERVAL * 4 / 5);
     }
 }

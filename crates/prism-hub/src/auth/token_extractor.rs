@@ -1,9 +1,10 @@
-//! Where a request carries its token.
+//! Finds the token of a request.
 //!
-//! The header `Authorization` alone counts if it is there; then the parameter `authorization` of
-//! the query, for draft-07 tokens; then a cookie. A request that shows two of a kind is refused,
-//! since the hub and a proxy might each look at another one. A cookie is sent by browsers whoever
-//! wrote the page; so a request that changes something says from whose page it comes.
+//! The header `Authorization` takes precedence over everything else; then comes the query parameter
+//! `authorization`, for draft-07 tokens; then a cookie. A request with two tokens in the same
+//! location is refused, because the hub and a proxy in front of it might each use a different one.
+//! A browser sends a cookie whichever page makes the request. A request with a cookie that changes
+//! something must therefore come from a page of an allowed origin.
 
 use std::borrow::Cow;
 
@@ -12,62 +13,66 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName};
 
 use super::error::AuthError;
-use super::rights::TokenPlace;
-use super::token;
-use crate::config::{COOKIE_08, Origin, Trust};
+use super::principal::TokenLocation;
+use super::token_header;
+use crate::config::{AuthConfig, COOKIE_08, Origin};
 
 const QUERY_PARAMETER: &str = "authorization";
 
-/// Finds tokens.
+/// Finds the token of a request.
 #[derive(Clone, Debug)]
-pub(super) struct Credentials {
-    knows_draft_07: bool,
-    /// The cookie of draft-07.
+pub(super) struct TokenExtractor {
+    accepts_draft_07: bool,
+    /// The name of the cookie for draft-07 tokens.
     cookie_07: String,
-    /// Whose pages may use a cookie to change something.
-    origins: Vec<Origin>,
+    /// Origins whose pages may publish with a cookie.
+    publish_origins: Vec<Origin>,
 }
 
-/// A token that nobody has verified, and where it was.
+/// A token that is not verified yet, and where the request carries it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Found<'a> {
-    pub(super) token: Cow<'a, str>,
-    pub(super) place: TokenPlace,
+pub(super) struct PresentedToken<'a> {
+    pub(super) text: Cow<'a, str>,
+    pub(super) location: TokenLocation,
 }
 
-impl Credentials {
-    pub(super) fn new(trust: &Trust, origins: Vec<Origin>) -> Self {
-        let cookie_07 = trust.cookie_name.clone();
-        Self { knows_draft_07: trust.compat_draft_07, cookie_07, origins }
+impl TokenExtractor {
+    pub(super) fn new(config: &AuthConfig, publish_origins: Vec<Origin>) -> Self {
+        let cookie_07 = config.cookie_name.clone();
+        Self { accepts_draft_07: config.compat_draft_07, cookie_07, publish_origins }
     }
 
-    /// The token of a request, if it has one.
-    pub(super) fn find<'a>(&self, request: &'a Parts) -> Result<Option<Found<'a>>, AuthError> {
+    /// The token of a request. `None` if it has none.
+    pub(super) fn extract<'a>(
+        &self,
+        request: &'a Parts,
+    ) -> Result<Option<PresentedToken<'a>>, AuthError> {
+        let presented = |text, location| Ok(Some(PresentedToken { text, location }));
         if let Some(token) = in_header(&request.headers)? {
-            return Ok(Some(Found { token: token.into(), place: TokenPlace::Header }));
+            return presented(token.into(), TokenLocation::Header);
         }
-        if self.knows_draft_07
+        if self.accepts_draft_07
             && let Some(token) = in_query(request)?
         {
-            return Ok(Some(Found { token, place: TokenPlace::Query }));
+            return presented(token, TokenLocation::Query);
         }
         let Some(token) = self.in_cookie(&request.headers)? else { return Ok(None) };
         if !request.method.is_safe() {
-            self.check_page(&request.headers)?;
+            self.check_origin(&request.headers)?;
         }
-        Ok(Some(Found { token: token.into(), place: TokenPlace::Cookie }))
+        presented(token.into(), TokenLocation::Cookie)
     }
 
-    /// Where both dialects' cookies are, that of the newer counts: it is the one that a page can
-    /// only have got over TLS.
+    /// The draft-08 cookie takes precedence over the draft-07 cookie: browsers accept the former
+    /// over TLS alone.
     fn in_cookie<'a>(&self, headers: &'a HeaderMap) -> Result<Option<&'a str>, AuthError> {
         if let Some(token) = cookie(headers, COOKIE_08)? {
             return Ok(Some(token));
         }
-        if self.knows_draft_07 { cookie(headers, &self.cookie_07) } else { Ok(None) }
+        if self.accepts_draft_07 { cookie(headers, &self.cookie_07) } else { Ok(None) }
     }
 
-    fn check_page(&self, headers: &HeaderMap) -> Result<(), AuthError> {
+    fn check_origin(&self, headers: &HeaderMap) -> Result<(), AuthError> {
         let sentence = "A request with a cookie must say that it comes from a page of an allowed \
                         origin.";
         let refuse = || AuthError::malformed(sentence);
@@ -76,13 +81,13 @@ impl Credentials {
             None => single(headers, &REFERER).map_err(|()| refuse())?.and_then(Origin::of),
         };
         match origin {
-            Some(origin) if self.origins.contains(&origin) => Ok(()),
+            Some(origin) if self.publish_origins.contains(&origin) => Ok(()),
             _ => Err(refuse()),
         }
     }
 }
 
-/// The token of `Authorization: Bearer TOKEN`, with the scheme in any case.
+/// The token of `Authorization: Bearer TOKEN`. The scheme is case-insensitive.
 fn in_header(headers: &HeaderMap) -> Result<Option<&str>, AuthError> {
     let sentence = "The header Authorization must be `Bearer`, one space and one token.";
     let refuse = || AuthError::malformed(sentence);
@@ -91,15 +96,15 @@ fn in_header(headers: &HeaderMap) -> Result<Option<&str>, AuthError> {
     };
     let (scheme, token) = value.split_once(' ').ok_or_else(refuse)?;
     let is_token = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
-    // Several values of one header arrive as one, with commas between them.
+    // A proxy may join several headers of one name into one, with commas between the values.
     if !scheme.eq_ignore_ascii_case("bearer") || !is_token || token.contains(',') {
         return Err(refuse());
     }
     Ok(Some(token))
 }
 
-/// The token of `?authorization=TOKEN`. Draft-08 knows no such parameter; a token of that dialect
-/// is not there as far as it is concerned.
+/// The token of `?authorization=TOKEN`. Draft-08 has no such parameter, so that a draft-08 token is
+/// ignored there.
 fn in_query(request: &Parts) -> Result<Option<Cow<'_, str>>, AuthError> {
     let query = request.uri.query().unwrap_or_default();
     let mut tokens = url::form_urlencoded::parse(query.as_bytes())
@@ -109,10 +114,10 @@ fn in_query(request: &Parts) -> Result<Option<Cow<'_, str>>, AuthError> {
     if tokens.next().is_some() {
         return Err(AuthError::malformed("The query must have one `authorization`."));
     }
-    Ok((!token::is_draft_08(&token)).then_some(token))
+    Ok((!token_header::is_draft_08(&token)).then_some(token))
 }
 
-/// The value of a cookie that is there once. Other cookies may hold any bytes.
+/// The value of a cookie, which must not occur twice. Other cookies may hold any bytes.
 fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, AuthError> {
     let pairs = headers.get_all(COOKIE).iter();
     let pairs = pairs.flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
@@ -128,7 +133,7 @@ fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Aut
     Ok(Some(unquoted.unwrap_or(value)))
 }
 
-/// The one value of a header as text, or nothing if it is not there.
+/// The value of a header as text. `None` if it is absent; an error if it occurs twice.
 fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, ()> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {

@@ -17,7 +17,7 @@ use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
 
-use super::{AuthError, Authority, Clock, Publisher, Subscriber};
+use crate::auth::{AuthError, Authority, Clock, Publisher, Subscriber};
 use crate::config::Config;
 use crate::problem::Problem;
 
@@ -29,14 +29,14 @@ pub(crate) const HUB: &str = "https://hub.example/.well-known/mercure";
 /// The time at which tests begin.
 pub(crate) const NOW: u64 = 1_800_000_000;
 
-/// An authority and its clock.
-pub(crate) struct Fixture {
+/// An [`Authority`] and its clock.
+pub(crate) struct TestAuthority {
     pub(crate) authority: Authority,
     pub(crate) now: Arc<AtomicU64>,
 }
 
-impl Fixture {
-    /// One that both dialects' tokens with `SECRET` open, for publishers and subscribers.
+impl TestAuthority {
+    /// Trusts tokens of both dialects that are signed with `SECRET`, for both roles.
     pub(crate) fn new(more: &[&str]) -> Self {
         let usual = [
             "--publisher-key",
@@ -78,9 +78,9 @@ impl Fixture {
     }
 }
 
-/// Asserts that a token is refused in both roles, with the one answer for all defects.
+/// Asserts that a token is refused in both roles, with the answer to every invalid token.
 #[track_caller]
-pub(crate) fn refused(fixture: &Fixture, token: &str) {
+pub(crate) fn assert_refused(fixture: &TestAuthority, token: &str) {
     let expected = "401 Bearer error=\"invalid_token\", resource_metadata=\"https://hub.example\
                     /.well-known/oauth-protected-resource/.well-known/mercure\" \
                     {\"title\":\"Unauthorized\",\"status\":401,\
@@ -90,7 +90,7 @@ pub(crate) fn refused(fixture: &Fixture, token: &str) {
     assert_eq!(answer(fixture.subscriber(token).unwrap_err()), expected, "reading with {shown}");
 }
 
-/// All of what somebody sees who is refused.
+/// Status, challenge and body of the answer to a refused request.
 fn answer(error: AuthError) -> String {
     let (status, challenge) = (error.status().as_u16(), error.challenge());
     format!("{status} {} {}", challenge.to_str().unwrap(), Problem::from(error).to_json())
@@ -112,13 +112,13 @@ pub(crate) fn request(method: &str, path: &str, headers: &[(&str, &str)]) -> Par
     request.body(()).unwrap().into_parts().0
 }
 
-/// A token as anybody could write it: any header, any claims, any signature.
+/// A token with any header, any claims and any signature.
 pub(crate) fn raw(header: &str, claims: &str, signature: &str) -> String {
     let (header, claims) = (URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
     format!("{header}.{claims}.{signature}")
 }
 
-/// A token whose signature is right for this key, whatever its header says.
+/// A token with a valid signature of this key, whatever its header says.
 pub(crate) fn sign(header: &str, claims: &str, key: &EncodingKey, algorithm: Algorithm) -> String {
     let unsigned = raw(header, claims, "");
     let message = unsigned.trim_end_matches('.');
@@ -127,30 +127,30 @@ pub(crate) fn sign(header: &str, claims: &str, key: &EncodingKey, algorithm: Alg
 }
 
 /// A token of draft-07 with these claims.
-pub(crate) fn old(claims: &Value) -> String {
-    old_by(SECRET, claims)
+pub(crate) fn draft_07_token(claims: &Value) -> String {
+    draft_07_token_by(SECRET, claims)
 }
 
-pub(crate) fn old_by(secret: &str, claims: &Value) -> String {
-    old_text(secret, &claims.to_string())
+pub(crate) fn draft_07_token_by(secret: &str, claims: &Value) -> String {
+    draft_07_token_text(secret, &claims.to_string())
 }
 
-pub(crate) fn old_text(secret: &str, claims: &str) -> String {
+pub(crate) fn draft_07_token_text(secret: &str, claims: &str) -> String {
     let key = EncodingKey::from_secret(secret.as_bytes());
     sign(r#"{"alg":"HS256","typ":"JWT"}"#, claims, &key, Algorithm::HS256)
 }
 
 /// A token of draft-08 with these claims.
-pub(crate) fn new(claims: &Value) -> String {
-    new_text(&claims.to_string())
+pub(crate) fn draft_08_token(claims: &Value) -> String {
+    draft_08_token_text(&claims.to_string())
 }
 
-pub(crate) fn new_text(claims: &str) -> String {
+pub(crate) fn draft_08_token_text(claims: &str) -> String {
     let key = EncodingKey::from_secret(SECRET.as_bytes());
     sign(r#"{"alg":"HS256","typ":"at+jwt"}"#, claims, &key, Algorithm::HS256)
 }
 
-/// The claims of draft-08 that every token needs, and these authorization details.
+/// The required claims of draft-08, and these authorization details.
 pub(crate) fn details(details: Value) -> Value {
     json!({"iss": ISSUER, "aud": HUB, "exp": NOW + 3600, "authorization_details": details})
 }
@@ -164,7 +164,7 @@ pub(crate) fn detail(topics: Value) -> Value {
     })
 }
 
-/// Claims of draft-07 that allow to publish and to subscribe to these.
+/// Claims of draft-07 that grant both actions on these selectors.
 pub(crate) fn mercure(selectors: &[&str]) -> Value {
     json!({"mercure": {"publish": selectors, "subscribe": selectors}})
 }
@@ -173,15 +173,15 @@ pub(crate) fn topic(text: &str) -> prism_sse::Topic {
     prism_sse::Topic::try_from(text).unwrap()
 }
 
-/// A pair of keys of one kind.
-pub(crate) struct Pair {
+/// A private and a public key.
+pub(crate) struct KeyPair {
     pub(crate) algorithm: Algorithm,
     pub(crate) signing: EncodingKey,
     pub(crate) public_der: Vec<u8>,
     pub(crate) private_pem: String,
 }
 
-impl Pair {
+impl KeyPair {
     pub(crate) fn public_pem(&self) -> String {
         pem("PUBLIC KEY", &self.public_der)
     }
@@ -211,7 +211,7 @@ impl Pair {
         Self::new(Algorithm::EdDSA, public.as_ref(), private.as_ref())
     }
 
-    /// The public key as JSON.
+    /// The public key as a JWK, with further members.
     pub(crate) fn jwk(&self, more: &[(&str, &str)]) -> Value {
         let jwk = Jwk::from_encoding_key(&self.signing, self.algorithm).unwrap();
         let mut jwk = serde_json::to_value(jwk).unwrap();
@@ -249,11 +249,11 @@ pub(crate) fn pem(label: &str, der: &[u8]) -> String {
 }
 
 /// A JSON Web Key for HMAC.
-pub(crate) fn octets(id: &str, secret: &str) -> Value {
+pub(crate) fn hmac_jwk(id: &str, secret: &str) -> Value {
     json!({"kty": "oct", "kid": id, "alg": "HS256", "k": URL_SAFE_NO_PAD.encode(secret)})
 }
 
-/// A file that is gone when this is dropped.
+/// A file that is removed on drop.
 pub(crate) struct TempFile(PathBuf);
 
 impl TempFile {
@@ -266,7 +266,7 @@ impl TempFile {
         Self(path)
     }
 
-    /// As a source of a key.
+    /// The file as the value of a key setting.
     pub(crate) fn source(&self) -> String {
         format!("file:{}", self.0.display())
     }
