@@ -24,6 +24,7 @@ mod origin;
 mod parse;
 mod reload;
 mod settings;
+mod source;
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -40,6 +41,7 @@ pub use origin::Origin;
 pub(crate) use parse::{COOKIE_08, algorithm, duration};
 pub(crate) use settings::environment;
 pub use settings::{ConfigError, SettingLocation};
+pub use source::ConfigSource;
 
 /// Path of the hub below its public URL, in both dialects of the Mercure protocol.
 pub const HUB_PATH: &str = "/.well-known/mercure";

@@ -21,17 +21,19 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::auth::{KeyError, KeySet, KeySets};
-use crate::config::{Config, KeySetUrl};
+use crate::config::{Config, ConfigSource, KeySetUrl};
 use crate::limits;
-use crate::rules::ReloadError;
-use crate::serve::{Hub, Reload};
+use crate::metrics::Metrics;
+use crate::rules::{ReloadError, ReloadableRules};
 
 use fetch::FetchError;
 
 /// Fetches the key sets of a hub and performs its reloads. One task does both, so that a fetch and
 /// a reload never replace the rules at the same time.
 pub(crate) struct KeySetRefresher {
-    hub: Hub,
+    config: Arc<Config>,
+    rules: Arc<ReloadableRules>,
+    metrics: Arc<Metrics>,
     timing: RefreshTiming,
     /// When each set of the current configuration is fetched next.
     next_fetch: BTreeMap<KeySetUrl, Instant>,
@@ -64,12 +66,19 @@ struct FetchResult {
 
 impl KeySetRefresher {
     /// Schedules a fetch of each key set. Nothing is fetched yet.
-    pub(crate) fn new(hub: Hub, timing: RefreshTiming) -> Self {
+    pub(crate) fn new(
+        config: Arc<Config>,
+        rules: Arc<ReloadableRules>,
+        metrics: Arc<Metrics>,
+        timing: RefreshTiming,
+    ) -> Self {
         let now = Instant::now();
-        let urls = hub.config().auth.key_set_urls();
+        let urls = config.auth.key_set_urls();
         let next_fetch = urls.into_iter().map(|url| (url.clone(), now)).collect();
         Self {
-            hub,
+            config,
+            rules,
+            metrics,
             timing,
             next_fetch,
             last_start: BTreeMap::new(),
@@ -100,7 +109,7 @@ impl KeySetRefresher {
     }
 
     /// Fetches key sets when they are due, and reloads when notified. It never returns.
-    pub(crate) async fn run(&mut self, reload: &Reload, asked: &Notify) -> Infallible {
+    pub(crate) async fn run(&mut self, reload: &ConfigSource, asked: &Notify) -> Infallible {
         loop {
             tokio::select! {
                 () = asked.notified() => match self.reload(reload).await {
@@ -145,7 +154,7 @@ impl KeySetRefresher {
             return Ok(());
         }
         let text = text.map_err(|error| KeyError::not_fetched(url, error));
-        let put = text.and_then(|text| self.hub.live().put_key_set(url, &text));
+        let put = text.and_then(|text| self.rules.put_key_set(url, &text));
         let has_changed = put.inspect_err(|_| self.schedule_retry(url))?;
         self.failures.remove(url);
         tracing::info!(
@@ -160,7 +169,7 @@ impl KeySetRefresher {
 
     /// Schedules the retry of a failed fetch, with exponential backoff.
     fn schedule_retry(&mut self, url: &KeySetUrl) {
-        self.hub.metrics().count_key_set_failure();
+        self.metrics.count_key_set_failure();
         let failures = self.failures.entry(url.clone()).or_default();
         let backoff = self.timing.min_interval.saturating_mul(1 << (*failures).min(16));
         *failures = failures.saturating_add(1);
@@ -170,14 +179,14 @@ impl KeySetRefresher {
 
     /// Reads the configuration again and puts it into effect. Key sets at new URLs are fetched
     /// first; those that were there already are fetched as soon as the minimum interval allows.
-    async fn reload(&mut self, reload: &Reload) -> Result<(), ReloadError> {
+    async fn reload(&mut self, reload: &ConfigSource) -> Result<(), ReloadError> {
         let mut config = reload.read()?;
         // A reload does not change the hub's URL, and its port may have been chosen by the system.
-        config.hub_url.clone_from(&self.hub.config().hub_url);
-        self.hub.config().check_reload(&config)?;
-        let old = self.hub.live().rules().authority.key_sets().clone();
+        config.hub_url.clone_from(&self.config.hub_url);
+        self.config.check_reload(&config)?;
+        let old = self.rules.rules().authority.key_sets().clone();
         let sets = self.with_new_sets(&config, &old).await?;
-        self.hub.live().replace_with(&config, &sets)?;
+        self.rules.replace_with(&config, &sets)?;
         // Fetches in flight belong to the previous configuration.
         self.in_flight = JoinSet::new();
         let next_fetch = |url: &KeySetUrl| match old.get(url) {
@@ -186,7 +195,7 @@ impl KeySetRefresher {
         };
         let urls = config.auth.key_set_urls();
         self.next_fetch = urls.into_iter().map(|url| (url.clone(), next_fetch(url))).collect();
-        let unchanged = self.hub.config().needs_restart(&config);
+        let unchanged = self.config.needs_restart(&config);
         if !unchanged.is_empty() {
             tracing::warn!("what changed of these takes a restart: {}", unchanged.join(", "));
         }
@@ -215,11 +224,11 @@ impl KeySetRefresher {
             // A fetch that panicked leaves its set missing: until the next fetch, tokens that it
             // could verify are refused.
             let Ok(FetchResult { url, text }) = ended else { continue };
-            let now = self.hub.live().rules().authority.now();
+            let now = self.rules.rules().authority.now();
             let set = text
                 .map_err(|error| KeyError::not_fetched(&url, error))
                 .and_then(|text| KeySet::read(&url, &text, now)?.not_empty(&url))
-                .inspect_err(|_| self.hub.metrics().count_key_set_failure())?;
+                .inspect_err(|_| self.metrics.count_key_set_failure())?;
             sets.put(url, Arc::new(set));
         }
         Ok(sets)
@@ -233,7 +242,7 @@ impl KeySetRefresher {
 
     /// Logs a failed fetch, and how long the previous set stays in use.
     fn log_failure(&self, url: &KeySetUrl, error: &KeyError) {
-        let authority = &self.hub.live().rules().authority;
+        let authority = &self.rules.rules().authority;
         let age = authority.key_sets().get(url).map(|set| set.age(authority.now()));
         let stale = limits::JWKS_STALE.as_secs();
         match age.filter(|age| *age < stale) {

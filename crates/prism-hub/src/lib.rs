@@ -1,19 +1,26 @@
-//! The hub of Prism SSE: any program publishes with one POST, any browser reads with
+//! The hub of Prism SSE: programs publish events with one POST, browsers subscribe with
 //! `new EventSource(url)`.
 //!
-//! This library is what the program `prism-hub` is made of, split off so that tests, benchmarks
-//! and fuzzers reach it. It promises no stable interface; the program does.
+//! This is the library behind the program `prism-hub`, so that tests, benchmarks and fuzzers can
+//! reach its parts. It promises no stable interface; the program does.
 //!
-//! Top down: [`cli`] has the arguments, [`run`] chooses the mode; [`serve`] is the hub itself, told
-//! what to do by [`config`], who may do what by [`auth`], and what a reload replaces by [`rules`];
-//! `jwks` fetches keys that are elsewhere, [`tls`] reads certificates. What is asked of it over
-//! HTTP is answered by [`api`], and counted by [`metrics`]. Every refusal is a [`problem`], and
-//! every bound stands in [`limits`].
+//! Layers, low to high; a module imports only from lower ones:
+//!
+//! - [`limits`]: every bound and its reason. [`problem`]: error responses.
+//! - [`cli`], [`config`]: arguments and settings. [`tls`]: certificates.
+//! - [`auth`]: from a request to its rights. [`rules`]: the rules that a reload replaces.
+//! - [`metrics`]: counters and gauges.
+//! - [`hub`]: the state that all endpoints share.
+//! - `jwks`: fetches key sets from URLs, and reloads. `client`: the HTTP client that it uses.
+//! - [`api`]: the HTTP API, one module per front. `demo`: the demo page.
+//! - [`serve`]: life cycle and listeners.
+//! - `mode`: what the program does, by its first argument.
 
 pub mod api;
 pub mod auth;
 pub mod cli;
 pub mod config;
+pub mod hub;
 pub mod limits;
 pub mod metrics;
 pub mod problem;

@@ -1,4 +1,4 @@
-//! The program `prism-hub`; see the library of the same name.
+//! The program `prism-hub`. Its code is in the library of the same name.
 
 use std::process::ExitCode;
 

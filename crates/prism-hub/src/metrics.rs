@@ -1,17 +1,12 @@
-//! What the hub counts, as Prometheus reads it.
+//! The hub's metrics for Prometheus.
 //!
-//! No label grows with topics or with those who publish and read. The three names that Mercure's
-//! hub has are kept as they are; all others begin with `prism_`.
+//! No metric has a label whose values grow in number with topics, publishers or subscribers. The
+//! three metrics of Mercure's hub keep its names; all other names begin with `prism_`.
 
 use std::fmt;
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::State;
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Method, StatusCode};
+use http::{Method, StatusCode};
 use prism_sse::Manager;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _, text};
@@ -23,30 +18,28 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::auth::Authority;
-use crate::problem::Problem;
-use crate::serve::Hub;
 
-const CONTENT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// Seconds a publish may take, from well below what memory needs to well above what disks do.
-const LATENCIES: [f64; 12] =
+/// Bucket bounds of the publish latency, in seconds: from well below the latency of an engine in
+/// memory to well above that of a disk.
+const LATENCY_BUCKETS: [f64; 12] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0];
 
-type Labels = [(&'static str, &'static str); 1];
+/// The label `reason`.
+type ReasonLabel = [(&'static str, &'static str); 1];
 
-/// By what answers are told apart.
+/// The labels of the request counter.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Answered {
+struct RequestLabels {
     method: &'static str,
     status: u16,
 }
 
-/// Everything that is counted.
+/// All metrics of one hub.
 pub(crate) struct Metrics {
     registry: Registry,
-    requests: Family<Answered, Counter>,
-    closes: Family<Labels, Counter>,
-    refusals: Family<Labels, Counter>,
+    requests: Family<RequestLabels, Counter>,
+    closes: Family<ReasonLabel, Counter>,
+    refusals: Family<ReasonLabel, Counter>,
     replays: Counter,
     published_bytes: Counter,
     publish_seconds: Histogram,
@@ -55,7 +48,7 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// Counts for the readers and the events of this manager.
+    /// Makes the metrics of a hub with this manager, whose own statistics are part of them.
     pub(crate) fn new(manager: &Manager) -> Self {
         let metrics = Self {
             registry: Registry::default(),
@@ -64,7 +57,7 @@ impl Metrics {
             refusals: Family::default(),
             replays: Counter::default(),
             published_bytes: Counter::default(),
-            publish_seconds: Histogram::new(LATENCIES),
+            publish_seconds: Histogram::new(LATENCY_BUCKETS),
             key_set_failures: Counter::default(),
             key_set_age: Gauge::default(),
         };
@@ -72,63 +65,68 @@ impl Metrics {
     }
 
     fn register(mut self, manager: &Manager) -> Self {
-        let all = &mut self.registry;
-        all.register("prism_http_requests", "Requests that were answered", self.requests.clone());
-        all.register("prism_closes", "Connections that ended, by reason", self.closes.clone());
-        let what = "Subscribers refused for want of capacity, by reason";
-        all.register("prism_refusals", what, self.refusals.clone());
-        let what = "Connections that came back with the last id they received";
-        all.register("prism_replays", what, self.replays.clone());
-        let what = "Bytes of data that were published";
-        all.register("prism_published_bytes", what, self.published_bytes.clone());
-        let what = "Seconds from the head of a publish to its acknowledgement";
-        all.register("prism_publish_seconds", what, self.publish_seconds.clone());
-        let what = "Fetches of key sets that failed";
-        all.register("prism_jwks_failures", what, self.key_set_failures.clone());
-        let what = "Seconds since the key set was fetched that was fetched first; 0 without any";
-        all.register("prism_jwks_age_seconds", what, self.key_set_age.clone());
-        all.register_collector(Box::new(Events(manager.clone())));
+        let registry = &mut self.registry;
+        registry.register(
+            "prism_http_requests",
+            "Requests that were answered",
+            self.requests.clone(),
+        );
+        registry.register("prism_closes", "Connections that ended, by reason", self.closes.clone());
+        let help = "Subscribers refused for want of capacity, by reason";
+        registry.register("prism_refusals", help, self.refusals.clone());
+        let help = "Connections that came back with the last id they received";
+        registry.register("prism_replays", help, self.replays.clone());
+        let help = "Bytes of data that were published";
+        registry.register("prism_published_bytes", help, self.published_bytes.clone());
+        let help = "Seconds from the head of a publish to its acknowledgement";
+        registry.register("prism_publish_seconds", help, self.publish_seconds.clone());
+        let help = "Fetches of key sets that failed";
+        registry.register("prism_jwks_failures", help, self.key_set_failures.clone());
+        let help = "Seconds since the key set was fetched that was fetched first; 0 without any";
+        registry.register("prism_jwks_age_seconds", help, self.key_set_age.clone());
+        registry.register_collector(Box::new(ManagerCollector(manager.clone())));
         self
     }
 
-    /// Counts an answer.
+    /// Counts a response. Methods that the hub does not know count as `other`.
     pub(crate) fn count_request(&self, method: &Method, status: StatusCode) {
         let known = ["GET", "HEAD", "POST", "OPTIONS", "QUERY"];
         let method = known.into_iter().find(|it| *it == method.as_str()).unwrap_or("other");
-        self.requests.get_or_create(&Answered { method, status: status.as_u16() }).inc();
+        self.requests.get_or_create(&RequestLabels { method, status: status.as_u16() }).inc();
     }
 
-    /// Counts a connection that ended.
+    /// Counts a connection that was closed.
     pub(crate) fn count_close(&self, reason: &'static str) {
         self.closes.get_or_create(&[("reason", reason)]).inc();
     }
 
-    /// Counts a subscriber who was refused.
+    /// Counts a subscribe request that was refused for lack of capacity.
     pub(crate) fn count_refusal(&self, reason: &'static str) {
         self.refusals.get_or_create(&[("reason", reason)]).inc();
     }
 
-    /// Counts a reader who came back.
+    /// Counts a connection that resumed after its last event id.
     pub(crate) fn count_replay(&self) {
         self.replays.inc();
     }
 
-    /// Counts an event that was handed over.
+    /// Counts the data of an event that was handed to the engine.
     pub(crate) fn count_published(&self, bytes: usize) {
         self.published_bytes.inc_by(bytes as u64);
     }
 
-    /// Counts a publish that was answered.
-    pub(crate) fn count_publish(&self, took: Duration) {
-        self.publish_seconds.observe(took.as_secs_f64());
+    /// Counts a publish request, which took this time from its head to the last acknowledgement.
+    pub(crate) fn count_publish(&self, duration: Duration) {
+        self.publish_seconds.observe(duration.as_secs_f64());
     }
 
-    /// Counts a key set that could not be fetched.
+    /// Counts a fetch of a key set that failed.
     pub(crate) fn count_key_set_failure(&self) {
         self.key_set_failures.inc();
     }
 
-    fn encode(&self, authority: &Authority) -> Result<String, fmt::Error> {
+    /// All metrics in the OpenMetrics text format. The authority has the age of the key sets.
+    pub(crate) fn encode(&self, authority: &Authority) -> Result<String, fmt::Error> {
         let age = authority.key_sets().age(authority.now()).unwrap_or_default();
         self.key_set_age.set(i64::try_from(age).unwrap_or(i64::MAX));
         let mut out = String::new();
@@ -143,29 +141,10 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// Where metrics are read.
-pub(crate) fn router() -> Router<Hub> {
-    Router::new().route("/metrics", get(answer))
-}
+/// Collects the manager's own statistics on each scrape.
+struct ManagerCollector(Manager);
 
-async fn answer(State(hub): State<Hub>) -> Response {
-    match hub.metrics().encode(&hub.live().rules().authority) {
-        Ok(text) => {
-            let mut response = text.into_response();
-            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(CONTENT));
-            response
-        }
-        Err(_) => {
-            let sentence = "The metrics could not be written.";
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, sentence).into_response()
-        }
-    }
-}
-
-/// What the manager counts itself, read when it is asked for.
-struct Events(Manager);
-
-impl Collector for Events {
+impl Collector for ManagerCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let stats = self.0.stats();
         let gauges = [
@@ -210,8 +189,8 @@ impl Collector for Events {
     }
 }
 
-impl fmt::Debug for Events {
+impl fmt::Debug for ManagerCollector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Events").finish_non_exhaustive()
+        f.debug_struct("ManagerCollector").finish_non_exhaustive()
     }
 }

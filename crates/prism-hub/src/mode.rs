@@ -1,11 +1,12 @@
-//! What the program does, by its first argument.
+//! The modes of the program: its first argument chooses one.
 
 mod check;
+mod failure;
+mod hub_client;
 mod listen;
 mod log;
 mod publish;
-mod remote;
-mod serving;
+mod serve;
 mod token;
 
 use std::process::ExitCode;
@@ -14,42 +15,35 @@ use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _};
 
 use crate::cli::{Cli, Mode};
 
-/// Why a mode failed: what to print, and how to exit.
-#[derive(Debug)]
-enum Failure {
-    /// It was refused or failed.
-    Failed(String),
-    /// The arguments are wrong.
-    Usage(String),
-}
+use failure::Failure;
 
-/// Does what the arguments of this process say.
+/// Runs the mode that the arguments of this process choose, to its end.
 pub fn run() -> ExitCode {
-    // Errors of usage and requests for help end the process here, with 2 and 0.
+    // On wrong usage and on `--help` this exits the process, with 2 and 0.
     let matches = Cli::command().get_matches();
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
         Err(error) => error.exit(),
     };
     log::start(cli.log, cli.log_level);
-    match perform(cli.mode, &matches) {
+    match run_mode(cli.mode, &matches) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            let (what, code) = match failure {
-                Failure::Failed(what) => (what, 1),
-                Failure::Usage(what) => (what, 2),
+            let (message, code) = match failure {
+                Failure::Failed(message) => (message, 1),
+                Failure::Usage(message) => (message, 2),
             };
-            eprintln!("prism-hub: {what}");
+            eprintln!("prism-hub: {message}");
             ExitCode::from(code)
         }
     }
 }
 
-fn perform(mode: Mode, matches: &ArgMatches) -> Result<(), Failure> {
+fn run_mode(mode: Mode, matches: &ArgMatches) -> Result<(), Failure> {
     match mode {
-        Mode::Demo(args) => serving::demo(&args),
+        Mode::Demo(args) => serve::demo(&args),
         Mode::Serve(_) => match matches.subcommand() {
-            Some((_, matches)) => serving::serve(matches.clone()),
+            Some((_, matches)) => serve::serve(matches.clone()),
             None => Err(Failure::Usage("a mode is missing".to_owned())),
         },
         Mode::Publish(args) => publish::publish(args),
@@ -61,15 +55,5 @@ fn perform(mode: Mode, matches: &ArgMatches) -> Result<(), Failure> {
             clap_complete::generate(args.shell, &mut command, "prism-hub", &mut std::io::stdout());
             Ok(())
         }
-    }
-}
-
-impl Failure {
-    fn failed(error: impl std::fmt::Display) -> Self {
-        Self::Failed(error.to_string())
-    }
-
-    fn usage(error: impl std::fmt::Display) -> Self {
-        Self::Usage(error.to_string())
     }
 }

@@ -1,4 +1,4 @@
-//! Errors as `application/problem+json` (RFC 9457): a status, and one sentence that helps.
+//! Error responses as `application/problem+json` (RFC 9457): a status and one sentence of detail.
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -6,7 +6,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::Serialize;
 
-/// An answer that says what is wrong.
+/// An error response.
 ///
 /// ```
 /// use prism_hub::problem::Problem;
@@ -17,14 +17,14 @@ use serde::Serialize;
 #[derive(Clone, Debug)]
 pub struct Problem {
     status: StatusCode,
-    /// What kind of refusal it is, where one status has several.
+    /// The member `type`, for statuses that have several causes.
     kind: Option<&'static str>,
     detail: String,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 #[derive(Serialize)]
-struct Document<'a> {
+struct ProblemDocument<'a> {
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     kind: Option<&'a str>,
     title: &'a str,
@@ -33,60 +33,61 @@ struct Document<'a> {
 }
 
 impl Problem {
-    /// A problem with this status; `detail` is one sentence, and says nothing secret.
+    /// A problem with this status. `detail` is one sentence, and must contain no secret.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Self { status, kind: None, detail: detail.into(), headers: Vec::new() }
     }
 
-    /// 400: the request cannot be understood.
+    /// 400: the request is malformed.
     pub fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)
     }
 
-    /// 404: there is nothing there.
+    /// 404: no resource has this path.
     pub fn not_found() -> Self {
         Self::new(StatusCode::NOT_FOUND, "There is nothing at this address.")
     }
 
-    /// 405: there is something there, for these methods.
+    /// 405: the resource allows these methods alone.
     pub fn method_not_allowed(allowed: &'static str) -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, format!("The methods here are {allowed}."))
             .header(ALLOW, HeaderValue::from_static(allowed))
     }
 
-    /// 503: the hub cannot, for a reason that clients may tell apart: `overloaded`, `draining`.
+    /// 503: the hub cannot serve the request now. `kind` is the member `type`, by which clients
+    /// tell the causes apart, such as `overloaded` and `draining`; `retry_after` is in seconds.
     pub fn unavailable(kind: &'static str, detail: impl Into<String>, retry_after: u32) -> Self {
         Self { kind: Some(kind), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
             .header(RETRY_AFTER, retry_after.into())
     }
 
-    /// Adds a header to the answer, instead of one of the same name.
+    /// Sets a header of the response, and replaces one of the same name.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.retain(|(known, _)| *known != name);
+        self.headers.retain(|(other, _)| *other != name);
         self.headers.push((name, value));
         self
     }
 
-    /// The status of the answer.
+    /// The status of the response.
     pub fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// What is wrong.
+    /// The sentence of the member `detail`.
     pub fn detail(&self) -> &str {
         &self.detail
     }
 
-    /// The document itself, for an answer that has several.
+    /// The problem document as JSON, for a response that contains several.
     pub fn to_json(&self) -> String {
-        let document = Document {
+        let document = ProblemDocument {
             kind: self.kind,
             title: self.status.canonical_reason().unwrap_or("Error"),
             status: self.status.as_u16(),
             detail: &self.detail,
         };
-        // Text and a number cannot fail to be written; an empty object is a document too.
+        // Serializing strings and numbers cannot fail; an empty object would still be valid JSON.
         serde_json::to_string(&document).unwrap_or_else(|_| "{}".to_owned())
     }
 }
@@ -108,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_problem_is_one_document_with_its_headers() {
+    fn a_problem_becomes_a_response_with_its_headers() {
         let problem = Problem::method_not_allowed("GET, POST");
         assert_eq!(
             problem.to_json(),
@@ -123,13 +124,13 @@ mod tests {
     }
 
     #[test]
-    fn what_a_problem_says_is_escaped() {
+    fn the_detail_is_escaped_as_json() {
         let problem = Problem::bad_request("\"}\r\n\u{1b}[31m");
         assert!(problem.to_json().ends_with(r#""detail":"\"}\r\n\u001b[31m"}"#));
     }
 
     #[test]
-    fn a_refusal_for_want_of_capacity_says_when_to_come_back() {
+    fn an_unavailable_problem_has_retry_after() {
         let response = Problem::unavailable("draining", "The hub is ending.", 7).into_response();
         assert_eq!(response.status(), 503);
         assert_eq!(response.headers()["retry-after"], "7");

@@ -1,329 +1,154 @@
-//! The hub itself: its listeners, its life, and its end.
+//! The life cycle of a hub: start, reload, and shutdown.
 //!
-//! All addresses are bound, and key sets at addresses are fetched, before it listens and one is
-//! told of. From then on it is ready, until SIGTERM or Ctrl-C: then readiness falls, the listeners
-//! close, and what is open is ended within the drain time; the admin address stays until then, so
-//! that operators can watch. SIGHUP reads keys, limits and certificates again.
+//! At start all addresses are bound and the key sets at URLs are fetched; then the hub listens,
+//! becomes ready, and prints its addresses. It serves until SIGTERM or Ctrl-C. Then it is no longer
+//! ready, its public listeners close, and open streams and requests end within the drain time. The
+//! admin address stays open until then, so that operators can watch. SIGHUP reloads keys, limits
+//! and certificates.
 
-mod accept;
+mod error;
 mod listeners;
-mod reload;
 mod signals;
+mod tls_server;
 
-use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
-use axum::extract::State;
-use axum::routing::get;
-use prism_sse::{InvalidSetting, Manager};
 use tokio::sync::Notify;
 
-use crate::api::{self, Ends, Presence, Seats};
+use crate::api;
 use crate::auth::Clock;
-use crate::config::Config;
+use crate::config::{Config, ConfigSource};
 use crate::demo;
+use crate::hub::Hub;
 use crate::jwks::{KeySetRefresher, RefreshTiming};
 use crate::limits;
-use crate::metrics::{self, Metrics};
-use crate::problem::Problem;
-use crate::rules::{ReloadError, ReloadableRules};
+use crate::rules::ReloadError;
 
-pub use reload::Reload;
+pub use error::ServeError;
 
-use listeners::{Bound, Servers};
+use listeners::{BoundSockets, ServerTasks};
 use signals::{Signal, Signals};
 
-/// What all endpoints share.
-#[derive(Clone, Debug)]
-pub struct Hub(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    config: Config,
-    live: ReloadableRules,
-    events: Manager,
-    seats: Arc<Seats>,
-    ends: Arc<Ends>,
-    presence: Option<Arc<Presence>>,
-    metrics: Arc<Metrics>,
-    is_demo: bool,
-    is_ready: AtomicBool,
-}
-
-/// Why a hub cannot serve.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum ServeError {
-    /// An address cannot be listened on.
-    Listen {
-        /// Which one.
-        address: SocketAddr,
-        /// Why not.
-        error: io::Error,
-    },
-    /// A key or the certificate cannot be used.
-    Rules(ReloadError),
-    /// A setting makes no sense.
-    Setting(InvalidSetting),
-    /// The system refuses what a server needs.
-    System(io::Error),
-}
-
-impl Hub {
-    /// A hub that serves nothing yet. Key sets at addresses are fetched by [`serve`]; until then
-    /// tokens that they could verify are refused as unavailable.
-    ///
-    /// # Errors
-    ///
-    /// [`ServeError`] if a key cannot be used, or a setting.
-    pub fn new(config: Config, clock: Clock) -> Result<Self, ServeError> {
-        let live = ReloadableRules::new(&config, clock)?;
-        Self::make(config, live, false)
-    }
-
-    /// A hub that shows what it is for, on a page of its own.
-    ///
-    /// # Errors
-    ///
-    /// As [`new`](Self::new).
-    pub fn demo(config: Config, clock: Clock) -> Result<Self, ServeError> {
-        let live = ReloadableRules::new(&config, clock)?;
-        Self::make(config, live, true)
-    }
-
-    fn make(config: Config, live: ReloadableRules, is_demo: bool) -> Result<Self, ServeError> {
-        let events = api::manager(&config).map_err(ServeError::Setting)?;
-        let presence = |events: &Manager| Presence::new(events.clone(), config.hub_url.path());
-        let presence = config.subscriptions.then(|| Arc::new(presence(&events)));
-        let metrics = Arc::new(Metrics::new(&events));
-        Ok(Self(Arc::new(Inner {
-            config,
-            live,
-            events,
-            seats: Arc::default(),
-            ends: Arc::default(),
-            presence,
-            metrics,
-            is_demo,
-            is_ready: AtomicBool::new(false),
-        })))
-    }
-
-    /// What its readers reach, for a server that brings its own listeners.
-    pub fn router(&self) -> Router {
-        public(self)
-    }
-
-    /// What its operators reach.
-    pub fn admin_router(&self) -> Router {
-        admin(self)
-    }
-
-    /// The events, and those who read them.
-    pub fn events(&self) -> &Manager {
-        &self.0.events
-    }
-
-    /// What it was told when it began.
-    pub fn config(&self) -> &Config {
-        &self.0.config
-    }
-
-    /// What a reload replaces.
-    pub fn live(&self) -> &ReloadableRules {
-        &self.0.live
-    }
-
-    pub(crate) fn seats(&self) -> &Arc<Seats> {
-        &self.0.seats
-    }
-
-    pub(crate) fn ends(&self) -> &Arc<Ends> {
-        &self.0.ends
-    }
-
-    /// Who is subscribed, if that is told.
-    pub(crate) fn presence(&self) -> Option<&Arc<Presence>> {
-        self.0.presence.as_ref()
-    }
-
-    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
-        &self.0.metrics
-    }
-
-    /// Whether it takes requests.
-    pub fn is_ready(&self) -> bool {
-        self.0.is_ready.load(Ordering::Relaxed)
-    }
-
-    /// Says whether it takes requests.
-    pub fn set_ready(&self, is_ready: bool) {
-        self.0.is_ready.store(is_ready, Ordering::Relaxed);
-    }
-}
-
-/// Serves until the process is told to end.
+/// Serves until the process is told to shut down. A reload reads the configuration from `source`.
 ///
 /// # Errors
 ///
-/// [`ServeError`] if it cannot begin.
-pub async fn serve(config: Config, reload: Reload) -> Result<(), ServeError> {
-    live(config, reload, false).await
+/// [`ServeError`] if the hub cannot start, or if all public listeners failed.
+pub async fn serve(config: Config, source: ConfigSource) -> Result<(), ServeError> {
+    run(config, source, false).await
 }
 
-/// Serves until the process is told to end, and shows what it is for on a page of its own.
+/// As [`serve`], with the demo page and its prices.
 ///
 /// # Errors
 ///
 /// As [`serve`].
-pub async fn serve_demo(config: Config, reload: Reload) -> Result<(), ServeError> {
-    live(config, reload, true).await
+pub async fn serve_demo(config: Config, source: ConfigSource) -> Result<(), ServeError> {
+    run(config, source, true).await
 }
 
-async fn live(mut config: Config, reload: Reload, is_demo: bool) -> Result<(), ServeError> {
-    // Before anybody learns that there is something to signal: an early one would end the process.
+/// The routes of the public addresses with the demo page.
+pub fn demo_router(hub: &Hub) -> Router {
+    api::public_router(hub).merge(demo::router())
+}
+
+async fn run(mut config: Config, source: ConfigSource, is_demo: bool) -> Result<(), ServeError> {
+    // The handlers are installed before the addresses are printed: a signal that came earlier would
+    // kill the process.
     let mut signals = Signals::new().map_err(ServeError::System)?;
-    let bound = Bound::new(&config)?;
-    if let Some(address) = bound.first() {
+    let sockets = BoundSockets::bind(&config)?;
+    if let Some(address) = sockets.first_public_address() {
         config.listens_at(address);
     }
-    // What is wrong with a key is told before anybody is heard.
-    let rules = ReloadableRules::new(&config, Clock::system())?;
-    let hub = Hub::make(config, rules, is_demo)?;
+    // Reads keys and certificates, so that mistakes in them show before the first connection.
+    let hub = Hub::new(config, Clock::system())?;
     let config = hub.config();
-    let (mut refresher, asked) =
-        (KeySetRefresher::new(hub.clone(), RefreshTiming::default()), Notify::new());
-    if !begin(&mut refresher, &mut signals, &asked).await? {
+    let mut refresher = KeySetRefresher::new(
+        Arc::clone(config),
+        Arc::clone(hub.live()),
+        Arc::clone(hub.metrics()),
+        RefreshTiming::default(),
+    );
+    let reload_requested = Notify::new();
+    if !fetch_key_sets(&mut refresher, &mut signals, &reload_requested).await? {
         return Ok(());
     }
-    let listeners = bound.listen()?;
-    // Who is told of a listener finds it ready.
+    let listeners = sockets.listen()?;
+    // Ready before the addresses are printed: a client that waits for them must not be refused.
     hub.set_ready(true);
-    listeners.announce(config).map_err(ServeError::System)?;
+    listeners.print_addresses(config).map_err(ServeError::System)?;
 
-    if hub.0.is_demo
-        && let Some(address) = listeners.first()
-    {
+    if is_demo && let Some(address) = listeners.first_public_address() {
         tracing::info!("open http://{address} in a browser");
     }
 
-    let mut public_servers = Servers::start_public(&hub, listeners.public, public(&hub));
-    let admin_servers = Servers::start_admin(&hub, listeners.admin, admin(&hub));
-    let trade = hub.0.is_demo.then(|| tokio::spawn(demo::trade(hub.clone())));
+    let public_router = if is_demo { demo_router(&hub) } else { api::public_router(&hub) };
+    let mut public_servers = ServerTasks::start_public(&hub, listeners.public, public_router);
+    let admin_servers = ServerTasks::start_admin(&hub, listeners.admin, api::admin_router(&hub));
+    let prices = is_demo.then(|| tokio::spawn(demo::publish_prices(hub.clone())));
     tokio::select! {
-        () = run(&mut refresher, &reload, signals, &asked) => {}
-        // Nobody reaches the hub any more. The log says why.
+        () = until_shutdown(&mut refresher, &source, signals, &reload_requested) => {}
+        // The servers have logged why.
         () = public_servers.stopped() => {
             return Err(ServeError::System(io::Error::other("nothing listens any more")));
         }
     }
     hub.set_ready(false);
     tracing::info!("ending");
-    if let Some(trade) = trade {
-        trade.abort();
+    if let Some(prices) = prices {
+        prices.abort();
     }
     if config.tls.is_some() {
-        // Streams that hyper writes are not ended by the server of the others.
+        // Without TLS the library's server drains its streams itself.
         let (events, window) = (hub.events().clone(), config.drain);
         tokio::spawn(async move { events.drain(window).await });
     }
-    public_servers.end(config.drain + limits::DRAIN_GRACE).await;
-    // Operators see the drain to its end.
-    admin_servers.end(limits::ADMIN_DRAIN).await;
+    public_servers.shut_down(config.drain + limits::DRAIN_GRACE).await;
+    // Only now, so that operators can watch the drain.
+    admin_servers.shut_down(limits::ADMIN_DRAIN).await;
     Ok(())
 }
 
-/// Fetches the key sets, unless the end comes first. A reload that is asked for meanwhile comes
-/// after. Whether they are there.
-async fn begin(
+/// Fetches the key sets at URLs. Returns false if the process was told to shut down meanwhile. A
+/// reload that is requested meanwhile happens afterwards.
+async fn fetch_key_sets(
     refresher: &mut KeySetRefresher,
     signals: &mut Signals,
-    asked: &Notify,
+    reload_requested: &Notify,
 ) -> Result<bool, ServeError> {
-    let mut starting = pin!(refresher.start());
+    let mut fetching = pin!(refresher.start());
     loop {
         tokio::select! {
-            result = &mut starting => return match result {
+            result = &mut fetching => return match result {
                 Ok(()) => Ok(true),
                 Err(error) => Err(ReloadError::from(error).into()),
             },
             signal = signals.next() => match signal {
-                Signal::Reload => asked.notify_one(),
-                Signal::End => return Ok(false),
+                Signal::Reload => reload_requested.notify_one(),
+                Signal::Shutdown => return Ok(false),
             },
         }
     }
 }
 
-/// Waits for the end; fetches key sets meanwhile, and reloads whenever that is asked for.
-async fn run(
+/// Refreshes key sets and reloads on request, until the process is told to shut down.
+async fn until_shutdown(
     refresher: &mut KeySetRefresher,
-    reload: &Reload,
+    source: &ConfigSource,
     mut signals: Signals,
-    asked: &Notify,
+    reload_requested: &Notify,
 ) {
-    let mut refreshing = pin!(refresher.run(reload, asked));
+    let mut refreshing = pin!(refresher.run(source, reload_requested));
     loop {
         tokio::select! {
             never = &mut refreshing => match never {},
             signal = signals.next() => match signal {
-                Signal::Reload => asked.notify_one(),
-                Signal::End => return,
+                Signal::Reload => reload_requested.notify_one(),
+                Signal::Shutdown => return,
             },
         }
-    }
-}
-
-/// What clients reach.
-fn public(hub: &Hub) -> Router {
-    let mut router = api::router(hub).merge(health());
-    if hub.0.is_demo {
-        router = router.merge(demo::router());
-    }
-    router.with_state(hub.clone()).fallback(not_found)
-}
-
-/// What operators reach.
-fn admin(hub: &Hub) -> Router {
-    metrics::router().merge(health()).with_state(hub.clone()).fallback(not_found)
-}
-
-fn health() -> Router<Hub> {
-    Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(ready))
-}
-
-async fn ready(State(hub): State<Hub>) -> Result<&'static str, Problem> {
-    if hub.is_ready() {
-        Ok("ready\n")
-    } else {
-        Err(Problem::unavailable("draining", "The hub does not take requests now.", 1))
-    }
-}
-
-async fn not_found() -> Problem {
-    Problem::not_found()
-}
-
-impl fmt::Display for ServeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Listen { address, error } => write!(f, "cannot listen on {address}: {error}"),
-            Self::Rules(error) => error.fmt(f),
-            Self::Setting(error) => error.fmt(f),
-            Self::System(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for ServeError {}
-
-impl From<ReloadError> for ServeError {
-    fn from(error: ReloadError) -> Self {
-        Self::Rules(error)
     }
 }

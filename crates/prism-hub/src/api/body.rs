@@ -1,4 +1,4 @@
-//! The body of a request, as much of it as is allowed, as long as it takes at most.
+//! Request bodies, read within limits on their size and on the time they take.
 
 use std::future::Future;
 
@@ -12,7 +12,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use crate::limits;
 use crate::problem::Problem;
 
-/// Reads a body of at most `max` bytes. What is read is all that is kept of the request.
+/// Reads a body of at most `max` bytes. The future holds the body alone, not the whole request.
 pub(super) fn read(
     request: Request<Body>,
     max: u64,
@@ -21,28 +21,29 @@ pub(super) fn read(
         let sentence = format!("The body has more than {max} bytes.");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, sentence)
     };
-    let announced = request.headers().get(CONTENT_LENGTH);
-    let announced = announced.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let content_length = request.headers().get(CONTENT_LENGTH);
+    let content_length = content_length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let limit = usize::try_from(max).unwrap_or(usize::MAX);
     let body = Limited::new(request.into_body(), limit).collect();
     async move {
-        if announced.is_some_and(|len| len > max) {
+        if content_length.is_some_and(|len| len > max) {
             return Err(too_large());
         }
-        match tokio::time::timeout(limits::BODY, body).await {
+        match tokio::time::timeout(limits::BODY_TIMEOUT, body).await {
             Ok(Ok(body)) => Ok(body.to_bytes()),
             Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
             Ok(Err(_)) => Err(Problem::bad_request("The body ended before it was complete.")),
             Err(_) => {
-                let sentence = format!("The body took more than {} s.", limits::BODY.as_secs());
+                let sentence =
+                    format!("The body took more than {} s.", limits::BODY_TIMEOUT.as_secs());
                 Err(Problem::new(StatusCode::REQUEST_TIMEOUT, sentence))
             }
         }
     }
 }
 
-/// The type of a body, in lower case and without parameters. Another charset than UTF-8 is another
-/// type.
+/// The media type of a body, in lower case and without parameters. `None` if there is none, or if
+/// its charset is not UTF-8.
 pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
     let mut parts = value.split(';').map(str::trim);
@@ -62,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_type_is_compared_without_case_and_parameters() {
+    fn a_media_type_is_lower_case_without_parameters() {
         let read = |value: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(CONTENT_TYPE, value.parse().unwrap());

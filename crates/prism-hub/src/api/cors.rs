@@ -1,7 +1,8 @@
-//! What pages of other origins may read.
+//! The CORS policy: which origins' pages may read responses.
 //!
-//! A listed origin is echoed, with cookies; `*` allows every page, without. No other origin is told
-//! anything, so that its browser keeps the answer from it.
+//! A request from a listed origin is answered with that origin and credentials allowed; `*` allows
+//! every origin, without credentials. Any other origin gets no CORS headers, so that its browser
+//! withholds the response from the page.
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -15,27 +16,24 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use crate::config::{Cors, Origin};
 
-const HEADERS: &str =
+/// Methods of the event endpoints, and in the answer to a preflight request at any path.
+pub(super) const EVENTS_METHODS: &str = "GET, HEAD, OPTIONS, POST, QUERY";
+
+const ALLOW_HEADERS: &str =
     "accept, authorization, cache-control, content-type, idempotency-key, last-event-id";
-const EXPOSED: &str = "last-event-id, link, mercure-last-event-id, prism-gap, prism-refused, \
-                       retry-after, www-authenticate";
-const METHODS: &str = "GET, HEAD, POST, QUERY";
-/// Browsers ask again after two hours at the latest.
-const ASK_AGAIN: &str = "7200";
+const ALLOW_METHODS: &str = "GET, HEAD, POST, QUERY";
+const EXPOSE_HEADERS: &str = "last-event-id, link, mercure-last-event-id, prism-gap, \
+                              prism-refused, retry-after, www-authenticate";
+/// Seconds for which a browser may cache the answer to a preflight request: two hours, the most
+/// that Chromium accepts.
+const MAX_AGE: &str = "7200";
 
-/// Whose page a request comes from, and whether it only asks what it may do.
-pub(super) struct Page {
-    origin: Option<Origin>,
+/// The origin of the page that sent a request, if there is one.
+pub(super) fn request_origin(headers: &HeaderMap) -> Option<Origin> {
+    headers.get(ORIGIN).and_then(|value| value.to_str().ok()).and_then(Origin::parse)
 }
 
-impl Page {
-    pub(super) fn of(headers: &HeaderMap) -> Self {
-        let origin = headers.get(ORIGIN).and_then(|value| value.to_str().ok());
-        Self { origin: origin.and_then(Origin::parse) }
-    }
-}
-
-/// Whether a browser asks on behalf of a page what it may do.
+/// Whether this is a preflight request of CORS.
 pub(super) fn is_preflight<B>(request: &Request<B>) -> bool {
     let headers = request.headers();
     *request.method() == Method::OPTIONS
@@ -43,34 +41,34 @@ pub(super) fn is_preflight<B>(request: &Request<B>) -> bool {
         && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// An answer that says which methods there are.
-pub(super) fn allow(methods: &'static str) -> Response {
+/// The response to `OPTIONS`: 204 with the methods that are allowed.
+pub(super) fn options_response(methods: &'static str) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
     response
 }
 
-/// Tells a page's browser whether the page may read the answer.
-pub(super) fn add_headers(cors: &Cors, page: &Page, headers: &mut HeaderMap) {
-    let allowed = match cors {
+/// Adds the headers that let the page of this origin read the response, if the policy does.
+pub(super) fn add_headers(policy: &Cors, origin: Option<&Origin>, headers: &mut HeaderMap) {
+    let allowed = match policy {
         Cors::Any => Some(HeaderValue::from_static("*")),
         Cors::Only(origins) => {
             headers.append(VARY, HeaderValue::from_static("origin"));
-            let origin = page.origin.as_ref().filter(|origin| origins.contains(origin));
-            origin.and_then(|origin| HeaderValue::from_str(origin.as_str()).ok())
+            let listed = origin.filter(|origin| origins.contains(origin));
+            listed.and_then(|origin| HeaderValue::from_str(origin.as_str()).ok())
         }
     };
     let Some(allowed) = allowed else { return };
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
-    if matches!(cors, Cors::Only(_)) {
+    if matches!(policy, Cors::Only(_)) {
         headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
     }
     let rest = [
-        (ACCESS_CONTROL_ALLOW_HEADERS, HEADERS),
-        (ACCESS_CONTROL_ALLOW_METHODS, METHODS),
-        (ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED),
-        (ACCESS_CONTROL_MAX_AGE, ASK_AGAIN),
+        (ACCESS_CONTROL_ALLOW_HEADERS, ALLOW_HEADERS),
+        (ACCESS_CONTROL_ALLOW_METHODS, ALLOW_METHODS),
+        (ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSE_HEADERS),
+        (ACCESS_CONTROL_MAX_AGE, MAX_AGE),
     ];
     for (name, value) in rest {
         headers.insert(name, HeaderValue::from_static(value));

@@ -1,9 +1,9 @@
-//! Whether a request is meant for this hub.
+//! The host check: protects a hub with `dev` from pages of other sites.
 //!
-//! With `dev` everything is allowed to whoever reaches the hub, and every page in a browser on this
-//! machine does. Two things keep pages of elsewhere out: a request whose `Host` is no name of this
-//! machine is refused, because a page can make its own name mean this machine; and so is what a
-//! page of another origin sends to change something.
+//! With `dev`, every client that reaches the hub may do everything, and every page in a browser on
+//! this machine reaches it. Two checks keep foreign pages out. A request whose `Host` does not name
+//! this machine is refused, which stops DNS rebinding; and a publish without a token from a page of
+//! another origin is refused, which stops cross-site request forgery.
 
 use axum::extract::Request;
 use http::header::{HOST, ORIGIN};
@@ -13,36 +13,37 @@ use url::{Host, Url};
 use crate::config::{Config, Origin};
 use crate::problem::Problem;
 
-/// Refuses what is meant for somebody else.
-pub(super) fn check<B>(config: &Config, request: &Request<B>) -> Result<(), Problem> {
+/// Refuses a request for another host, if the hub runs with `dev`.
+pub(super) fn check_host<B>(config: &Config, request: &Request<B>) -> Result<(), Problem> {
     if !config.auth.dev {
         return Ok(());
     }
     let host = request.uri().authority().map(|authority| authority.as_str());
     let host = host.or_else(|| request.headers().get(HOST)?.to_str().ok());
-    if host.is_none_or(|host| is_ours(config, host)) {
+    if host.is_none_or(|host| is_own_host(config, host)) {
         return Ok(());
     }
     let sentence = "This hub runs with `dev`, and answers to names of this machine alone.";
     Err(Problem::new(StatusCode::MISDIRECTED_REQUEST, sentence))
 }
 
-/// Refuses what a page of another origin wants to change without a token.
-pub(super) fn check_page(config: &Config, headers: &HeaderMap) -> Result<(), Problem> {
+/// Refuses a publish without a token from a page of an origin that is neither this machine nor
+/// listed in the configuration.
+pub(super) fn check_publish_origin(config: &Config, headers: &HeaderMap) -> Result<(), Problem> {
     let Some(origin) = headers.get(ORIGIN) else { return Ok(()) };
     let origin = origin.to_str().ok().and_then(Origin::parse);
-    let is_known = origin.is_some_and(|origin| {
+    let is_allowed = origin.is_some_and(|origin| {
         let is_local = Url::parse(origin.as_str()).is_ok_and(|url| is_loopback(&url));
         is_local || config.auth.publish_origins.contains(&origin)
     });
-    if is_known {
+    if is_allowed {
         return Ok(());
     }
     let sentence = "A page of another origin may publish with a token alone.";
     Err(Problem::new(StatusCode::FORBIDDEN, sentence))
 }
 
-fn is_ours(config: &Config, host: &str) -> bool {
+fn is_own_host(config: &Config, host: &str) -> bool {
     let Ok(url) = Url::parse(&format!("http://{host}/")) else { return false };
     let public = config.public_url.as_ref().and_then(Url::host);
     is_loopback(&url) || (public.is_some() && url.host() == public)
@@ -65,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn with_dev_only_names_of_this_machine_are_answered() {
+    fn with_dev_only_hosts_of_this_machine_are_accepted() {
         let config = Config::from_args(["--dev"]).unwrap();
         for host in [
             "localhost",
@@ -75,7 +76,7 @@ mod tests {
             "LOCALHOST.",
             "a.localhost",
         ] {
-            assert!(is_ours(&config, host), "{host}");
+            assert!(is_own_host(&config, host), "{host}");
         }
         for host in [
             "evil.example",
@@ -85,7 +86,7 @@ mod tests {
             "",
             "a b",
         ] {
-            assert!(!is_ours(&config, host), "{host}");
+            assert!(!is_own_host(&config, host), "{host}");
         }
     }
 }

@@ -1,8 +1,8 @@
-//! The subscription API: who is subscribed to what, now.
+//! The subscription API: the active subscriptions as JSON documents.
 //!
-//! Below the hub's path, `subscriptions` is all of them, and further segments choose: in draft-08 a
-//! type, a matcher and a subscriber; in draft-07 a topic and a subscriber. The first segment tells
-//! which it is; for all of them, the dialect of the token does.
+//! The path is `subscriptions` below the path of the hub, and lists all of them. Further segments
+//! select some: a match type, a matcher and a subscriber in draft-08, a topic and a subscriber in
+//! draft-07. The first segment tells the dialect; without segments it is the dialect of the token.
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -14,79 +14,79 @@ use percent_encoding::percent_decode_str;
 use prism_sse::Topic;
 use serde_json::{Value, json};
 
-use super::presence::{CONTEXT, Filter};
-use super::wanted::MatchKind;
-use super::{cors, denied};
+use super::auth_problem::auth_problem;
+use super::cors;
 use crate::auth::Dialect;
+use crate::hub::{DRAFT_07_CONTEXT, Hub, MatchType, SubscriptionFilter};
 use crate::limits;
 use crate::problem::Problem;
-use crate::serve::Hub;
 
 const METHODS: &str = "GET, HEAD, OPTIONS";
 
-/// The addresses of the API, below the path of a hub.
+/// The routes of the API below the path of the hub.
 pub(super) fn router(hub_path: &str) -> Router<Hub> {
     let base = format!("{hub_path}/subscriptions");
-    let begin = base.len();
+    let base_len = base.len();
     let route = || {
         any(move |State(hub): State<Hub>, request: Request| async move {
-            let answer = match *request.method() {
-                Method::GET | Method::HEAD => list(&hub, &request.into_parts().0, begin),
-                Method::OPTIONS => Ok(cors::allow(METHODS)),
+            let result = match *request.method() {
+                Method::GET | Method::HEAD => get(&hub, &request.into_parts().0, base_len),
+                Method::OPTIONS => Ok(cors::options_response(METHODS)),
                 _ => Err(Problem::method_not_allowed(METHODS)),
             };
-            answer.unwrap_or_else(|problem| problem.into_response())
+            result.unwrap_or_else(|problem| problem.into_response())
         })
     };
-    Router::new().route(&format!("{base}/{{*which}}"), route()).route(&base, route())
+    Router::new().route(&format!("{base}/{{*selection}}"), route()).route(&base, route())
 }
 
-fn list(hub: &Hub, parts: &http::request::Parts, begin: usize) -> Result<Response, Problem> {
-    let presence = hub.presence().ok_or_else(Problem::not_found)?;
+fn get(hub: &Hub, parts: &http::request::Parts, base_len: usize) -> Result<Response, Problem> {
+    let active = hub.active_subscriptions().ok_or_else(Problem::not_found)?;
     let rules = hub.live().rules();
-    let subscriber = rules.authority.subscriber(parts).map_err(denied)?;
-    let which = parts.uri.path().get(begin..).unwrap_or_default();
-    let path = format!("{}/subscriptions{which}", hub.config().hub_url.path());
+    let subscriber = rules.authority.subscriber(parts).map_err(auth_problem)?;
+    let selection = parts.uri.path().get(base_len..).unwrap_or_default();
+    let path = format!("{}/subscriptions{selection}", hub.config().hub_url.path());
     let may_read = Topic::try_from(path.as_str()).is_ok_and(|topic| subscriber.may_read(&topic));
     if !may_read {
         return Err(subscriber.forbidden().into());
     }
-    let (dialect, filter) = read(which)?;
+    let (dialect, filter) = parse_selection(selection)?;
     let dialect = dialect.or(subscriber.dialect()).unwrap_or(Dialect::Draft08);
-    let (mut documents, last) = presence.list(dialect, &filter, limits::SUBSCRIPTIONS_LISTED);
+    let (mut documents, last_id) = active.list(dialect, &filter, limits::SUBSCRIPTIONS_LISTED);
     let document = if filter.subscriber.is_some() {
         documents.pop().ok_or_else(Problem::not_found)?
     } else {
         collection(dialect, &path, documents)
     };
-    Ok(answer(hub, dialect, &parts.headers, document, &last))
+    Ok(respond(hub, dialect, &parts.headers, document, &last_id))
 }
 
-/// What the segments after `subscriptions` ask for.
-fn read(which: &str) -> Result<(Option<Dialect>, Filter), Problem> {
-    let Some(which) = which.strip_prefix('/') else { return Ok((None, Filter::default())) };
-    let segments: Vec<String> = which.split('/').map(decode).collect::<Result<_, _>>()?;
-    let new = |kind, text: &String, subscriber: Option<&String>| {
-        let filter =
-            Filter { matcher: Some((kind, text.clone())), subscriber: subscriber.cloned() };
-        Ok((Some(Dialect::Draft08), filter))
+/// Parses the segments after `subscriptions`.
+fn parse_selection(path: &str) -> Result<(Option<Dialect>, SubscriptionFilter), Problem> {
+    let Some(path) = path.strip_prefix('/') else {
+        return Ok((None, SubscriptionFilter::default()));
+    };
+    let segments: Vec<String> = path.split('/').map(decode).collect::<Result<_, _>>()?;
+    let select = |dialect, match_type, text: &String, subscriber: Option<&String>| {
+        let matcher = Some((match_type, text.clone()));
+        (Some(dialect), SubscriptionFilter { matcher, subscriber: subscriber.cloned() })
     };
     match segments.as_slice() {
-        [kind, text, rest @ ..] if kind == "exact" && rest.len() < 2 => {
-            new(MatchKind::Exact, text, rest.first())
+        [match_type, text, rest @ ..] if match_type == "exact" && rest.len() < 2 => {
+            Ok(select(Dialect::Draft08, MatchType::Exact, text, rest.first()))
         }
-        [kind, text, rest @ ..] if kind == "urlpattern" && rest.len() < 2 => {
-            new(MatchKind::UrlPattern, text, rest.first())
+        [match_type, text, rest @ ..] if match_type == "urlpattern" && rest.len() < 2 => {
+            Ok(select(Dialect::Draft08, MatchType::UrlPattern, text, rest.first()))
         }
         [topic, rest @ ..] if rest.len() < 2 => {
-            let matcher = Some((MatchKind::Topic, topic.clone()));
-            Ok((Some(Dialect::Draft07), Filter { matcher, subscriber: rest.first().cloned() }))
+            Ok(select(Dialect::Draft07, MatchType::Draft07Topic, topic, rest.first()))
         }
         _ => Err(Problem::bad_request("The type of a matcher must be `exact` or `urlpattern`.")),
     }
 }
 
-/// A segment, decoded once. Whatever is no escape is refused rather than read as it is.
+/// Decodes the percent-encoding of a segment, once. A `%` without two hexadecimal digits is
+/// refused.
 fn decode(segment: &str) -> Result<String, Problem> {
     let refuse = || Problem::bad_request("The path has an escape that is none.");
     let is_escape = |rest: &str| {
@@ -102,7 +102,7 @@ fn decode(segment: &str) -> Result<String, Problem> {
 fn collection(dialect: Dialect, path: &str, subscriptions: Vec<Value>) -> Value {
     match dialect {
         Dialect::Draft07 => json!({
-            "@context": CONTEXT,
+            "@context": DRAFT_07_CONTEXT,
             "id": path,
             "type": "Subscriptions",
             "subscriptions": subscriptions,
@@ -113,32 +113,32 @@ fn collection(dialect: Dialect, path: &str, subscriptions: Vec<Value>) -> Value 
     }
 }
 
-fn answer(
+fn respond(
     hub: &Hub,
     dialect: Dialect,
-    asked: &HeaderMap,
+    request_headers: &HeaderMap,
     mut document: Value,
-    last: &str,
+    last_id: &str,
 ) -> Response {
     let hub_url = &hub.config().hub_url;
     let (content_type, link) = match dialect {
         Dialect::Draft07 => {
-            document["@context"] = CONTEXT.into();
-            document["lastEventID"] = last.into();
+            document["@context"] = DRAFT_07_CONTEXT.into();
+            document["lastEventID"] = last_id.into();
             ("application/ld+json", format!("<{hub_url}>; rel=\"mercure\""))
         }
         Dialect::Draft08 => {
             let link = format!(
-                "<{hub_url}>; rel=\"mercure\"; last-event-id=\"{last}\"; type=\"mercure\"; \
+                "<{hub_url}>; rel=\"mercure\"; last-event-id=\"{last_id}\"; type=\"mercure\"; \
                  content-type=\"application/json\""
             );
             ("application/json", link)
         }
     };
-    let tag = format!("\"{last}\"");
-    let is_known = |value: &HeaderValue| value.to_str().is_ok_and(|known| known == tag);
-    let is_same = asked.get_all(IF_NONE_MATCH).iter().any(is_known);
-    let mut response = if is_same {
+    let etag = format!("\"{last_id}\"");
+    let matches_etag = |value: &HeaderValue| value.to_str().is_ok_and(|value| value == etag);
+    let is_not_modified = request_headers.get_all(IF_NONE_MATCH).iter().any(matches_etag);
+    let mut response = if is_not_modified {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         let mut response = document.to_string().into_response();
@@ -147,8 +147,8 @@ fn answer(
     };
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, must-revalidate"));
-    for (name, value) in [(ETAG, tag), (LINK, link)] {
-        // URLs and ids of ours have no characters that a header cannot hold.
+    for (name, value) in [(ETAG, etag), (LINK, link)] {
+        // URLs and the hub's own ids consist of characters that are valid in headers.
         if let Ok(value) = HeaderValue::try_from(value) {
             headers.insert(name, value);
         }

@@ -1,7 +1,7 @@
-//! Text by which something is named: topics, selectors, ids, names of events.
+//! Rules for the text of topics, selectors, ids and event names, and sentences for problem details.
 //!
-//! Neither control characters nor those of Unicode's general category Cf may stand in it: they end
-//! lines and headers, or make two names look alike that are not.
+//! Such text must not contain control characters, which end lines and headers, nor characters of
+//! Unicode's general category Cf (format), which make different names look alike.
 
 use std::sync::LazyLock;
 
@@ -12,23 +12,23 @@ use crate::problem::Problem;
 static INVISIBLE: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"[\p{Cc}\p{Cf}]").expect("a literal of the program is valid"));
 
-/// Refuses text with characters that nobody sees; `what` begins the sentence.
+/// Refuses text with control or format characters; `what` is the subject of the sentence.
 pub(super) fn check_visible(what: &str, text: &str) -> Result<(), Problem> {
-    if !is_plain(text) && INVISIBLE.is_match(text) {
+    if !is_plain_ascii(text) && INVISIBLE.is_match(text) {
         let sentence = format!("{what} must not contain control or format characters.");
         return Err(Problem::bad_request(sentence));
     }
     Ok(())
 }
 
-/// Whether a text is nothing but visible ASCII and spaces, as most are. That is cheaper to see than
-/// to search for what is invisible.
-fn is_plain(text: &str) -> bool {
+/// Whether a text is visible ASCII and spaces only, as most are. This is cheaper than the search
+/// with the regular expression, and makes it unnecessary.
+fn is_plain_ascii(text: &str) -> bool {
     text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
-/// A sentence of an error of the library, which begins in the middle of one.
-pub(super) fn sentence(error: impl std::fmt::Display) -> String {
+/// An error of the library as a sentence: with a capital letter and a full stop.
+pub(super) fn as_sentence(error: impl std::fmt::Display) -> String {
     let text = error.to_string();
     let mut chars = text.chars();
     let first = chars.next().map(|first| first.to_uppercase().collect::<String>());
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_nobody_sees_is_refused() {
+    fn control_and_format_characters_are_refused() {
         for text in
             ["a\0b", "a\nb", "\u{7f}", "\u{85}", "\u{ad}", "\u{200b}", "\u{202e}", "\u{feff}"]
         {
@@ -52,15 +52,19 @@ mod tests {
     }
 
     #[test]
-    fn plain_text_has_nothing_invisible() {
-        for char in ('\0'..='\u{ff}').map(String::from).filter(|char| is_plain(char)) {
+    fn plain_ascii_has_no_invisible_characters() {
+        for char in ('\0'..='\u{ff}').map(String::from).filter(|char| is_plain_ascii(char)) {
             assert!(!INVISIBLE.is_match(&char), "{char:?}");
         }
-        assert!(is_plain("https://example.com/a?b=~") && !is_plain("\u{7f}") && !is_plain("é"));
+        assert!(
+            is_plain_ascii("https://example.com/a?b=~")
+                && !is_plain_ascii("\u{7f}")
+                && !is_plain_ascii("é")
+        );
     }
 
     #[test]
-    fn a_sentence_begins_with_a_capital_and_ends_with_a_stop() {
-        assert_eq!(sentence("an event's id is odd"), "An event's id is odd.");
+    fn a_sentence_begins_with_a_capital_letter_and_ends_with_a_full_stop() {
+        assert_eq!(as_sentence("an event's id is odd"), "An event's id is odd.");
     }
 }

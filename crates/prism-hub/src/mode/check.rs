@@ -1,6 +1,6 @@
 //! `check`: validates a configuration file as `serve` does.
 
-use super::Failure;
+use super::failure::Failure;
 use crate::auth::{Authority, Clock};
 use crate::cli::CheckArgs;
 use crate::config::Config;

@@ -1,4 +1,4 @@
-//! `listen`: prints what a hub somewhere else sends, as a browser would see it.
+//! The mode `listen`: subscribes to a hub and prints the events, reconnecting as a browser does.
 
 use std::io::{self, Write as _};
 use std::time::Duration;
@@ -11,49 +11,49 @@ use hyper::body::Incoming;
 use prism_sse::wire::{Parsed, ParsedEvent, Parser};
 use serde_json::json;
 
-use super::Failure;
-use super::remote::{self, Remote};
-use super::serving::block_on;
+use super::failure::Failure;
+use super::hub_client::{self, HubClient, RequestError};
+use super::serve::block_on;
 use crate::cli::ListenArgs;
 use crate::limits;
 
-/// Prints events until the hub refuses for good, or nobody reads what is printed.
+/// Prints events until the hub refuses with a status that is final, or standard output is closed.
 pub(super) fn listen(args: ListenArgs) -> Result<(), Failure> {
-    let remote = Remote::new(&args.url, args.token.as_deref())?;
+    let client = HubClient::new(&args.url, args.token.as_deref())?;
     if let Some(id) = &args.last_event_id {
         HeaderValue::from_str(id)
             .map_err(|_| Failure::usage("--last-event-id: an id has no control characters"))?;
     }
-    block_on(async move { Listener::new(remote, args).run().await })
+    block_on(async move { EventListener::new(client, args).run().await })
 }
 
-struct Listener {
-    remote: Remote,
+struct EventListener {
+    client: HubClient,
     args: ListenArgs,
     parser: Parser,
-    /// What the hub says to wait before connecting again.
+    /// The reconnection time, which the stream can set.
     retry: Duration,
 }
 
 /// Why a stream ended.
-enum End {
-    /// For good, and all is well.
+enum StreamEnd {
+    /// The mode ends, successfully.
     Done,
-    /// It may be that it goes on after this time.
-    Again(Duration),
+    /// The mode connects again after this time.
+    Reconnect(Duration),
 }
 
-impl Listener {
-    fn new(remote: Remote, args: ListenArgs) -> Self {
-        Self { remote, args, parser: Parser::new(), retry: prism_sse::limits::RETRY }
+impl EventListener {
+    fn new(client: HubClient, args: ListenArgs) -> Self {
+        Self { client, args, parser: Parser::new(), retry: prism_sse::limits::RETRY }
     }
 
     async fn run(mut self) -> Result<(), Failure> {
         loop {
             let wait = match self.connect().await {
-                Ok(answer) => match self.take(answer).await? {
-                    End::Done => return Ok(()),
-                    End::Again(wait) => wait,
+                Ok(response) => match self.print_stream(response).await? {
+                    StreamEnd::Done => return Ok(()),
+                    StreamEnd::Reconnect(wait) => wait,
                 },
                 Err(error) => {
                     eprintln!("prism-hub: {}: {error}", self.args.url);
@@ -65,56 +65,59 @@ impl Listener {
         }
     }
 
-    async fn connect(&self) -> Result<Response<Incoming>, remote::NoAnswer> {
+    async fn connect(&self) -> Result<Response<Incoming>, RequestError> {
         let topics: Vec<_> =
             self.args.topic.iter().map(|topic| ("topic", topic.as_str())).collect();
         let mut headers = vec![(ACCEPT.as_str(), HeaderValue::from_static("text/event-stream"))];
         let last_id = match (self.parser.last_event_id(), &self.args.last_event_id) {
-            ("", asked) => asked.as_deref().unwrap_or_default(),
-            (seen, _) => seen,
+            ("", initial) => initial.as_deref().unwrap_or_default(),
+            (received, _) => received,
         };
-        // Ids are text that a header can hold, or the hub would not get them back from anybody.
+        // The hub sends only ids that are valid in a header; any other server's are not sent back.
         if let Some(id) = HeaderValue::from_str(last_id).ok().filter(|id| !id.is_empty()) {
             headers.push(("last-event-id", id));
         }
-        self.remote.get(&topics, &headers).await
+        self.client.get(&topics, &headers).await
     }
 
-    /// Prints a stream to its end. A status tells what a browser would not: whether to come back.
-    async fn take(&mut self, answer: Response<Incoming>) -> Result<End, Failure> {
-        match answer.status() {
+    /// Prints a stream to its end. Unlike a browser it reconnects after 429 and 5xx too.
+    async fn print_stream(&mut self, response: Response<Incoming>) -> Result<StreamEnd, Failure> {
+        match response.status() {
             StatusCode::OK => {}
-            StatusCode::NO_CONTENT => return Ok(End::Done),
+            StatusCode::NO_CONTENT => return Ok(StreamEnd::Done),
             status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
-                let wait = retry_after(&answer).unwrap_or(self.retry);
-                eprintln!("prism-hub: {}", remote::refusal(answer).await);
-                return Ok(End::Again(wait));
+                let wait = retry_after(&response).unwrap_or(self.retry);
+                eprintln!("prism-hub: {}", hub_client::error_message(response).await);
+                return Ok(StreamEnd::Reconnect(wait));
             }
-            _ => return Err(Failure::Failed(remote::refusal(answer).await)),
+            _ => return Err(Failure::Failed(hub_client::error_message(response).await)),
         }
-        let kind = answer.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        if !kind.is_some_and(|kind| kind.starts_with("text/event-stream")) {
+        let content_type =
+            response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        if !content_type.is_some_and(|it| it.starts_with("text/event-stream")) {
             let url = &self.args.url;
             return Err(Failure::Failed(format!("{url}: this is no stream of events")));
         }
-        let mut body = answer.into_body();
-        // What is silent for long is gone, even if nothing says so.
-        while let Ok(Some(Ok(frame))) = tokio::time::timeout(limits::SILENCE, body.frame()).await {
+        let mut body = response.into_body();
+        // Without heartbeats the connection is dead, even if TCP reports no error.
+        while let Ok(Some(Ok(frame))) =
+            tokio::time::timeout(limits::LISTEN_IDLE_TIMEOUT, body.frame()).await
+        {
             let Ok(bytes) = frame.into_data() else { continue };
             if self.print(&bytes).is_err() {
-                return Ok(End::Done);
+                return Ok(StreamEnd::Done);
             }
         }
-        Ok(End::Again(self.retry))
+        Ok(StreamEnd::Reconnect(self.retry))
     }
 
-    /// Prints the events that are complete with these bytes. An error means that nobody reads them.
+    /// Prints the events that these bytes complete. An error means that standard output is closed.
     fn print(&mut self, bytes: &Bytes) -> io::Result<()> {
         let mut rest = &bytes[..];
         let mut out = io::stdout().lock();
         while let Some(parsed) = self.parser.next(&mut rest) {
             match parsed {
-                Parsed::Event(event) if is_for_browsers(&event) => {}
+                Parsed::Event(event) if is_position_only(&event) => {}
                 Parsed::Event(event) if self.args.json => writeln!(out, "{}", as_json(&event))?,
                 Parsed::Event(event) => write!(out, "{}", as_text(&event))?,
                 Parsed::Retry(retry) => self.retry = retry,
@@ -125,8 +128,8 @@ impl Listener {
     }
 }
 
-/// Whether an event does nothing but tell a reader where it is, which `listen` keeps to itself.
-fn is_for_browsers(event: &ParsedEvent) -> bool {
+/// Whether this is a control event that only carries the position. `listen` does not print these.
+fn is_position_only(event: &ParsedEvent) -> bool {
     matches!(event.name.as_str(), "prism.open" | "prism.mark")
 }
 
@@ -134,7 +137,7 @@ fn as_json(event: &ParsedEvent) -> serde_json::Value {
     json!({"id": event.id, "event": event.name, "data": event.data})
 }
 
-/// The event as it might stand in a stream.
+/// The event in the format of an event stream.
 fn as_text(event: &ParsedEvent) -> String {
     let mut text = String::new();
     if !event.id.is_empty() {
@@ -147,10 +150,10 @@ fn as_text(event: &ParsedEvent) -> String {
         text.push_str(&format!("data: {line}\n"));
     }
     text.push('\n');
-    remote::printable(&text)
+    hub_client::printable(&text)
 }
 
-fn retry_after(answer: &Response<Incoming>) -> Option<Duration> {
-    let seconds = answer.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+fn retry_after(response: &Response<Incoming>) -> Option<Duration> {
+    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
     Some(Duration::from_secs(seconds))
 }

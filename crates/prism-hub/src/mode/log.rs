@@ -1,7 +1,7 @@
-//! The log: on standard error, so that standard output has nothing but what was asked for.
+//! The log of the program, on standard error; standard output is for results.
 //!
-//! Other crates are heard from the level of warnings on: what they tell of requests may have a
-//! token in it.
+//! Other crates log warnings and errors alone: their lower levels print requests, which may contain
+//! tokens.
 
 use std::io;
 
@@ -13,7 +13,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::cli::{LogFormat, LogLevel};
 
-/// Begins the log of this process.
+/// Installs the logger of this process.
 pub(super) fn start(form: LogFormat, level: LogLevel) {
     let level = match level {
         LogLevel::Error => LevelFilter::ERROR,
@@ -21,8 +21,8 @@ pub(super) fn start(form: LogFormat, level: LogLevel) {
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Debug => LevelFilter::DEBUG,
     };
-    let ours = Targets::new().with_target("prism_hub", level).with_target("prism_sse", level);
-    let targets = ours.with_default(level.min(LevelFilter::WARN));
+    let own = Targets::new().with_target("prism_hub", level).with_target("prism_sse", level);
+    let targets = own.with_default(level.min(LevelFilter::WARN));
     let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(false);
     let lines = match form {
         LogFormat::Text => lines.with_target(false).boxed(),

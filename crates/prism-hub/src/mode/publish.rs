@@ -1,32 +1,32 @@
-//! `publish`: one event to a hub somewhere else.
+//! The mode `publish`: publishes one event to a hub.
 
 use std::io::Read as _;
 
-use super::Failure;
-use super::remote::{self, Remote};
-use super::serving::block_on;
+use super::failure::Failure;
+use super::hub_client::{self, HubClient};
+use super::serve::block_on;
 use crate::cli::PublishArgs;
 
 /// Publishes the event, and prints its id.
 pub(super) fn publish(args: PublishArgs) -> Result<(), Failure> {
-    let remote = Remote::new(&args.url, args.token.as_deref())?;
+    let client = HubClient::new(&args.url, args.token.as_deref())?;
     let data = match args.data.as_deref() {
         Some("-") => Some(standard_input()?),
         _ => args.data.clone(),
     };
     block_on(async move {
-        let answer = remote.post(&form(&args, data.as_deref())).await;
-        let answer = answer.map_err(|error| failed(&args.url, &error))?;
-        if !answer.status().is_success() {
-            return Err(Failure::Failed(remote::refusal(answer).await));
+        let response = client.post(&form(&args, data.as_deref())).await;
+        let response = response.map_err(|error| failure(&args.url, &error))?;
+        if !response.status().is_success() {
+            return Err(Failure::Failed(hub_client::error_message(response).await));
         }
-        let id = remote::text(answer.into_body()).await;
-        println!("{}", remote::printable(&id.map_err(|error| failed(&args.url, &error))?));
+        let id = hub_client::body_text(response.into_body()).await;
+        println!("{}", hub_client::printable(&id.map_err(|error| failure(&args.url, &error))?));
         Ok(())
     })
 }
 
-/// The form of the Mercure protocol, which both dialects share.
+/// The event as a form of the Mercure protocol, which is the same in both dialects.
 fn form<'a>(args: &'a PublishArgs, data: Option<&'a str>) -> Vec<(&'static str, &'a str)> {
     let mut form: Vec<_> = args.topic.iter().map(|topic| ("topic", topic.as_str())).collect();
     form.extend(data.map(|data| ("data", data)));
@@ -42,13 +42,13 @@ fn form<'a>(args: &'a PublishArgs, data: Option<&'a str>) -> Vec<(&'static str, 
 fn standard_input() -> Result<String, Failure> {
     let mut data = String::new();
     std::io::stdin().read_to_string(&mut data).map_err(Failure::failed)?;
-    // The line feed that ends a text file is no line of the event.
+    // A text file ends with a line feed, which is not part of the event's last line.
     if data.ends_with('\n') {
         data.pop();
     }
     Ok(data)
 }
 
-fn failed(url: &str, error: &remote::NoAnswer) -> Failure {
+fn failure(url: &str, error: &hub_client::RequestError) -> Failure {
     Failure::Failed(format!("{url}: {error}"))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jsonwebtoken::Header;
 use serde_json::{Value, json};
 
-use super::Failure;
+use super::failure::Failure;
 use crate::auth::{Clock, SigningKey};
 use crate::cli::{DialectArg, TokenArgs};
 use crate::config::{self, KeySource};

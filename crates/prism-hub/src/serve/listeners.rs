@@ -1,4 +1,4 @@
-//! Where the hub listens, and what serves there.
+//! The hub's addresses: bound first, then listening, then served.
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
@@ -9,58 +9,60 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::accept::Acceptor;
-use super::{Hub, ServeError};
+use super::error::ServeError;
+use super::tls_server::TlsServer;
 use crate::config::{self, Config};
+use crate::hub::Hub;
 use crate::limits;
 
-/// The addresses, where nobody is heard yet.
-pub(super) struct Bound {
-    public: Vec<Socket>,
-    admin: Option<Socket>,
+/// Sockets that are bound to the configured addresses and do not listen yet.
+pub(super) struct BoundSockets {
+    public: Vec<BoundSocket>,
+    admin: Option<BoundSocket>,
 }
 
-struct Socket {
+struct BoundSocket {
     socket: TcpSocket,
     address: SocketAddr,
 }
 
-/// All of them, listening.
-pub(super) struct Listeners {
+/// The listeners at the configured addresses.
+pub(super) struct HubListeners {
     pub(super) public: Vec<TcpListener>,
     pub(super) admin: Option<TcpListener>,
 }
 
-impl Bound {
-    /// Binds all addresses, or none.
-    pub(super) fn new(config: &Config) -> Result<Self, ServeError> {
-        let public = config.listen.iter().copied().map(Socket::bind).collect::<Result<_, _>>()?;
-        let admin = config.admin.map(Socket::bind).transpose()?;
+impl BoundSockets {
+    /// Binds all configured addresses.
+    pub(super) fn bind(config: &Config) -> Result<Self, ServeError> {
+        let public =
+            config.listen.iter().copied().map(BoundSocket::bind).collect::<Result<_, _>>()?;
+        let admin = config.admin.map(BoundSocket::bind).transpose()?;
         Ok(Self { public, admin })
     }
 
-    /// The first address, with its real port.
-    pub(super) fn first(&self) -> Option<SocketAddr> {
+    /// The first public address, with the port that the system chose if it was 0.
+    pub(super) fn first_public_address(&self) -> Option<SocketAddr> {
         self.public.first()?.socket.local_addr().ok()
     }
 
-    /// Listens from now on.
-    pub(super) fn listen(self) -> Result<Listeners, ServeError> {
-        let public = self.public.into_iter().map(Socket::listen).collect::<Result<_, _>>()?;
-        let admin = self.admin.map(Socket::listen).transpose()?;
-        Ok(Listeners { public, admin })
+    /// Makes all sockets listen.
+    pub(super) fn listen(self) -> Result<HubListeners, ServeError> {
+        let public = self.public.into_iter().map(BoundSocket::listen).collect::<Result<_, _>>()?;
+        let admin = self.admin.map(BoundSocket::listen).transpose()?;
+        Ok(HubListeners { public, admin })
     }
 }
 
-impl Socket {
+impl BoundSocket {
     fn bind(address: SocketAddr) -> Result<Self, ServeError> {
         let bind = || {
             let socket = match address {
                 SocketAddr::V4(_) => TcpSocket::new_v4(),
                 SocketAddr::V6(_) => TcpSocket::new_v6(),
             }?;
-            // Connections of a hub that ended just now do not stand in the way. (Elsewhere the
-            // option means that several may have one address.)
+            // Lets a hub restart although connections of the previous process are in TIME_WAIT. On
+            // Windows the option would let several processes share the address.
             #[cfg(unix)]
             socket.set_reuseaddr(true)?;
             socket.bind(address)?;
@@ -72,18 +74,19 @@ impl Socket {
 
     fn listen(self) -> Result<TcpListener, ServeError> {
         let Self { socket, address } = self;
-        socket.listen(limits::BACKLOG).map_err(|error| ServeError::Listen { address, error })
+        socket.listen(limits::LISTEN_BACKLOG).map_err(|error| ServeError::Listen { address, error })
     }
 }
 
-impl Listeners {
-    /// The first address, with its real port.
-    pub(super) fn first(&self) -> Option<SocketAddr> {
+impl HubListeners {
+    /// The first public address, with the port that the system chose if it was 0.
+    pub(super) fn first_public_address(&self) -> Option<SocketAddr> {
         self.public.first()?.local_addr().ok()
     }
 
-    /// Tells whoever started this where it listens: one line for each, with the real port.
-    pub(super) fn announce(&self, config: &Config) -> io::Result<()> {
+    /// Prints one line per address to standard output, with the port that the system chose if it
+    /// was 0.
+    pub(super) fn print_addresses(&self, config: &Config) -> io::Result<()> {
         let scheme = if config.tls.is_some() { "https" } else { "http" };
         let mut out = io::stdout().lock();
         for listener in &self.public {
@@ -96,49 +99,49 @@ impl Listeners {
     }
 }
 
-/// What serves, and ends together.
-pub(super) struct Servers {
+/// The tasks that serve a group of listeners and shut down together.
+pub(super) struct ServerTasks {
     tasks: JoinSet<()>,
-    end: watch::Sender<()>,
+    shutdown: watch::Sender<()>,
 }
 
-impl Servers {
-    /// Serves clients, over TLS if the hub does.
+impl ServerTasks {
+    /// Serves the public listeners, over TLS if it is configured.
     pub(super) fn start_public(hub: &Hub, listeners: Vec<TcpListener>, router: Router) -> Self {
-        let (mut tasks, end) = (JoinSet::new(), watch::Sender::new(()));
+        let (mut tasks, shutdown) = (JoinSet::new(), watch::Sender::new(()));
         if hub.config().tls.is_some() {
-            // What a reload opens, and whoever publishes, needs files too.
+            // The rest of the open files is left for publish requests, reloads and the engine.
             let max = config::connections_of_files().unwrap_or(u64::MAX) / listeners.len() as u64;
             let max = usize::try_from(max).unwrap_or(usize::MAX).max(1);
             for listener in listeners {
                 let (router, hub) = (router.clone(), hub.clone());
-                let acceptor = Acceptor { listener, max, router, hub };
-                tasks.spawn(acceptor.run(end.subscribe()));
+                let server = TlsServer { listener, max_connections: max, router, hub };
+                tasks.spawn(server.run(shutdown.subscribe()));
             }
         } else {
             let shards = hub.config().shards.and_then(|it| usize::try_from(it).ok());
-            tasks.spawn(serve_plain(hub.clone(), listeners, router, shards, end.subscribe()));
+            tasks.spawn(serve_plain(hub.clone(), listeners, router, shards, shutdown.subscribe()));
         }
-        Self { tasks, end }
+        Self { tasks, shutdown }
     }
 
-    /// Serves operators, who read no streams.
+    /// Serves the admin listener. It has no event streams, and so needs no shards.
     pub(super) fn start_admin(hub: &Hub, listener: Option<TcpListener>, router: Router) -> Self {
-        let (mut tasks, end) = (JoinSet::new(), watch::Sender::new(()));
+        let (mut tasks, shutdown) = (JoinSet::new(), watch::Sender::new(()));
         let listeners = Vec::from_iter(listener);
-        tasks.spawn(serve_plain(hub.clone(), listeners, router, Some(0), end.subscribe()));
-        Self { tasks, end }
+        tasks.spawn(serve_plain(hub.clone(), listeners, router, Some(0), shutdown.subscribe()));
+        Self { tasks, shutdown }
     }
 
-    /// Waits until one of them ends that was not told to.
+    /// Waits until one of the tasks ends, which happens before a shutdown only if it failed.
     pub(super) async fn stopped(&mut self) {
         self.tasks.join_next().await;
     }
 
-    /// Closes the listeners, gives open requests this long, and cuts off what is left.
-    pub(super) async fn end(mut self, time: Duration) {
-        // Nobody hears it if all of them are gone.
-        _ = self.end.send(());
+    /// Closes the listeners, waits this long for open requests to end, and aborts the rest.
+    pub(super) async fn shut_down(mut self, time: Duration) {
+        // An error means that all tasks have ended already.
+        _ = self.shutdown.send(());
         let all = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(time, all).await.is_err() {
             tracing::warn!("requests were still open after {} ms", time.as_millis());
@@ -146,14 +149,14 @@ impl Servers {
     }
 }
 
-/// Serves without TLS, where event streams are written to their sockets directly, by so many
-/// threads.
+/// Serves listeners without TLS by the library's server, whose delivery shards write event streams
+/// to their sockets directly. `shards` is their number; without it the library chooses.
 async fn serve_plain(
     hub: Hub,
     listeners: Vec<TcpListener>,
     router: Router,
     shards: Option<usize>,
-    mut ending: watch::Receiver<()>,
+    mut shutdown: watch::Receiver<()>,
 ) {
     let mut listeners = listeners.into_iter();
     let Some(first) = listeners.next() else { return };
@@ -161,10 +164,10 @@ async fn serve_plain(
     let drain = hub.config().drain;
     let mut server = prism_sse::serve(first, app)
         .with_graceful_shutdown(async move {
-            // An error means that the sender is gone, and with it the hub.
-            _ = ending.changed().await;
+            // An error means that the sender was dropped, which is a shutdown too.
+            _ = shutdown.changed().await;
         })
-        .max_head_bytes(limits::HEAD_BYTES_MAX)
+        .max_head_bytes(limits::REQUEST_HEAD_BYTES_MAX)
         .header_timeout_with(move || hub.live().rules().limits.header_timeout)
         .drain(drain);
     for listener in listeners {

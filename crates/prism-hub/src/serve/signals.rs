@@ -1,28 +1,32 @@
-//! What the process is told from outside.
+//! The signals of the process.
 
 use std::io;
 
-/// What to do.
+#[cfg(unix)]
+use tokio::signal::unix::{Signal as UnixSignal, SignalKind, signal};
+
+/// What a signal asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Signal {
-    /// End: SIGTERM, or Ctrl-C.
-    End,
-    /// Read keys, limits and certificates again: SIGHUP.
+    /// Shut down: SIGTERM, or Ctrl-C.
+    Shutdown,
+    /// Reload keys, limits and certificates: SIGHUP.
     Reload,
 }
 
-/// What comes from outside, from when this was made.
-#[cfg(unix)]
+/// The signals that arrive after this was made.
 pub(super) struct Signals {
-    hangup: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    hangup: UnixSignal,
+    #[cfg(unix)]
+    interrupt: UnixSignal,
+    #[cfg(unix)]
+    terminate: UnixSignal,
 }
 
 #[cfg(unix)]
 impl Signals {
     pub(super) fn new() -> io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
         Ok(Self {
             hangup: signal(SignalKind::hangup())?,
             interrupt: signal(SignalKind::interrupt())?,
@@ -32,28 +36,24 @@ impl Signals {
 
     pub(super) async fn next(&mut self) -> Signal {
         tokio::select! {
-            _ = self.terminate.recv() => Signal::End,
-            _ = self.interrupt.recv() => Signal::End,
+            _ = self.terminate.recv() => Signal::Shutdown,
+            _ = self.interrupt.recv() => Signal::Shutdown,
             _ = self.hangup.recv() => Signal::Reload,
         }
     }
 }
 
-/// What comes from outside, from when this was made.
-#[cfg(not(unix))]
-pub(super) struct Signals;
-
 #[cfg(not(unix))]
 impl Signals {
     pub(super) fn new() -> io::Result<Self> {
-        Ok(Self)
+        Ok(Self {})
     }
 
     pub(super) async fn next(&mut self) -> Signal {
-        // An error means that there is no such signal here, and then nothing ends it but force.
+        // An error means that the platform has no Ctrl-C. Then the process can only be killed.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
-        Signal::End
+        Signal::Shutdown
     }
 }

@@ -1,4 +1,4 @@
-//! A hub without sockets, tokens for it, and requests to it.
+//! A hub without sockets, its tokens, and a client for its requests.
 
 use axum::Router;
 use axum::body::Body;
@@ -8,7 +8,7 @@ use http_body_util::BodyExt as _;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use prism_hub::auth::Clock;
 use prism_hub::config::Config;
-use prism_hub::serve::Hub;
+use prism_hub::hub::Hub;
 use prism_sse::test::Client;
 use serde_json::{Value, json};
 use tower_service::Service as _;
@@ -20,25 +20,25 @@ pub(crate) const HUB: &str = "https://hub.example/.well-known/mercure";
 pub(crate) const MERCURE: &str = "/.well-known/mercure";
 pub(crate) const EVENTS: &str = "/events";
 
-/// A page that reads events.
-pub(crate) type Page = Client<Router, Body>;
+/// A client that reads an event stream.
+pub(crate) type TestSubscriber = Client<Router, Body>;
 
-/// A hub that is ready, and is asked through its router.
+/// A ready hub, and the router that its requests are sent to.
 pub(crate) struct TestHub {
     pub(crate) hub: Hub,
     pub(crate) app: Router,
 }
 
-/// What a hub answers.
+/// The response of a hub.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct TestResponse {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) text: String,
 }
 
 impl TestHub {
-    /// One that reads both dialects' tokens, and lets everybody read what is public.
+    /// A hub that accepts tokens of both dialects and anonymous subscribers.
     pub(crate) fn new() -> Self {
         Self::with(&[])
     }
@@ -61,12 +61,12 @@ impl TestHub {
     pub(crate) fn of(args: &[&str]) -> Self {
         let hub = Hub::new(Config::from_args(args).unwrap(), Clock::system()).unwrap();
         hub.set_ready(true);
-        let app = hub.router();
+        let app = prism_hub::api::public_router(&hub);
         Self { hub, app }
     }
 
-    /// The answer to a request. A stream is not read.
-    pub(crate) async fn send(&self, request: Request<String>) -> Answer {
+    /// Sends a request. The body of an event stream is not read.
+    pub(crate) async fn send(&self, request: Request<String>) -> TestResponse {
         let response = self.app.clone().call(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let kind = parts.headers.get(CONTENT_TYPE).map(|kind| kind.as_bytes().to_vec());
@@ -75,29 +75,35 @@ impl TestHub {
         } else {
             String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap()
         };
-        Answer { status: parts.status, headers: parts.headers, text }
+        TestResponse { status: parts.status, headers: parts.headers, text }
     }
 
-    pub(crate) async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> TestResponse {
         self.send(Request::get(path).body(String::new()).unwrap()).await
     }
 
-    pub(crate) async fn get_by(&self, token: &str, path: &str) -> Answer {
+    pub(crate) async fn get_with(&self, token: &str, path: &str) -> TestResponse {
         let request = Request::get(path).header(AUTHORIZATION, bearer(token));
         self.send(request.body(String::new()).unwrap()).await
     }
 
     /// Publishes a form with a token of draft-08 that allows everything.
-    pub(crate) async fn publish(&self, form: &[(&str, &str)]) -> Answer {
-        self.publish_by(&all_08(), form).await
+    pub(crate) async fn publish(&self, form: &[(&str, &str)]) -> TestResponse {
+        self.publish_with(&unrestricted_token_08(), form).await
     }
 
-    pub(crate) async fn publish_by(&self, token: &str, form: &[(&str, &str)]) -> Answer {
+    pub(crate) async fn publish_with(&self, token: &str, form: &[(&str, &str)]) -> TestResponse {
         let body = Serializer::new(String::new()).extend_pairs(form).finish();
         self.post(token, MERCURE, "application/x-www-form-urlencoded", &body).await
     }
 
-    pub(crate) async fn post(&self, token: &str, path: &str, kind: &str, body: &str) -> Answer {
+    pub(crate) async fn post(
+        &self,
+        token: &str,
+        path: &str,
+        kind: &str,
+        body: &str,
+    ) -> TestResponse {
         let request = Request::post(path)
             .header(AUTHORIZATION, bearer(token))
             .header(CONTENT_TYPE, kind)
@@ -105,16 +111,20 @@ impl TestHub {
         self.send(request.unwrap()).await
     }
 
-    /// Reads at the path of the Mercure protocol.
-    pub(crate) async fn read(&self, query: &[(&str, &str)]) -> Page {
-        self.page(&address(MERCURE, query), &[]).await
+    /// Subscribes at the endpoint of the Mercure protocol.
+    pub(crate) async fn subscribe(&self, query: &[(&str, &str)]) -> TestSubscriber {
+        self.connect(&address(MERCURE, query), &[]).await
     }
 
-    pub(crate) async fn read_by(&self, token: &str, query: &[(&str, &str)]) -> Page {
-        self.page(&address(MERCURE, query), &[("authorization", &bearer(token))]).await
+    pub(crate) async fn subscribe_with(
+        &self,
+        token: &str,
+        query: &[(&str, &str)],
+    ) -> TestSubscriber {
+        self.connect(&address(MERCURE, query), &[("authorization", &bearer(token))]).await
     }
 
-    pub(crate) async fn page(&self, path: &str, headers: &[(&str, &str)]) -> Page {
+    pub(crate) async fn connect(&self, path: &str, headers: &[(&str, &str)]) -> TestSubscriber {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             let name = http::HeaderName::from_bytes(name.as_bytes()).unwrap();
@@ -124,7 +134,7 @@ impl TestHub {
     }
 }
 
-impl Answer {
+impl TestResponse {
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
@@ -133,7 +143,7 @@ impl Answer {
         serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("{self:?}"))
     }
 
-    /// Fails unless the status is this one, and an error is a document.
+    /// Asserts the status, and that an error is a problem document.
     pub(crate) fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{self:?}");
         if self.status.is_client_error() || self.status.is_server_error() {
@@ -156,7 +166,7 @@ pub(crate) fn bearer(token: &str) -> String {
     format!("Bearer {token}")
 }
 
-/// A request that names event streams.
+/// A request whose `Accept` names event streams.
 pub(crate) fn stream(path: &str) -> Request<String> {
     Request::get(path).header(ACCEPT, "text/event-stream").body(String::new()).unwrap()
 }
@@ -168,32 +178,32 @@ fn sign(kind: &str, claims: &Value) -> String {
 }
 
 /// A token of draft-07 with these claims.
-pub(crate) fn old(claims: &Value) -> String {
+pub(crate) fn token_07(claims: &Value) -> String {
     sign("JWT", claims)
 }
 
 /// A token of draft-07 for these selectors.
-pub(crate) fn old_for(publish: &[&str], subscribe: &[&str]) -> String {
-    old(&json!({"mercure": {"publish": publish, "subscribe": subscribe}}))
+pub(crate) fn token_07_for(publish: &[&str], subscribe: &[&str]) -> String {
+    token_07(&json!({"mercure": {"publish": publish, "subscribe": subscribe}}))
 }
 
 /// A token of draft-07 that allows everything.
-pub(crate) fn all_07() -> String {
-    old_for(&["*"], &["*"])
+pub(crate) fn unrestricted_token_07() -> String {
+    token_07_for(&["*"], &["*"])
 }
 
 /// A token of draft-08 with these authorization details.
-pub(crate) fn new(details: &Value) -> String {
+pub(crate) fn token_08(details: &Value) -> String {
     let claims = json!({
         "iss": ISSUER, "aud": HUB, "exp": 4_102_444_800_u64, "authorization_details": details,
     });
     sign("at+jwt", &claims)
 }
 
-/// A token of draft-08 for an action on what these match exactly.
-pub(crate) fn new_for(action: &str, topics: &[&str]) -> String {
+/// A token of draft-08 for an action on exactly these topics.
+pub(crate) fn token_08_for(action: &str, topics: &[&str]) -> String {
     let topics: Vec<_> = topics.iter().map(|topic| json!({"match": topic})).collect();
-    new(&json!([{
+    token_08(&json!([{
         "type": "https://mercure.rocks/authorization-detail",
         "actions": [action],
         "topics": topics,
@@ -201,8 +211,8 @@ pub(crate) fn new_for(action: &str, topics: &[&str]) -> String {
 }
 
 /// A token of draft-08 that allows everything.
-pub(crate) fn all_08() -> String {
-    new(&json!([{
+pub(crate) fn unrestricted_token_08() -> String {
+    token_08(&json!([{
         "type": "https://mercure.rocks/authorization-detail",
         "actions": ["publish", "subscribe"],
         "topics": [{"match": "*"}],

@@ -1,8 +1,10 @@
-//! What must not leak, and what must not get in.
+//! Isolation of tenants, and injection into streams and headers.
 
 use http::HeaderValue;
 
-use super::fixture::{EVENTS, MERCURE, TestHub, address, all_08, new_for, stream};
+use super::fixture::{
+    EVENTS, MERCURE, TestHub, address, stream, token_08_for, unrestricted_token_08,
+};
 
 const HOSTILE: &[&str] = &[
     "_",
@@ -25,28 +27,28 @@ const HOSTILE: &[&str] = &[
 ];
 
 #[tokio::test(start_paused = true)]
-async fn t_auth_2_a_tenant_reads_nothing_of_another_whatever_the_names() {
+async fn t_auth_2_a_tenant_receives_no_private_event_of_another() {
     for (own, other) in HOSTILE.iter().flat_map(|own| HOSTILE.iter().map(move |it| (own, it))) {
         if own == other {
             continue;
         }
         let hub = TestHub::new();
-        let token = new_for("subscribe", &[own]);
-        let mut page = hub.read_by(&token, &[("match", "*")]).await;
+        let token = token_08_for("subscribe", &[own]);
+        let mut subscriber = hub.subscribe_with(&token, &[("match", "*")]).await;
         let secret = [("topic", *other), ("data", "secret"), ("private", ""), ("id", "their-id")];
         hub.publish(&secret).await.expect(200);
         hub.publish(&[("topic", *own), ("data", "own"), ("private", "")]).await.expect(200);
-        page.expect("message", "own").await;
+        subscriber.expect("message", "own").await;
         let replay = [("match", "*"), ("last_event_id", "their-id")];
-        let mut page = hub.read_by(&token, &replay).await;
-        assert_eq!(page.headers()["mercure-last-event-id"], "earliest");
-        assert!(page.headers().values().all(|value| !value.as_bytes().starts_with(b"their")));
-        page.expect("message", "own").await;
+        let mut subscriber = hub.subscribe_with(&token, &replay).await;
+        assert_eq!(subscriber.headers()["mercure-last-event-id"], "earliest");
+        assert!(subscriber.headers().values().all(|value| !value.as_bytes().starts_with(b"their")));
+        subscriber.expect("message", "own").await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn t_hdr_1_hostile_ids_make_no_header_and_no_event() {
+async fn t_hdr_1_hostile_ids_cannot_inject_headers_or_events() {
     let hub = TestHub::new();
     for id in ["a\r\nx: y", "a\nb", "\0", "\u{7f}", "\u{200b}", "a\tb"] {
         let asked = address(EVENTS, &[("last_event_id", id), ("control", "off")]);
@@ -57,7 +59,7 @@ async fn t_hdr_1_hostile_ids_make_no_header_and_no_event() {
         hub.publish(&[("topic", "a"), ("type", id)]).await.expect(400);
         hub.publish(&[("topic", id)]).await.expect(400);
     }
-    // Any bytes may come in the header itself.
+    // The header itself may contain any bytes.
     let mut request = stream(EVENTS);
     let bytes = HeaderValue::from_bytes(b"\xff\xfe").unwrap();
     request.headers_mut().insert("last-event-id", bytes);
@@ -65,7 +67,7 @@ async fn t_hdr_1_hostile_ids_make_no_header_and_no_event() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn t_hdr_2_an_answer_tells_no_id_that_its_reader_may_not_know() {
+async fn t_hdr_2_a_response_has_no_id_of_an_event_that_is_private() {
     let hub = TestHub::new();
     let secret = [("topic", "users/1"), ("private", ""), ("id", "payslip-1")];
     hub.publish(&secret).await.expect(200);
@@ -78,15 +80,16 @@ async fn t_hdr_2_an_answer_tells_no_id_that_its_reader_may_not_know() {
         let gap = answer.header("prism-gap");
         assert_eq!(gap, if asked == "earliest" { "" } else { "unknown" });
     }
-    let owner = new_for("subscribe", &["users/1"]);
-    let page = hub.read_by(&owner, &[("match", "*"), ("last_event_id", "payslip-1")]).await;
-    assert_eq!(page.headers()["mercure-last-event-id"], "payslip-1");
+    let owner = token_08_for("subscribe", &["users/1"]);
+    let subscriber =
+        hub.subscribe_with(&owner, &[("match", "*"), ("last_event_id", "payslip-1")]).await;
+    assert_eq!(subscriber.headers()["mercure-last-event-id"], "payslip-1");
 }
 
 #[tokio::test(start_paused = true)]
-async fn t_sse_2_nothing_that_is_posted_becomes_another_event_or_field() {
+async fn t_sse_2_posted_text_cannot_inject_events_or_fields() {
     let hub = TestHub::new();
-    let mut page = hub.read(&[("match", "a")]).await;
+    let mut subscriber = hub.subscribe(&[("match", "a")]).await;
     for text in
         ["\n", "\r", "\r\n", "\u{feff}", "\u{2028}", ":", " ", "data:", "\n\nevent: x\ndata: y\n\n"]
     {
@@ -94,21 +97,21 @@ async fn t_sse_2_nothing_that_is_posted_becomes_another_event_or_field() {
         let json = serde_json::json!({"topic": "a", "data": text}).to_string();
         let form = [("topic", "a"), ("data", text)];
         hub.publish(&form).await.expect(200);
-        hub.post(&all_08(), EVENTS, "application/json", &json).await.expect(200);
-        hub.post(&all_08(), EVENTS, "application/x-ndjson", &json).await.expect(200);
+        hub.post(&unrestricted_token_08(), EVENTS, "application/json", &json).await.expect(200);
+        hub.post(&unrestricted_token_08(), EVENTS, "application/x-ndjson", &json).await.expect(200);
         let cloud = serde_json::json!({
             "specversion": "1.0", "id": "1", "source": "a", "type": "message", "data": text,
         });
         let kind = "application/cloudevents+json";
-        hub.post(&all_08(), EVENTS, kind, &cloud.to_string()).await.expect(200);
+        hub.post(&unrestricted_token_08(), EVENTS, kind, &cloud.to_string()).await.expect(200);
         for _ in 0..4 {
-            page.expect("message", &read).await;
+            subscriber.expect("message", &read).await;
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn t_sse_3_reserved_names_are_the_hub_s_own() {
+async fn t_sse_3_reserved_event_names_are_refused() {
     let hub = TestHub::new();
     for (field, value) in [
         ("type", "mercure"),
@@ -129,13 +132,15 @@ async fn t_sse_3_reserved_names_are_the_hub_s_own() {
             "id" => serde_json::json!({"topic": "a", "id": value}),
             _ => serde_json::json!({"topic": value}),
         };
-        hub.post(&all_08(), EVENTS, "application/json", &json.to_string()).await.expect(400);
+        hub.post(&unrestricted_token_08(), EVENTS, "application/json", &json.to_string())
+            .await
+            .expect(400);
     }
     assert_eq!(hub.hub.events().stats().published, 0);
 }
 
 #[tokio::test(start_paused = true)]
-async fn t_auth_3_every_endpoint_refuses_whoever_has_no_right_to_it() {
+async fn t_auth_3_every_endpoint_refuses_requests_without_the_right() {
     let hub = TestHub::of(&[
         "--publisher-key",
         super::fixture::SECRET,
@@ -156,12 +161,12 @@ async fn t_auth_3_every_endpoint_refuses_whoever_has_no_right_to_it() {
     ];
     for path in &reads {
         hub.get(path).await.expect(401);
-        hub.get_by("a.b.c", path).await.expect(401);
+        hub.get_with("a.b.c", path).await.expect(401);
         let head = http::Request::head(path).body(String::new()).unwrap();
         assert_eq!(hub.send(head).await.status, 401);
     }
-    let publish_only = new_for("publish", &["*"]);
-    hub.get_by(&publish_only, &reads[0]).await.expect(200);
-    hub.get_by(&publish_only, &reads[2]).await.expect(403);
-    hub.publish_by(&new_for("subscribe", &["*"]), &[("topic", "a")]).await.expect(403);
+    let publish_only = token_08_for("publish", &["*"]);
+    hub.get_with(&publish_only, &reads[0]).await.expect(200);
+    hub.get_with(&publish_only, &reads[2]).await.expect(403);
+    hub.publish_with(&token_08_for("subscribe", &["*"]), &[("topic", "a")]).await.expect(403);
 }

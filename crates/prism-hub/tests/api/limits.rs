@@ -1,4 +1,4 @@
-//! What there is too much of.
+//! Requests and connections beyond the limits.
 
 use std::time::Duration;
 
@@ -6,18 +6,20 @@ use axum::body::Body;
 use prism_sse::Manager;
 use tower_service::Service as _;
 
-use super::fixture::{EVENTS, ISSUER, MERCURE, SECRET, TestHub, address, all_08, bearer, stream};
+use super::fixture::{
+    EVENTS, ISSUER, MERCURE, SECRET, TestHub, address, bearer, stream, unrestricted_token_08,
+};
 
 #[tokio::test(start_paused = true)]
-async fn m08_019_connections_are_bounded_softly_for_who_reads_streams() {
+async fn m08_019_connections_are_limited_and_event_streams_refused_softly() {
     let hub = TestHub::with(&["--max-connections", "2"]);
-    let first = hub.page(EVENTS, &[]).await;
-    let _second = hub.page(EVENTS, &[]).await;
+    let first = hub.connect(EVENTS, &[]).await;
+    let _second = hub.connect(EVENTS, &[]).await;
     let soft = hub.send(stream(EVENTS)).await.expect(200);
     assert_eq!(soft.header("prism-refused"), "limit");
-    let mut told = hub.page(EVENTS, &[]).await;
-    assert!(told.listen(Duration::from_secs(1)).await.is_empty() && !told.is_open());
-    let retry = told.retry().unwrap();
+    let mut refused = hub.connect(EVENTS, &[]).await;
+    assert!(refused.listen(Duration::from_secs(1)).await.is_empty() && !refused.is_open());
+    let retry = refused.retry().unwrap();
     assert!((Duration::from_secs(3)..=Duration::from_millis(4500)).contains(&retry), "{retry:?}");
     let hard = hub.get(EVENTS).await.expect(503);
     assert!(hard.header("retry-after").parse::<u32>().unwrap() >= 3);
@@ -26,14 +28,14 @@ async fn m08_019_connections_are_bounded_softly_for_who_reads_streams() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn refusals_are_statuses_where_the_hub_is_told_so() {
+async fn with_refuse_status_event_streams_are_refused_with_a_status() {
     let hub = TestHub::with(&["--max-connections", "1", "--refuse", "status"]);
-    let _first = hub.page(EVENTS, &[]).await;
+    let _first = hub.connect(EVENTS, &[]).await;
     assert_eq!(hub.send(stream(EVENTS)).await.expect(503).header("prism-refused"), "limit");
 }
 
 #[tokio::test(start_paused = true)]
-async fn patterns_are_bounded() {
+async fn distinct_patterns_in_use_are_limited() {
     for (args, status) in [(&[][..], 200), (&["--refuse", "status"], 503)] {
         let hub = TestHub::with(args);
         let address = |numbers: std::ops::Range<usize>| {
@@ -43,26 +45,26 @@ async fn patterns_are_bounded() {
             address(MERCURE, &pairs)
         };
         let max = prism_sse::limits::PATTERNS;
-        let mut pages = Vec::new();
+        let mut subscribers = Vec::new();
         for begin in (0..max).step_by(100) {
-            pages.push(hub.page(&address(begin..begin + 100), &[]).await);
+            subscribers.push(hub.connect(&address(begin..begin + 100), &[]).await);
         }
         let one_more = address(max..max + 1);
         let refused = hub.send(stream(&one_more)).await.expect(status);
         assert_eq!(refused.header("prism-refused"), "limit");
         let hard = hub.get(&one_more).await.expect(503);
         assert!(hard.text.contains("As many different patterns are in use"));
-        let admin = TestHub { app: hub.hub.admin_router(), hub: hub.hub.clone() };
+        let admin = TestHub { app: prism_hub::api::admin_router(&hub.hub), hub: hub.hub.clone() };
         let metrics = admin.get("/metrics").await.expect(200).text;
         assert!(metrics.contains("prism_refusals_total{reason=\"limit\"} 2"), "{metrics}");
-        drop(pages);
+        drop(subscribers);
         let taken = hub.send(stream(&one_more)).await.expect(200);
         assert_eq!(taken.header("prism-refused"), "");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hub_that_ends_takes_nothing_new() {
+async fn a_hub_that_shuts_down_refuses_requests() {
     let hub = TestHub::new();
     hub.hub.set_ready(false);
     assert_eq!(hub.send(stream(EVENTS)).await.expect(200).header("prism-refused"), "drain");
@@ -73,13 +75,13 @@ async fn a_hub_that_ends_takes_nothing_new() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_too_large_is_refused_before_it_is_read() {
+async fn a_body_that_is_too_large_is_refused_before_it_is_read() {
     let hub = TestHub::with(&["--max-body", "1KiB"]);
     let long = format!("topic=a&data={}", "x".repeat(1024));
     let kind = "application/x-www-form-urlencoded";
-    hub.post(&all_08(), MERCURE, kind, &long).await.expect(413);
+    hub.post(&unrestricted_token_08(), MERCURE, kind, &long).await.expect(413);
     let announced = http::Request::post(MERCURE)
-        .header("authorization", bearer(&all_08()))
+        .header("authorization", bearer(&unrestricted_token_08()))
         .header("content-type", kind)
         .header("content-length", "99999999999999999999");
     let answer = hub.send(announced.body("topic=a".to_owned()).unwrap()).await;
@@ -87,7 +89,7 @@ async fn what_is_too_large_is_refused_before_it_is_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_reader_does_not_accept_is_not_sent() {
+async fn a_request_that_does_not_accept_event_streams_is_refused() {
     let hub = TestHub::new();
     let request = http::Request::get(EVENTS).header("accept", "application/json");
     hub.send(request.body(String::new()).unwrap()).await.expect(406);
@@ -97,12 +99,12 @@ async fn what_a_reader_does_not_accept_is_not_sent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_does_not_end_is_not_waited_for() {
+async fn a_body_that_takes_too_long_is_refused() {
     let hub = TestHub::new();
-    // A connection is a body that goes on for ever.
+    // A connection's stream is used as a request body that never ends.
     let endless = Body::new(Manager::new().add_connection());
     let request = http::Request::post(MERCURE)
-        .header("authorization", bearer(&all_08()))
+        .header("authorization", bearer(&unrestricted_token_08()))
         .header("content-type", "application/x-www-form-urlencoded")
         .body(endless);
     let response = hub.app.clone().call(request.unwrap()).await.unwrap();
@@ -110,11 +112,11 @@ async fn a_body_that_does_not_end_is_not_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m07_074_and_m08_193_a_key_that_was_taken_away_opens_nothing() {
+async fn m07_074_and_m08_193_tokens_of_a_removed_key_are_refused() {
     let hub = TestHub::new();
-    let tokens = [super::fixture::all_07(), all_08()];
+    let tokens = [super::fixture::unrestricted_token_07(), unrestricted_token_08()];
     for token in &tokens {
-        hub.publish_by(token, &[("topic", "a")]).await.expect(200);
+        hub.publish_with(token, &[("topic", "a")]).await.expect(200);
     }
     let other = SECRET.replace("secret", "other one");
     let args =
@@ -122,7 +124,7 @@ async fn m07_074_and_m08_193_a_key_that_was_taken_away_opens_nothing() {
     let config = prism_hub::config::Config::from_args([&args[..], &["--anonymous"]].concat());
     hub.hub.live().replace(&config.unwrap()).unwrap();
     for token in &tokens {
-        hub.publish_by(token, &[("topic", "a")]).await.expect(401);
-        hub.get_by(token, EVENTS).await.expect(401);
+        hub.publish_with(token, &[("topic", "a")]).await.expect(401);
+        hub.get_with(token, EVENTS).await.expect(401);
     }
 }

@@ -1,4 +1,4 @@
-//! The real program over sockets.
+//! The real program, over sockets.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -8,7 +8,7 @@ use std::time::Duration;
 struct Program {
     child: Child,
     address: SocketAddr,
-    /// The second address it told, if there is one.
+    /// The second address that it printed, if there is one.
     admin: Option<SocketAddr>,
 }
 
@@ -34,7 +34,7 @@ impl Program {
         Self { child, address: public, admin }
     }
 
-    /// Ends it, and gives what it logged.
+    /// Ends the program and returns its log.
     fn log(mut self) -> String {
         let pid = i32::try_from(self.child.id()).unwrap();
         let pid = rustix::process::Pid::from_raw(pid).unwrap();
@@ -72,7 +72,7 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The program may have ended already.
         _ = self.child.kill();
         _ = self.child.wait();
     }
@@ -83,14 +83,14 @@ fn read_until(stream: &mut TcpStream, what: &str) -> String {
     let mut buf = [0; 4096];
     while !seen.contains(what) {
         let len = stream.read(&mut buf).unwrap();
-        assert!(len > 0, "the end before {what:?}: {seen:?}");
+        assert!(len > 0, "the stream ended before {what:?}: {seen:?}");
         seen += std::str::from_utf8(&buf[..len]).unwrap();
     }
     seen
 }
 
 #[test]
-fn an_event_goes_from_a_post_to_a_socket_and_a_reader_resumes() {
+fn a_posted_event_reaches_a_socket_and_a_subscriber_resumes() {
     let hub =
         Program::start(&["serve", "--dev", "--listen", "127.0.0.1:0", "--admin-listen", "off"]);
     let mut reader = hub.read("/events?topic=prices", "");
@@ -109,7 +109,7 @@ fn an_event_goes_from_a_post_to_a_socket_and_a_reader_resumes() {
 }
 
 #[test]
-fn connections_of_one_address_are_bounded() {
+fn connections_of_one_address_are_limited() {
     let hub = Program::start(&[
         "serve",
         "--dev",
@@ -133,11 +133,11 @@ fn connections_of_one_address_are_bounded() {
         let mut again = hub.read("/events", "");
         read_until(&mut again, "\r\n\r\n").starts_with("HTTP/1.1 200")
     });
-    assert!(freed, "a seat is free again when its reader is gone");
+    assert!(freed, "a permit is released with its connection");
 }
 
 #[test]
-fn m07_073_and_075_and_m08_192_and_194_no_key_and_no_token_is_logged() {
+fn m07_073_and_075_and_m08_192_and_194_keys_and_tokens_are_not_logged() {
     let key = "a key that nobody else must ever learn of";
     let hub = Program::start(&[
         "--log",
@@ -160,7 +160,7 @@ fn m07_073_and_075_and_m08_192_and_194_no_key_and_no_token_is_logged() {
     let token = Command::new(env!("CARGO_BIN_EXE_prism-hub")).args(args).output().unwrap();
     let token = String::from_utf8(token.stdout).unwrap().trim().to_owned();
     let bad = format!("{token}x");
-    let mut told = String::new();
+    let mut output = String::new();
     for token in [&token, &bad] {
         for path in ["/events", "/.well-known/mercure", "/nothing"] {
             for request in [
@@ -170,14 +170,14 @@ fn m07_073_and_075_and_m08_192_and_194_no_key_and_no_token_is_logged() {
                 format!("POST {path} HTTP/1.1\r\nAuthorization: Bearer {token}\r\n"),
             ] {
                 let mut stream = hub.send(&format!("{request}Host: localhost\r\n\r\n"));
-                told += &read_until(&mut stream, "\r\n\r\n");
+                output += &read_until(&mut stream, "\r\n\r\n");
             }
         }
     }
     let admin = TcpStream::connect(hub.admin.unwrap());
     let mut metrics = admin.unwrap();
     metrics.write_all(b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
-    metrics.read_to_string(&mut told).unwrap();
+    metrics.read_to_string(&mut output).unwrap();
     let log = hub.log();
     for line in log.lines() {
         let line: serde_json::Value = serde_json::from_str(line).unwrap();
@@ -187,12 +187,12 @@ fn m07_073_and_075_and_m08_192_and_194_no_key_and_no_token_is_logged() {
     let signature = token.rsplit('.').next().unwrap();
     for secret in [key, token.as_str(), signature] {
         assert!(!log.contains(secret), "{log}");
-        assert!(!told.contains(secret), "{told}");
+        assert!(!output.contains(secret), "{output}");
     }
 }
 
 #[test]
-fn every_example_of_the_protocol_runs() {
+fn every_example_in_the_protocol_documentation_runs() {
     const DOCUMENT: &str = include_str!("../../../../docs/protocol.md");
     let hub = Program::start(&[
         "serve",
@@ -213,13 +213,13 @@ fn every_example_of_the_protocol_runs() {
     let token = String::from_utf8(token.stdout).unwrap().trim().to_owned();
     let home = std::env::temp_dir().join(format!("prism-hub-curl-{}", std::process::id()));
     std::fs::create_dir_all(&home).unwrap();
-    // A stream goes on; a curl that ends because its time is up was answered.
+    // A stream does not end: a curl that reached its `--max-time` got a response.
     std::fs::write(home.join(".curlrc"), "max-time = 0.5\nfail-with-body\nsilent\n").unwrap();
 
     let blocks = DOCUMENT.split("```sh\n").skip(1);
     let commands: Vec<&str> =
         blocks.flat_map(|block| block.split("```").next().unwrap_or_default().lines()).collect();
-    assert!(commands.len() > 15, "the examples are found");
+    assert!(commands.len() > 15, "too few examples were found");
     for command in commands {
         let local = command
             .replace("127.0.0.1:8080", &hub.address.to_string())
@@ -235,7 +235,7 @@ fn every_example_of_the_protocol_runs() {
 }
 
 #[test]
-fn m07_040_and_m08_133_a_stream_that_the_hub_writes_itself_ends_with_its_token() {
+fn m07_040_and_m08_133_a_stream_on_a_delivery_shard_ends_when_its_token_expires() {
     let key = "a key that nobody else must ever learn of";
     let hub = Program::start(&[
         "serve",
@@ -257,7 +257,7 @@ fn m07_040_and_m08_133_a_stream_that_the_hub_writes_itself_ends_with_its_token()
     let began = std::time::Instant::now();
     let mut rest = String::new();
     reader.read_to_string(&mut rest).unwrap();
-    assert!(rest.ends_with("0\r\n\r\n"), "it ends in order: {rest:?}");
+    assert!(rest.ends_with("0\r\n\r\n"), "the last chunk is missing: {rest:?}");
     let took = began.elapsed();
     let range = Duration::from_millis(500)..Duration::from_millis(2500);
     assert!(range.contains(&took), "{took:?}");

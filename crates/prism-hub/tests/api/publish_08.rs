@@ -2,25 +2,25 @@
 
 use std::time::Duration;
 
-use super::fixture::{MERCURE, TestHub, all_08, new_for};
+use super::fixture::{MERCURE, TestHub, token_08_for, unrestricted_token_08};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// Publishes the body of a form with a token that allows everything.
+/// Publishes a form with an unrestricted token.
 async fn post(hub: &TestHub, body: &str, status: u16) -> String {
-    hub.post(&all_08(), MERCURE, FORM, body).await.expect(status).text
+    hub.post(&unrestricted_token_08(), MERCURE, FORM, body).await.expect(status).text
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_039_and_066_a_form_is_read_and_unknown_fields_are_left_alone() {
+async fn m08_039_and_066_unknown_fields_of_a_form_are_ignored() {
     let hub = TestHub::new();
     post(&hub, "topic=a&data=x&unknown=y&Topic=b", 200).await;
     let kind = "application/x-www-form-urlencoded; charset=UTF-8";
-    hub.post(&all_08(), MERCURE, kind, "topic=a").await.expect(200);
+    hub.post(&unrestricted_token_08(), MERCURE, kind, "topic=a").await.expect(200);
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_040_and_042_and_051_what_is_not_utf_8_is_refused() {
+async fn m08_040_and_042_and_051_invalid_utf_8_is_refused() {
     let hub = TestHub::new();
     for body in ["topic=%FF", "topic=a&data=%FF", "topic=a&%FF=x", "topic=a&x=%C3%28"] {
         post(&hub, body, 400).await;
@@ -29,7 +29,7 @@ async fn m08_040_and_042_and_051_what_is_not_utf_8_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_041_and_043_and_049_and_050_what_is_no_topic_is_refused() {
+async fn m08_041_and_043_and_049_and_050_invalid_topics_are_refused() {
     let hub = TestHub::new();
     for body in [
         "data=x",
@@ -50,15 +50,15 @@ async fn m08_041_and_043_and_049_and_050_what_is_no_topic_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_044_alternates_reach_their_readers() {
+async fn m08_044_alternate_topics_reach_their_subscribers() {
     let hub = TestHub::new();
-    let mut page = hub.read(&[("match", "b")]).await;
+    let mut subscriber = hub.subscribe(&[("match", "b")]).await;
     post(&hub, "topic=a&topic=b&data=x", 200).await;
-    page.expect("message", "x").await;
+    subscriber.expect("message", "x").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_045_to_048_the_hub_s_own_topics_are_reserved() {
+async fn m08_045_to_048_topics_below_the_path_of_the_hub_are_reserved() {
     let hub = TestHub::new();
     for topic in [
         MERCURE,
@@ -80,7 +80,7 @@ async fn m08_045_to_048_the_hub_s_own_topics_are_reserved() {
 #[tokio::test(start_paused = true)]
 async fn m08_052_and_053_data_sets_no_other_field() {
     let hub = TestHub::new();
-    let mut page = hub.read(&[("match", "a")]).await;
+    let mut subscriber = hub.subscribe(&[("match", "a")]).await;
     for (data, read) in [
         ("x\nevent: y", "x\nevent: y"),
         ("x\rid: y", "x\nid: y"),
@@ -90,25 +90,28 @@ async fn m08_052_and_053_data_sets_no_other_field() {
         ("x\n\ny", "x\n\ny"),
     ] {
         let id = hub.publish(&[("topic", "a"), ("data", data)]).await.expect(200).text;
-        let event = page.expect("message", read).await;
+        let event = subscriber.expect("message", read).await;
         assert_eq!(event.id, id);
     }
-    assert!(page.retry().unwrap() >= Duration::from_secs(3), "as it was told at the beginning");
+    assert!(
+        subscriber.retry().unwrap() >= Duration::from_secs(3),
+        "the first acknowledgement again"
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_054_and_055_private_counts_by_being_there() {
+async fn m08_054_and_055_the_field_private_counts_by_its_presence() {
     let hub = TestHub::new();
-    let mut page = hub.read(&[("match", "a")]).await;
+    let mut subscriber = hub.subscribe(&[("match", "a")]).await;
     for body in ["private=on", "private=0", "private=false", "private=", "private"] {
         post(&hub, &format!("topic=a&data=secret&{body}"), 200).await;
     }
     post(&hub, "topic=a&data=public", 200).await;
-    page.expect("message", "public").await;
+    subscriber.expect("message", "public").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_056_to_059_some_ids_are_never_used() {
+async fn m08_056_to_059_reserved_ids_are_refused() {
     let hub = TestHub::new();
     for id in ["%23", "%23a", "%231.2", "earliest", "a%00", "a%0Ab", "%E2%80%AE", "a%C2%85", "+a"] {
         post(&hub, &format!("topic=a&id={id}"), 400).await;
@@ -117,7 +120,7 @@ async fn m08_056_to_059_some_ids_are_never_used() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_060_and_067_and_068_the_answer_is_200_and_the_id() {
+async fn m08_060_and_067_and_068_the_response_is_200_with_the_id() {
     let hub = TestHub::new();
     let answer = hub.publish(&[("topic", "a")]).await.expect(200);
     assert_eq!(answer.header("content-type"), "text/plain; charset=utf-8");
@@ -125,7 +128,7 @@ async fn m08_060_and_067_and_068_the_answer_is_200_and_the_id() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_061_and_062_and_063_some_types_are_never_used() {
+async fn m08_061_and_062_and_063_reserved_event_types_are_refused() {
     let hub = TestHub::new();
     for kind in ["mercure", "a%00", "a%0Ab", "%E2%80%8B", "prism.gap", "prism."] {
         post(&hub, &format!("topic=a&type={kind}"), 400).await;
@@ -134,7 +137,7 @@ async fn m08_061_and_062_and_063_some_types_are_never_used() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_064_and_065_retry_is_digits() {
+async fn m08_064_and_065_retry_must_be_digits() {
     let hub = TestHub::new();
     for retry in
         ["-1", "%2B1", "1.5", "1e3", "+10", "abc", "%D9%A3", "0x1", "99999999999", "2147483648"]
@@ -147,16 +150,16 @@ async fn m08_064_and_065_retry_is_digits() {
 #[tokio::test(start_paused = true)]
 async fn m08_069_and_128_to_130_grants_together_must_cover_the_topics() {
     let hub = TestHub::new();
-    let token = new_for("publish", &["a", "b"]);
-    hub.publish_by(&token, &[("topic", "a"), ("topic", "b")]).await.expect(200);
-    let refused = hub.publish_by(&token, &[("topic", "a"), ("topic", "c")]).await.expect(403);
+    let token = token_08_for("publish", &["a", "b"]);
+    hub.publish_with(&token, &[("topic", "a"), ("topic", "b")]).await.expect(200);
+    let refused = hub.publish_with(&token, &[("topic", "a"), ("topic", "c")]).await.expect(403);
     assert!(refused.header("www-authenticate").contains("error=\"insufficient_scope\""));
-    hub.publish_by(&new_for("subscribe", &["*"]), &[("topic", "a")]).await.expect(403);
+    hub.publish_with(&token_08_for("subscribe", &["*"]), &[("topic", "a")]).await.expect(403);
     assert_eq!(hub.hub.events().stats().published, 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_070_and_071_everything_is_bounded() {
+async fn m08_070_and_071_every_field_is_limited() {
     let hub = TestHub::with(&["--max-body", "64KiB"]);
     let long = |field: &str, len: usize| format!("topic=a&{field}={}", "x".repeat(len));
     for body in [long("data", 65 << 10), long("id", 256), long("type", 256), long("topic", 1025)] {
@@ -167,9 +170,9 @@ async fn m08_070_and_071_everything_is_bounded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_079_a_token_in_the_address_is_as_none() {
+async fn m08_079_a_token_in_the_query_is_ignored() {
     let hub = TestHub::new();
-    let token = all_08();
+    let token = unrestricted_token_08();
     for name in ["access_token", "authorization"] {
         let request = http::Request::post(format!("{MERCURE}?{name}={token}"));
         let request = request.header("content-type", FORM).body("topic=a".to_owned()).unwrap();
@@ -179,7 +182,7 @@ async fn m08_079_a_token_in_the_address_is_as_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_087_to_096_each_refusal_has_its_challenge() {
+async fn m08_087_to_096_each_authorization_error_has_its_challenge() {
     let hub = TestHub::new();
     let metadata = "resource_metadata=\"https://hub.example/.well-known/\
                     oauth-protected-resource/.well-known/mercure\"";
@@ -200,20 +203,20 @@ async fn m08_087_to_096_each_refusal_has_its_challenge() {
     );
     let malformed = hub.send(form(Some("Bearer"))).await.expect(400);
     assert!(malformed.header("www-authenticate").contains("error=\"invalid_request\""));
-    // A bad token is refused where none is needed.
-    hub.get_by("a.b.c", &format!("{MERCURE}?match=a")).await.expect(401);
-    // What is wrong with the request itself needs no challenge.
+    // An invalid token is refused even where anonymous subscribers are allowed.
+    hub.get_with("a.b.c", &format!("{MERCURE}?match=a")).await.expect(401);
+    // A malformed request gets no challenge.
     let answer = hub.publish(&[("data", "no topic")]).await.expect(400);
     assert_eq!(answer.header("www-authenticate"), "");
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_198_a_publish_is_not_repeated_by_its_key() {
+async fn m08_198_an_idempotency_key_prevents_a_second_publish() {
     let hub = TestHub::new();
     let form = |data: &str| {
         let request = http::Request::post(MERCURE)
             .header("content-type", FORM)
-            .header("authorization", super::fixture::bearer(&all_08()))
+            .header("authorization", super::fixture::bearer(&unrestricted_token_08()))
             .header("idempotency-key", "order-1");
         request.body(format!("topic=a&data={data}")).unwrap()
     };

@@ -1,11 +1,13 @@
-//! Draft-08: subscribing, and coming back.
+//! Draft-08: subscribing and resuming.
 
 use std::time::Duration;
 
 use http::Request;
 use http::header::CONTENT_TYPE;
 
-use super::fixture::{EVENTS, HUB, MERCURE, TestHub, address, all_08, new_for, stream};
+use super::fixture::{
+    EVENTS, HUB, MERCURE, TestHub, address, stream, token_08_for, unrestricted_token_08,
+};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -15,14 +17,14 @@ fn query(path: &str, body: &str) -> Request<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_001_and_003_the_hub_is_subscribed_to_with_get() {
+async fn m08_001_and_003_get_subscribes() {
     let hub = TestHub::new();
     let answer = hub.get(&address(MERCURE, &[("match", "a")])).await.expect(200);
     assert_eq!(answer.header("content-type"), "text/event-stream");
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_002_everything_follows_the_path_of_the_hub() {
+async fn m08_002_every_endpoint_is_below_the_path_of_the_public_url() {
     let args = ["--subscriptions", "on", "--public-url", "https://hub.example/live"];
     let hub = TestHub::of(&[&["--dev"][..], &args].concat());
     let mercure = "/live/.well-known/mercure";
@@ -42,7 +44,7 @@ async fn m08_002_everything_follows_the_path_of_the_hub() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_004_and_005_a_query_is_read_like_a_query_string() {
+async fn m08_004_and_005_the_body_of_a_query_request_is_parsed_like_a_query_string() {
     let hub = TestHub::new();
     hub.send(query(MERCURE, "match=a&match_urlpattern=%2Fb%2F:id")).await.expect(200);
     for body in ["", "matchfoo=a", "match=%FF", "match=a%00b", "match_urlpattern=%28"] {
@@ -56,7 +58,7 @@ async fn m08_004_and_005_a_query_is_read_like_a_query_string() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_006_and_007_body_and_query_are_one_and_the_query_wins() {
+async fn m08_006_and_007_body_and_query_are_combined_and_the_query_wins() {
     let hub = TestHub::with(&["--subscriptions", "on"]);
     hub.publish(&[("topic", "a"), ("id", "one")]).await.expect(200);
     hub.publish(&[("topic", "a"), ("id", "two")]).await.expect(200);
@@ -69,21 +71,21 @@ async fn m08_006_and_007_body_and_query_are_one_and_the_query_wins() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_009_and_016_and_026_matchers_are_mixed() {
+async fn m08_009_and_016_and_026_match_types_can_be_combined() {
     let hub = TestHub::new();
     hub.get(MERCURE).await.expect(400);
     let wanted = [("match", "a"), ("match_exact", "b"), ("match_urlpattern", "/c/:id")];
-    let mut page = hub.read(&wanted).await;
+    let mut subscriber = hub.subscribe(&wanted).await;
     for topic in ["a", "b", "https://hub.example/c/1", "d", "/c/2", "a"] {
         hub.publish(&[("topic", topic), ("data", topic)]).await.expect(200);
     }
     for data in ["a", "b", "https://hub.example/c/1", "/c/2", "a"] {
-        page.expect("message", data).await;
+        subscriber.expect("message", data).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_010_and_012_other_names_that_begin_with_match_are_refused() {
+async fn m08_010_and_012_unknown_parameters_that_begin_with_match_are_refused() {
     let hub = TestHub::new();
     for name in [
         "match_URLPattern",
@@ -106,19 +108,20 @@ async fn m08_010_and_012_other_names_that_begin_with_match_are_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_011_a_query_is_a_form() {
+async fn m08_011_the_body_of_a_query_request_must_be_a_form() {
     let hub = TestHub::new();
-    let mut page = hub.page(&format!("{MERCURE}?match=a+b&match=c%2Bd&unknown"), &[]).await;
+    let mut subscriber =
+        hub.connect(&format!("{MERCURE}?match=a+b&match=c%2Bd&unknown"), &[]).await;
     hub.publish(&[("topic", "a b"), ("data", "1")]).await.expect(200);
     hub.publish(&[("topic", "c+d"), ("data", "2")]).await.expect(200);
-    page.expect("message", "1").await;
-    page.expect("message", "2").await;
+    subscriber.expect("message", "1").await;
+    subscriber.expect("message", "2").await;
     hub.get(&format!("{MERCURE}?match")).await.expect(400);
     hub.get(&format!("{MERCURE}?match%5Ffoo=a&match=a")).await.expect(400);
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_013_and_014_a_matcher_is_text_that_can_be_seen() {
+async fn m08_013_and_014_a_matcher_has_no_control_or_format_characters() {
     let hub = TestHub::new();
     for value in ["%FF", "%C3", "a%00", "%0A", "%7F", "%C2%85", "%E2%80%8B", "%E2%80%AE"] {
         for name in ["match", "match_exact", "match_urlpattern"] {
@@ -128,7 +131,7 @@ async fn m08_013_and_014_a_matcher_is_text_that_can_be_seen() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_015_a_pattern_must_be_one() {
+async fn m08_015_an_invalid_pattern_is_refused() {
     let hub = TestHub::new();
     for pattern in ["(", "/a/{", "/:a/:a", "https://[/", "/(\\d"] {
         hub.get(&address(MERCURE, &[("match_urlpattern", pattern)])).await.expect(400);
@@ -136,7 +139,7 @@ async fn m08_015_a_pattern_must_be_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_017_and_018_matchers_are_bounded() {
+async fn m08_017_and_018_matchers_are_limited() {
     let hub = TestHub::new();
     let texts: Vec<String> = (0..101).map(|n| n.to_string()).collect();
     let all: Vec<_> = texts.iter().map(|text| ("match", text.as_str())).collect();
@@ -148,58 +151,60 @@ async fn m08_017_and_018_matchers_are_bounded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_020_and_077_what_is_private_takes_a_grant() {
+async fn m08_020_and_077_private_updates_need_a_grant() {
     let hub = TestHub::new();
     let first = hub.publish(&[("topic", "a"), ("data", "0")]).await.text;
-    let mut live = hub.read(&[("match", "*")]).await;
-    let mut other = hub.read_by(&new_for("subscribe", &["b"]), &[("match", "*")]).await;
-    let mut publisher = hub.read_by(&new_for("publish", &["*"]), &[("match", "*")]).await;
-    let mut granted = hub.read_by(&new_for("subscribe", &["a"]), &[("match", "*")]).await;
+    let mut live = hub.subscribe(&[("match", "*")]).await;
+    let mut other = hub.subscribe_with(&token_08_for("subscribe", &["b"]), &[("match", "*")]).await;
+    let mut publisher =
+        hub.subscribe_with(&token_08_for("publish", &["*"]), &[("match", "*")]).await;
+    let mut granted =
+        hub.subscribe_with(&token_08_for("subscribe", &["a"]), &[("match", "*")]).await;
     hub.publish(&[("topic", "a"), ("data", "secret"), ("private", "")]).await.expect(200);
     hub.publish(&[("topic", "a"), ("data", "1")]).await.expect(200);
-    for page in [&mut live, &mut other, &mut publisher] {
-        page.expect("message", "1").await;
+    for subscriber in [&mut live, &mut other, &mut publisher] {
+        subscriber.expect("message", "1").await;
     }
     granted.expect("message", "secret").await;
-    let mut replayed = hub.read(&[("match", "a"), ("last_event_id", &first)]).await;
+    let mut replayed = hub.subscribe(&[("match", "a"), ("last_event_id", &first)]).await;
     replayed.expect("message", "1").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_021_and_023_the_stream_is_one_that_nobody_keeps() {
+async fn m08_021_and_023_the_stream_is_not_cached() {
     let hub = TestHub::new();
-    let page = hub.read(&[("match", "a")]).await;
-    assert_eq!(page.headers()["content-type"], "text/event-stream");
-    assert_eq!(page.headers()["x-accel-buffering"], "no");
-    assert_eq!(page.headers()["cache-control"], "no-cache, no-transform");
+    let subscriber = hub.subscribe(&[("match", "a")]).await;
+    assert_eq!(subscriber.headers()["content-type"], "text/event-stream");
+    assert_eq!(subscriber.headers()["x-accel-buffering"], "no");
+    assert_eq!(subscriber.headers()["cache-control"], "no-cache, no-transform");
 }
 
 #[tokio::test(start_paused = true)]
 async fn m08_022_a_quiet_stream_is_kept_alive_by_a_comment() {
     let hub = TestHub::with(&["--heartbeat", "15s"]);
-    let mut page = hub.read(&[("match", "a")]).await;
-    page.listen(Duration::from_secs(40)).await;
-    let raw = String::from_utf8(page.raw().to_vec()).unwrap();
+    let mut subscriber = hub.subscribe(&[("match", "a")]).await;
+    subscriber.listen(Duration::from_secs(40)).await;
+    let raw = String::from_utf8(subscriber.raw().to_vec()).unwrap();
     assert_eq!(raw.lines().filter(|line| *line == ":").count(), 2, "{raw}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_024_and_025_fields_are_delivered_as_they_were_posted() {
+async fn m08_024_and_025_fields_are_delivered_unchanged() {
     let hub = TestHub::new();
-    let mut page = hub.read(&[("match", "a")]).await;
+    let mut subscriber = hub.subscribe(&[("match", "a")]).await;
     let form = [("topic", "a"), ("data", "x\ny"), ("type", "t"), ("id", "urn:1"), ("retry", "7")];
     hub.publish(&form).await.expect(200);
-    assert_eq!(page.expect("t", "x\ny").await.id, "urn:1");
-    assert_eq!(page.retry(), Some(Duration::from_millis(7)));
+    assert_eq!(subscriber.expect("t", "x\ny").await.id, "urn:1");
+    assert_eq!(subscriber.retry(), Some(Duration::from_millis(7)));
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_028_a_star_matches_everything_under_each_name() {
+async fn m08_028_a_star_matches_all_topics_in_each_parameter() {
     let hub = TestHub::new();
     for name in ["match", "match_exact", "match_urlpattern"] {
-        let mut page = hub.read(&[(name, "*")]).await;
+        let mut subscriber = hub.subscribe(&[(name, "*")]).await;
         hub.publish(&[("topic", "no url at all"), ("data", name)]).await.expect(200);
-        page.expect("message", name).await;
+        subscriber.expect("message", name).await;
     }
 }
 
@@ -208,7 +213,7 @@ async fn m08_029_and_030_and_031_an_exact_matcher_is_compared_byte_for_byte() {
     let hub = TestHub::new();
     let matchers = ["/books/1", "caf\u{e9}", "https://example.com/~a", "https://EXAMPLE.com/b"];
     let wanted: Vec<_> = matchers.iter().map(|text| ("match", *text)).collect();
-    let mut page = hub.read(&wanted).await;
+    let mut subscriber = hub.subscribe(&wanted).await;
     for topic in [
         "https://hub.example/books/1",
         "cafe\u{301}",
@@ -219,14 +224,15 @@ async fn m08_029_and_030_and_031_an_exact_matcher_is_compared_byte_for_byte() {
     ] {
         hub.publish(&[("topic", topic), ("data", topic)]).await.expect(200);
     }
-    page.expect("message", "/books/1").await;
+    subscriber.expect("message", "/books/1").await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn m08_032_and_033_and_034_and_035_a_pattern_is_matched_against_urls() {
     let hub = TestHub::new();
-    let mut page = hub.read(&[("match_urlpattern", "https://example.com/books/:id")]).await;
-    let mut relative = hub.read(&[("match_urlpattern", "/books/:id")]).await;
+    let mut subscriber =
+        hub.subscribe(&[("match_urlpattern", "https://example.com/books/:id")]).await;
+    let mut relative = hub.subscribe(&[("match_urlpattern", "/books/:id")]).await;
     for topic in [
         "https://example.com/books/1",
         "https://EXAMPLE.com/books/2",
@@ -238,22 +244,22 @@ async fn m08_032_and_033_and_034_and_035_a_pattern_is_matched_against_urls() {
     ] {
         hub.publish(&[("topic", topic), ("data", topic)]).await.expect(200);
     }
-    page.expect("message", "https://example.com/books/1").await;
-    page.expect("message", "https://EXAMPLE.com/books/2").await;
+    subscriber.expect("message", "https://example.com/books/1").await;
+    subscriber.expect("message", "https://EXAMPLE.com/books/2").await;
     relative.expect("message", "https://hub.example/books/7").await;
     relative.expect("message", "/books/8").await;
-    assert!(page.listen(Duration::from_secs(1)).await.is_empty());
+    assert!(subscriber.listen(Duration::from_secs(1)).await.is_empty());
 }
 
 #[tokio::test]
-async fn m08_036_and_037_and_038_a_crafted_pattern_holds_up_nobody() {
+async fn m08_036_and_037_and_038_a_crafted_pattern_cannot_cause_long_matching() {
     let hub = TestHub::new();
     let pattern = "/(a+)+(a+)+b";
     let evil = address(MERCURE, &[("match_urlpattern", pattern)]);
     let answer = hub.get(&evil).await;
     assert!(answer.status == 200 || answer.status == 400, "{answer:?}");
-    let _page = (answer.status == 200).then_some(hub.page(&evil, &[]));
-    let mut healthy = hub.read(&[("match", "after")]).await;
+    let _subscriber = (answer.status == 200).then_some(hub.connect(&evil, &[]));
+    let mut healthy = hub.subscribe(&[("match", "after")]).await;
     let began = std::time::Instant::now();
     let topic = format!("/{}", "a".repeat(900));
     hub.publish(&[("topic", &topic)]).await.expect(200);
@@ -263,79 +269,79 @@ async fn m08_036_and_037_and_038_a_crafted_pattern_holds_up_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_133_and_134_a_stream_has_an_end_of_its_own() {
+async fn m08_133_and_134_a_stream_ends_when_its_token_expires() {
     let hub = TestHub::with(&["--max-age", "60s"]);
-    let mut page = hub.read_by(&all_08(), &[("match", "a")]).await;
-    assert!(page.listen(Duration::from_secs(50)).await.is_empty() && page.is_open());
-    page.listen(Duration::from_secs(15)).await;
-    assert!(!page.is_open());
+    let mut subscriber = hub.subscribe_with(&unrestricted_token_08(), &[("match", "a")]).await;
+    assert!(subscriber.listen(Duration::from_secs(50)).await.is_empty() && subscriber.is_open());
+    subscriber.listen(Duration::from_secs(15)).await;
+    assert!(!subscriber.is_open());
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_141_and_142_every_event_has_an_id_that_is_a_reference() {
+async fn m08_141_and_142_every_event_has_an_id_that_is_a_uri_reference() {
     let hub = TestHub::new();
-    let mut page = hub.read(&[("match", "a")]).await;
+    let mut subscriber = hub.subscribe(&[("match", "a")]).await;
     let id = hub.publish(&[("topic", "a")]).await.text;
-    assert_eq!(page.expect("message", "").await.id, id);
+    assert_eq!(subscriber.expect("message", "").await.id, id);
     assert!(id.starts_with('#'));
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_143_and_144_and_145_the_parameter_resumes_and_the_header_decides() {
+async fn m08_143_and_144_and_145_the_parameter_resumes_and_the_header_wins() {
     let hub = TestHub::new();
     for id in ["one", "two", "three"] {
         hub.publish(&[("topic", "a"), ("id", id), ("data", id)]).await.expect(200);
     }
-    let mut page = hub.read(&[("match", "a"), ("last_event_id", "one")]).await;
-    page.expect("message", "two").await;
-    page.expect("message", "three").await;
+    let mut subscriber = hub.subscribe(&[("match", "a"), ("last_event_id", "one")]).await;
+    subscriber.expect("message", "two").await;
+    subscriber.expect("message", "three").await;
     let path = address(MERCURE, &[("match", "a"), ("last_event_id", "one")]);
-    let mut page = hub.page(&path, &[("last-event-id", "two")]).await;
-    page.expect("message", "three").await;
+    let mut subscriber = hub.connect(&path, &[("last-event-id", "two")]).await;
+    subscriber.expect("message", "three").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_146_and_147_replay_goes_by_the_token_of_today() {
+async fn m08_146_and_147_replay_is_authorized_by_the_current_token() {
     let hub = TestHub::new();
-    let granted = new_for("subscribe", &["a"]);
+    let granted = token_08_for("subscribe", &["a"]);
     let first = hub.publish(&[("topic", "a")]).await.text;
     hub.publish(&[("topic", "a"), ("data", "secret"), ("private", "")]).await.expect(200);
     hub.publish(&[("topic", "a"), ("data", "public")]).await.expect(200);
     let wanted = [("match", "a"), ("last_event_id", first.as_str())];
-    let mut page = hub.read_by(&granted, &wanted).await;
-    page.expect("message", "secret").await;
-    page.expect("message", "public").await;
-    let mut page = hub.read_by(&new_for("subscribe", &["b"]), &wanted).await;
-    page.expect("message", "public").await;
+    let mut subscriber = hub.subscribe_with(&granted, &wanted).await;
+    subscriber.expect("message", "secret").await;
+    subscriber.expect("message", "public").await;
+    let mut subscriber = hub.subscribe_with(&token_08_for("subscribe", &["b"]), &wanted).await;
+    subscriber.expect("message", "public").await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_148_and_149_an_id_that_repeats_resumes_after_its_first_event() {
+async fn m08_148_and_149_a_repeated_id_resumes_after_its_first_event() {
     let hub = TestHub::new();
     for (id, data) in [("x", "1"), ("y", "2"), ("x", "3"), ("z", "4")] {
         hub.publish(&[("topic", "a"), ("id", id), ("data", data)]).await.expect(200);
     }
-    let mut page = hub.read(&[("match", "a"), ("last_event_id", "x")]).await;
+    let mut subscriber = hub.subscribe(&[("match", "a"), ("last_event_id", "x")]).await;
     for data in ["2", "3", "4"] {
-        page.expect("message", data).await;
+        subscriber.expect("message", data).await;
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn m08_150_and_151_and_152_the_answer_says_after_what_it_begins() {
+async fn m08_150_and_151_and_152_the_response_has_the_last_event_id() {
     let hub = TestHub::new();
-    let told = async |id: &str| {
+    let last_event_id = async |id: &str| {
         let path = address(MERCURE, &[("match", "a"), ("last_event_id", id)]);
         let answer = hub.send(stream(&path)).await.expect(200);
         answer.header("mercure-last-event-id").to_owned()
     };
-    assert_eq!(told("x").await, "earliest");
+    assert_eq!(last_event_id("x").await, "earliest");
     hub.publish(&[("topic", "a"), ("id", "x")]).await.expect(200);
     let ours = hub.publish(&[("topic", "b")]).await.text;
-    assert_eq!(told("x").await, "x");
-    assert_eq!(told(&ours).await, ours);
+    assert_eq!(last_event_id("x").await, "x");
+    assert_eq!(last_event_id(&ours).await, ours);
     for unknown in ["", "earliest", "y", "#0.0"] {
-        assert_eq!(told(unknown).await, "earliest", "{unknown:?}");
+        assert_eq!(last_event_id(unknown).await, "earliest", "{unknown:?}");
     }
     let mut request = stream(&address(MERCURE, &[("match", "a")]));
     request.headers_mut().insert("last-event-id", "".parse().unwrap());

@@ -1,4 +1,4 @@
-//! T-JWT and T-AUTH through the doors: what is refused, and that all of it is refused alike.
+//! T-JWT and T-AUTH over the API: attacks are refused, and all refusals look the same.
 
 use std::io::ErrorKind;
 use std::net::TcpListener;
@@ -11,15 +11,15 @@ use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
 
 use super::fixture::{
-    Answer, EVENTS, HUB, ISSUER, MERCURE, SECRET, TestHub, address, all_07, all_08, bearer,
-    new_for, old,
+    EVENTS, HUB, ISSUER, MERCURE, SECRET, TestHub, TestResponse, address, bearer, token_07,
+    token_08_for, unrestricted_token_07, unrestricted_token_08,
 };
 
 const FORM: &str = "application/x-www-form-urlencoded";
 const METADATA: &str = "/.well-known/oauth-protected-resource/.well-known/mercure";
 const FAR: u64 = 4_102_444_800;
 
-/// A token as anybody could write it, with a signature by this secret.
+/// A token with any header and claims, signed with this secret.
 fn forged(header: &str, claims: &str, secret: &str) -> String {
     let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
     let message = format!("{}.{}", encode(header), encode(claims));
@@ -43,7 +43,7 @@ fn claims(member: &str, value: Value) -> String {
     claims.to_string()
 }
 
-/// Attacks on tokens of both dialects; with the header's members, all of one kind.
+/// Tokens of both dialects that must be refused as invalid.
 fn attacks(address: &str) -> Vec<String> {
     let url = format!("http://{address}/keys");
     let everything = r#"{"mercure":{"publish":["*"],"subscribe":["*"]}}"#;
@@ -108,7 +108,7 @@ fn attacks(address: &str) -> Vec<String> {
     tokens
 }
 
-/// A hub that nobody may read without a token.
+/// A hub without anonymous subscribers.
 fn closed(more: &[&str]) -> TestHub {
     let usual = ["--publisher-key", SECRET, "--subscriber-key", SECRET, "--issuer", ISSUER];
     let named = ["--public-url", "https://hub.example", "--subscriptions", "on"];
@@ -128,13 +128,13 @@ fn request(method: &str, path: &str, token: Option<&str>) -> Request<String> {
     request.body(body.to_owned()).unwrap()
 }
 
-/// All of what somebody sees who is refused.
-fn seen(answer: &Answer) -> String {
+/// Everything in a refusal that a client sees.
+fn seen(answer: &TestResponse) -> String {
     format!("{} {:?} {}", answer.status, answer.headers, answer.text)
 }
 
 #[tokio::test(start_paused = true)]
-async fn t_jwt_every_attack_is_refused_alike_at_every_door() {
+async fn t_jwt_every_attack_gets_the_same_refusal_at_every_endpoint() {
     for hub in [closed(&[]), closed(&["--anonymous"])] {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let attacks = attacks(&listener.local_addr().unwrap().to_string());
@@ -166,7 +166,7 @@ async fn t_jwt_every_attack_is_refused_alike_at_every_door() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn t_jwt_every_attack_is_refused_alike_in_query_and_cookie() {
+async fn t_jwt_every_attack_gets_the_same_refusal_in_query_and_cookie() {
     let hub = closed(&["--anonymous"]);
     let mut expected = None;
     for (at, token) in attacks("127.0.0.1:1").iter().enumerate() {
@@ -179,7 +179,7 @@ async fn t_jwt_every_attack_is_refused_alike_in_query_and_cookie() {
             .into();
         let header = token.split('.').next().and_then(|it| URL_SAFE_NO_PAD.decode(it).ok());
         let header = String::from_utf8(header.unwrap_or_default()).unwrap_or_default();
-        // A token of draft-08 in the address is as if there were none.
+        // A token of draft-08 in the query is ignored.
         if !header.contains("at+jwt") {
             let path = address(EVENTS, &[("authorization", token)]);
             requests.push(Request::get(path).body(String::new()).unwrap());
@@ -193,7 +193,7 @@ async fn t_jwt_every_attack_is_refused_alike_in_query_and_cookie() {
 }
 
 #[tokio::test]
-async fn t_jwt_nothing_that_is_not_verified_causes_a_connection() {
+async fn t_jwt_unverified_tokens_cause_no_outgoing_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let hub = closed(&["--anonymous"]);
@@ -201,7 +201,7 @@ async fn t_jwt_nothing_that_is_not_verified_causes_a_connection() {
         hub.send(request("POST", MERCURE, Some(&token))).await.expect(401);
         hub.send(request("GET", EVENTS, Some(&token))).await.expect(401);
     }
-    // What is verified causes none either.
+    // Valid tokens cause none either.
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let header = format!(r#"{{"typ":"at+jwt","alg":"HS256","kid":"{url}"}}"#);
     let named = forged(&header, &claims("sub", json!(url)), SECRET);
@@ -211,7 +211,7 @@ async fn t_jwt_nothing_that_is_not_verified_causes_a_connection() {
 }
 
 #[test]
-fn m08_197_key_sets_are_fetched_from_where_the_operator_says_and_nowhere_else() {
+fn m08_197_key_sets_are_fetched_from_configured_urls_alone() {
     let config = |set: &str| {
         let args = ["--jwks", set, "--issuer", ISSUER, "--audience", HUB];
         prism_hub::config::Config::from_args(args).map_err(|error| error.to_string())
@@ -223,7 +223,7 @@ fn m08_197_key_sets_are_fetched_from_where_the_operator_says_and_nowhere_else() 
             assert_eq!(urls.iter().map(|url| url.as_str()).collect::<Vec<_>>(), [place]);
         }
     }
-    // What is near, and whatever answers there, is not asked over what anybody could answer.
+    // Key sets are fetched over TLS, or over plain HTTP from loopback addresses alone.
     for place in ["http://169.254.169.254/", "http://10.0.0.1/", "http://issuer.example/keys"] {
         for set in [place.to_owned(), format!("{ISSUER}={place}")] {
             let error = config(&set).unwrap_err();
@@ -233,7 +233,7 @@ fn m08_197_key_sets_are_fetched_from_where_the_operator_says_and_nowhere_else() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn t_auth_3_whoever_comes_to_whatever_door_is_denied_unless_granted() {
+async fn t_auth_3_every_endpoint_denies_every_token_without_the_grant() {
     let expired = json!({"exp": 1, "mercure": {"publish": ["*"], "subscribe": ["*"]}});
     let api = format!("{MERCURE}/subscriptions");
     let stream = address(MERCURE, &[("match", "a")]);
@@ -258,13 +258,13 @@ async fn t_auth_3_whoever_comes_to_whatever_door_is_denied_unless_granted() {
     ];
     let people = [
         ("no token", None, [401, 401, 401]),
-        ("an expired token", Some(old(&expired)), [401, 401, 401]),
+        ("an expired token", Some(token_07(&expired)), [401, 401, 401]),
         ("a token of nobody", Some("a.b.c".to_owned()), [401, 401, 401]),
-        ("another tenant", Some(new_for("publish", &["b"])), [403, 200, 403]),
-        ("a publisher", Some(new_for("publish", &["*"])), [200, 200, 403]),
-        ("a reader", Some(new_for("subscribe", &["*"])), [403, 200, 200]),
-        ("who may do everything", Some(all_08()), [200, 200, 200]),
-        ("who may do everything, once", Some(all_07()), [200, 200, 200]),
+        ("another tenant", Some(token_08_for("publish", &["b"])), [403, 200, 403]),
+        ("a publisher", Some(token_08_for("publish", &["*"])), [200, 200, 403]),
+        ("a reader", Some(token_08_for("subscribe", &["*"])), [403, 200, 200]),
+        ("who may do everything", Some(unrestricted_token_08()), [200, 200, 200]),
+        ("who may do everything, once", Some(unrestricted_token_07()), [200, 200, 200]),
     ];
     for (who, token, [publish, subscribe, presence]) in &people {
         let hub = closed(&[]);
@@ -275,7 +275,7 @@ async fn t_auth_3_whoever_comes_to_whatever_door_is_denied_unless_granted() {
             match right {
                 "publish" => assert_eq!(status, *publish, "{context}"),
                 "subscribe" => assert_eq!(status, *subscribe, "{context}"),
-                // Nobody reads `a` as this name; that is told to those alone who may know.
+                // This subscription does not exist, which only a token with the grant can learn.
                 "presence" if path.ends_with("/a/b") && *presence == 200 => {
                     assert_eq!(status, 404, "{context}");
                 }
@@ -292,9 +292,9 @@ async fn t_auth_3_whoever_comes_to_whatever_door_is_denied_unless_granted() {
     }
 }
 
-/// The matrix above has every door: a route that is added here is added there.
+/// Fails if a route was added; add it to the matrix above as well.
 #[test]
-fn t_auth_3_no_door_is_forgotten() {
+fn t_auth_3_the_matrix_covers_every_route() {
     let src = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut found = Vec::new();
     let mut folders = vec![src];
@@ -312,32 +312,33 @@ fn t_auth_3_no_door_is_forgotten() {
     }
     found.sort();
     let known = [
-        "api.rs",           // /events
-        "api.rs",           // the hub's path
-        "demo.rs",          // the page of `demo`, and
-        "demo.rs",          // its style, and
-        "demo.rs",          // its script
-        "metadata.rs",      // the metadata
-        "metrics.rs",       // /metrics, for operators
-        "serve.rs",         // /healthz
-        "serve.rs",         // /readyz
-        "subscriptions.rs", // the subscription API
-        "subscriptions.rs", // and all below it
+        "demo.rs",          // the page of `demo`,
+        "demo.rs",          // its style sheet,
+        "demo.rs",          // and its script
+        "events.rs",        // the native endpoint
+        "events.rs",        // the endpoint of the Mercure protocol
+        "health.rs",        // /healthz
+        "health.rs",        // /readyz
+        "metadata.rs",      // the resource metadata
+        "metrics.rs",       // /metrics, on the admin address
+        "subscriptions.rs", // the subscription API: all subscriptions
+        "subscriptions.rs", // and selected ones
     ];
-    assert_eq!(found, known, "a new route takes its place in t_auth_3");
+    assert_eq!(found, known, "a new route needs a row in the matrix of t_auth_3");
 }
 
 #[tokio::test(start_paused = true)]
-async fn t_auth_2_neither_presence_nor_metrics_nor_errors_tell_of_another_tenant() {
+async fn t_auth_2_subscription_events_metrics_and_errors_reveal_nothing_of_another_tenant() {
     let hub = closed(&["--anonymous"]);
     let theirs = "https://tenant-a.example/invoices";
-    let _reader = hub.read_by(&new_for("subscribe", &[theirs]), &[("match", theirs)]).await;
+    let _reader =
+        hub.subscribe_with(&token_08_for("subscribe", &[theirs]), &[("match", theirs)]).await;
     let form = [("topic", theirs), ("private", ""), ("id", "invoice-7"), ("data", "secret")];
     hub.publish(&form).await.expect(200);
-    let nosy = new_for("subscribe", &["https://tenant-b.example/invoices"]);
+    let nosy = token_08_for("subscribe", &["https://tenant-b.example/invoices"]);
     let api = format!("{MERCURE}/subscriptions");
     let escaped = "https%3A%2F%2Ftenant-a.example%2Finvoices";
-    let mut told = String::new();
+    let mut output = String::new();
     for path in [
         api.clone(),
         format!("{api}/exact/{escaped}"),
@@ -346,18 +347,19 @@ async fn t_auth_2_neither_presence_nor_metrics_nor_errors_tell_of_another_tenant
         address(EVENTS, &[("last_event_id", "earliest")]),
         address(EVENTS, &[("replay", "latest")]),
     ] {
-        let answer = hub.get_by(&nosy, &path).await;
-        // The answer repeats nothing but what was asked, and that only where it may be known.
-        told += &seen(&answer);
+        let answer = hub.get_with(&nosy, &path).await;
+        // A response repeats nothing but the path of its request, and that only with the grant.
+        output += &seen(&answer);
     }
-    let refused = hub.publish_by(&new_for("publish", &["b"]), &[("topic", theirs)]).await;
-    told += &seen(&refused.expect(403));
-    let mut page = hub.read_by(&nosy, &[("match", "*"), ("last_event_id", "earliest")]).await;
-    assert!(page.listen(Duration::from_secs(60)).await.is_empty());
-    told += std::str::from_utf8(page.raw()).unwrap();
-    let admin = TestHub { app: hub.hub.admin_router(), hub: hub.hub.clone() };
-    told += &admin.get("/metrics").await.expect(200).text;
+    let refused = hub.publish_with(&token_08_for("publish", &["b"]), &[("topic", theirs)]).await;
+    output += &seen(&refused.expect(403));
+    let mut subscriber =
+        hub.subscribe_with(&nosy, &[("match", "*"), ("last_event_id", "earliest")]).await;
+    assert!(subscriber.listen(Duration::from_secs(60)).await.is_empty());
+    output += std::str::from_utf8(subscriber.raw()).unwrap();
+    let admin = TestHub { app: prism_hub::api::admin_router(&hub.hub), hub: hub.hub.clone() };
+    output += &admin.get("/metrics").await.expect(200).text;
     for word in ["tenant-a", "invoice", "secret"] {
-        assert!(!told.contains(word), "{word} in {told}");
+        assert!(!output.contains(word), "{word} in {output}");
     }
 }

@@ -1,7 +1,7 @@
-//! What Mercure's public conformance suite does, in both drafts, over HTTP/1.1 and over HTTP/2.
+//! The cases of Mercure's public conformance suite, in both drafts, over HTTP/1.1 and HTTP/2.
 //!
-//! It is written anew from what that suite does, and does not wait to see that nothing comes: an
-//! update that must not be received is followed by one that must, and that one comes first.
+//! They are written from the behaviour of that suite. To see that an update is not received, no
+//! test waits: an update that must be received follows it, and has to be the first.
 
 use std::path::{Path, PathBuf};
 
@@ -11,26 +11,26 @@ use crate::dialect::{AUDIENCE, DRAFT_07, DRAFT_08, Dialect, ISSUER, KEY, KEY_OF_
 use crate::hub::Hub;
 use crate::page::Page;
 
-/// Its second line is empty, and the third begins with spaces.
+/// Data with an empty second line, and a third line that begins with spaces.
 const DATA: &str = "  first line\n\n  third: line\n";
 const MERCURE: &str = "/.well-known/mercure";
 
 struct Case {
     name: &'static str,
-    /// What is published to, and what the page listens to.
+    /// The topics of the update, and the selectors of the page.
     topics: &'static [&'static str],
     selectors: &'static [Selector],
     is_private: bool,
-    /// A topic that is listened to, if the first ones are not.
+    /// A topic that the page subscribes to, if it does not to the others.
     after_all: Option<&'static str>,
 }
 
 #[derive(Clone, Copy)]
 enum Selector {
     Exact(&'static str),
-    /// As draft-08 may say it too.
+    /// An exact topic, which draft-08 selects with `match_exact`.
     ExactByName(&'static str),
-    /// As draft-07 says it, and as draft-08 does.
+    /// The selector in draft-07, and in draft-08.
     Pattern(&'static str, &'static str),
 }
 
@@ -76,7 +76,7 @@ const CASES: &[Case] = &[
 ];
 
 impl Case {
-    /// Draft-08 knows one topic for each update.
+    /// Whether draft-08 has the case: its updates have one topic.
     fn is_in(&self, dialect: Dialect) -> bool {
         dialect.is_old() || self.topics.len() == 1
     }
@@ -94,7 +94,7 @@ impl Case {
         format!("{MERCURE}?{}", query.finish())
     }
 
-    /// An id as the suite makes them.
+    /// An id in the form of the suite's.
     fn id(&self) -> String {
         format!("id-{}", json!(self.topics))
     }
@@ -150,7 +150,7 @@ fn keys(key: &str) -> [&str; 8] {
     [publisher, key, subscriber, key, "--issuer", ISSUER, "--audience", AUDIENCE]
 }
 
-/// As one runs the public suite against this hub: with the key that the suite has.
+/// With the suite's own key, as someone would run it against this hub.
 #[tokio::test]
 async fn what_the_public_suite_does_works_with_its_own_key() {
     let hub = Hub::serve(&[&["--dev"], &keys(KEY_OF_THE_SUITE)[..]].concat()).await;
@@ -171,7 +171,7 @@ async fn what_the_public_suite_does_works_over_tls() {
     assert_eq!(page.eval(version).await, "h2");
 }
 
-/// A certificate of this machine's own name, gone when this is dropped.
+/// A certificate for `localhost`, deleted when this is dropped.
 struct Certificate {
     _directory: crate::process::TemporaryDirectory,
     files: [PathBuf; 2],

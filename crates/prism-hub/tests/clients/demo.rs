@@ -1,4 +1,4 @@
-//! The page of `prism-hub demo`: what it shows, and a picture of it for a person to look at.
+//! The page of `prism-hub demo`, and screenshots of it.
 
 use std::path::{Path, PathBuf};
 
@@ -18,14 +18,14 @@ async fn open() -> (Hub, Browser) {
     (hub, browser)
 }
 
-/// Runs a line of the page as it stands there, in a shell.
+/// Runs a command that the page shows, in a shell.
 async fn run(line: &str) -> String {
     let mut command = Process::command("sh");
     command.env("NO_PROXY", "*").args(["-c", &format!("{line} --silent; echo")]);
     Program::start(command).line().await
 }
 
-/// The cells of the newest row of the debugger that says this.
+/// The cells of the newest row of the debugger with this data.
 fn row(data: &str) -> String {
     format!(
         "[...document.querySelectorAll('#events tr')]\
@@ -56,7 +56,7 @@ async fn prices_move_and_none_is_missing_after_a_cut() {
     assert_eq!(browser.eval("cut.disabled").await, false);
 }
 
-/// As README.md says.
+/// README.md promises this.
 #[tokio::test]
 async fn the_page_comes_back_when_the_program_is_started_again() {
     let (hub, browser) = open().await;
@@ -68,7 +68,7 @@ async fn the_page_comes_back_when_the_program_is_started_again() {
     assert_eq!(browser.text("#missed").await, "0");
     let told = browser.text("#resumed").await;
     assert!(told.contains("started again"), "{told}");
-    // The debugger too.
+    // The debugger reconnects too.
     browser.until("document.getElementById('debug-state').className === 'live'").await;
     hub.publish(&[("topic", "orders"), ("type", "notification"), ("data", "after")]).await;
     browser.until_text("#feed li span", "after").await;
@@ -91,7 +91,7 @@ async fn orders_by_button_and_by_the_shown_line_appear() {
     let number = browser.text("#feed li span").await;
     assert!(line.contains(&number), "{number} is not what {line} says");
 
-    // Whatever an order is, the page shows it as text.
+    // The page shows an order as text, whatever it contains.
     hub.publish(&[("topic", "orders"), ("type", "notification"), ("data", "<b>5 & 6</b>")]).await;
     browser.until_text("#feed li span", "<b>5 & 6</b>").await;
 }
@@ -99,7 +99,7 @@ async fn orders_by_button_and_by_the_shown_line_appear() {
 #[tokio::test]
 async fn the_debugger_shows_events_and_publishes() {
     let (hub, browser) = open().await;
-    // With the button, and with the line that says the same.
+    // With the button, and with the equivalent command.
     browser.click("#publish button:not([type])").await;
     let cells = browser.until(&row("Hello, World!")).await;
     assert_eq!(cells[2], "message", "{cells}");
@@ -119,7 +119,7 @@ async fn the_debugger_shows_events_and_publishes() {
     let cells = browser.until(&row(hard)).await;
     assert_eq!((&cells[1], &cells[2]), (&json!(id), &json!("greeting")));
 
-    // From an id on, when it is clicked.
+    // A click on an id resumes after it.
     hub.publish(&[("topic", "orders"), ("data", "last")]).await;
     browser.until(&row("last")).await;
     browser.eval("document.getElementById('clear').click()").await;
@@ -127,17 +127,17 @@ async fn the_debugger_shows_events_and_publishes() {
     browser.until(&row("last")).await;
     assert_eq!(browser.eval("events.children.length").await, 1);
 
-    // What is refused is said.
+    // Refusals are shown.
     browser.eval("(topics.value = 'x'.repeat(10_000), disconnect(), subscribe(), true)").await;
     browser.until("document.getElementById('debug-state').className === 'refused'").await;
 }
 
-/// A wide page and one as narrow as a phone.
+/// Width and height of the screenshots: a wide page, and one as narrow as a phone.
 const SIZES: [(u32, u32); 2] = [(1280, 800), (390, 844)];
 
-/// `target/screenshots/demo-*.png`.
+/// Takes the screenshots `target/screenshots/demo-*.png`.
 #[tokio::test]
-async fn the_page_is_photographed() {
+async fn screenshots_are_taken_in_every_size_and_scheme() {
     let directory = directory();
     std::fs::create_dir_all(&directory).expect("the target directory can be written to");
     let hub = Hub::demo().await;

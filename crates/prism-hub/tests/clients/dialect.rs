@@ -1,22 +1,22 @@
-//! The two drafts of the Mercure protocol, as a reader sees them.
+//! The two drafts of the Mercure protocol, from a subscriber's view.
 
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::json;
 
-/// The key of Mercure's public conformance suite. Everybody knows it, so that hubs which are not
-/// for trying out do not take it.
+/// The key of Mercure's public conformance suite. It is public, so the hub refuses it outside
+/// `--dev`.
 pub(crate) const KEY_OF_THE_SUITE: &str = "!ChangeThisMercureHubJWTSecretKey!";
 pub(crate) const KEY: &str = "a secret of this test, at least 32 bytes";
 pub(crate) const ISSUER: &str = "https://localhost";
 pub(crate) const AUDIENCE: &str = "https://localhost/.well-known/mercure";
 
-/// A draft: how its readers say what they want.
+/// One draft, with the names of its parameters and headers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Dialect {
     pub(crate) name: &'static str,
-    /// Selects a topic or everything.
+    /// The parameter for a topic or `*`.
     pub(crate) exact: &'static str,
-    /// Selects by a pattern.
+    /// The parameter for a pattern.
     pub(crate) pattern: &'static str,
     pub(crate) last_event_id: &'static str,
     pub(crate) answered_id: &'static str,
@@ -50,7 +50,7 @@ impl Dialect {
         if self.is_old() { "mercureAuthorization" } else { "__Secure-mercure_access_token" }
     }
 
-    /// A pattern that the books of this host match.
+    /// A pattern that matches the topics of books.
     pub(crate) fn books(&self) -> &'static str {
         if self.is_old() {
             "https://example.com/books/{id}"
@@ -59,7 +59,7 @@ impl Dialect {
         }
     }
 
-    /// The token with which the public suite publishes and subscribes: it allows everything.
+    /// The token with which the public suite publishes and subscribes. It is unrestricted.
     pub(crate) fn token_of_the_suite(&self, key: &str) -> String {
         let mut header = Header::default();
         let claims = if self.is_old() {

@@ -1,4 +1,4 @@
-//! The hub: the real program, on a port that the system chose.
+//! The real program, on a port that the system chose.
 
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Stdio};
@@ -13,7 +13,7 @@ use crate::wait::{DEADLINE, wait_for};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_prism-hub");
 
-/// A hub. Dropping it is `kill -9`.
+/// A running hub. Dropping it kills the process.
 pub(crate) struct Hub {
     arguments: Vec<String>,
     scheme: &'static str,
@@ -22,7 +22,7 @@ pub(crate) struct Hub {
 }
 
 impl Hub {
-    /// Everybody may do everything, and readers come back soon.
+    /// A hub with `--dev` and a short reconnection time.
     pub(crate) async fn open() -> Self {
         Self::serve(&["--dev", "--retry", "300ms", "--cors-origin", "*"]).await
     }
@@ -41,11 +41,11 @@ impl Hub {
         Self::start_at("127.0.0.1:0", arguments, scheme).await
     }
 
-    /// Kills it and starts it anew at the same address, with nothing of its memory left.
+    /// Kills the hub and starts a new one at the same address, without its history.
     pub(crate) async fn kill_and_restart(self) -> Self {
         let Self { arguments, scheme, address, process } = self;
         drop(process);
-        // It holds its address until it is gone, which is a moment later.
+        // The address is free once the system has removed the process.
         wait_for("the address is free", || TcpListener::bind(address).ok()).await;
         Self::start_at(&address.to_string(), arguments, scheme).await
     }
@@ -70,8 +70,8 @@ impl Hub {
         format!("{}://{}", self.scheme, self.address)
     }
 
-    /// The origin under a name. Certificates are for names, and pages of this one may have cookies
-    /// that need TLS elsewhere.
+    /// The origin with the host `localhost`, which certificates are for, and where browsers accept
+    /// secure cookies without TLS.
     pub(crate) fn named_origin(&self) -> String {
         format!("{}://localhost:{}", self.scheme, self.address.port())
     }
@@ -80,7 +80,7 @@ impl Hub {
         format!("{}{path}", self.origin())
     }
 
-    /// Publishes a form, and returns what the answer says: the id.
+    /// Publishes a form and returns the id.
     pub(crate) async fn publish(&self, fields: &[(&str, &str)]) -> String {
         let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
         let request = format!(
@@ -105,7 +105,7 @@ async fn exchange(address: SocketAddr, request: &[u8]) -> std::io::Result<String
     Ok(answer)
 }
 
-/// Runs the program to its end, and returns the line it prints.
+/// Runs the program to its end and returns its output.
 pub(crate) fn say(arguments: &[&str]) -> String {
     let mut command = Command::new(PROGRAM);
     forget_settings(&mut command);
@@ -114,7 +114,7 @@ pub(crate) fn say(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("it prints text").trim_end().to_owned()
 }
 
-/// What is set here is nothing to the program.
+/// Removes the variables that would configure the program.
 fn forget_settings(command: &mut Command) {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("PRISM_HUB_") {

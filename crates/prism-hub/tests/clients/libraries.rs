@@ -1,4 +1,4 @@
-//! EventSource libraries: `requests-sse` of Python, `eventsource` of Node.
+//! EventSource libraries: `requests-sse` for Python, `eventsource` for Node.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,11 +7,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::hub::Hub;
-use crate::line::Line;
 use crate::process::Process;
 use crate::program::Program;
+use crate::proxy::Proxy;
 
-/// A library, and what both are asked: print what comes, a line of JSON for each event.
+/// A library, run in a program that prints each event as a line of JSON.
 #[derive(Clone, Copy, Debug)]
 enum Library {
     Python,
@@ -32,23 +32,23 @@ impl Library {
                 command.env("NODE_PATH", installed("node/node_modules")).arg(script("reader.cjs"));
             }
         }
-        // Loopback needs no proxy, whatever this machine needs elsewhere.
+        // A proxy of this machine must not be used for loopback addresses.
         command.env("NO_PROXY", "*").env("PYTHONDONTWRITEBYTECODE", "1");
         command.args([url, "message", "price-update", "prism.gap"]);
         Program::start(command)
     }
 
-    /// What it can receive.
+    /// The data that the library delivers unchanged.
     fn texts(self) -> &'static [&'static str] {
         match self {
-            // It removes spaces before a line and empty lines at the end.
+            // It strips spaces before lines, and empty lines at the end.
             Self::Python => &["1", "two\n\nlines", "{\"symbol\": \"AAPL\"}", "日本"],
             Self::Node => &["", "  two\n\n  lines\n", "{\"symbol\": \"AAPL\"}", "日本"],
         }
     }
 }
 
-/// Where `cargo xtask test` puts the libraries.
+/// Where `cargo xtask test` installs the libraries.
 fn installed(what: &str) -> PathBuf {
     let temporary = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let target = temporary.parent().expect("it is in the target directory");
@@ -66,29 +66,29 @@ async fn publish(hub: &Hub, data: &str) -> Value {
 async fn receives_resumes_and_obeys_retry(library: Library) {
     const LATE: Duration = Duration::from_secs(4);
     let hub = Hub::open().await;
-    let line = Line::to(hub.address()).await;
-    let mut reader = library.read(&line.url("/.well-known/mercure?topic=prices&control=on"));
-    assert_eq!(line.arrival(1).await.last_event_id(), None);
+    let proxy = Proxy::to(hub.address()).await;
+    let mut reader = library.read(&proxy.url("/.well-known/mercure?topic=prices&control=on"));
+    assert_eq!(proxy.request(1).await.last_event_id(), None);
     assert_eq!(reader.event().await, json!({"event": "open"}));
 
-    // It receives.
+    // It receives events.
     let mut last = Value::Null;
     for data in library.texts() {
         last = publish(&hub, data).await;
         assert_eq!(reader.event().await, last);
     }
 
-    // It resumes, and comes back when the hub told it to. Node's library would wait for 3 s, and
-    // Python's, which waits twice as long as it was told, for minutes.
+    // It resumes after the reconnection time that the hub sent. By its default Node's library would
+    // wait for 3 s, and Python's, which doubles the time, for minutes.
     let mut times_away = Vec::new();
     for visit in 2..=4 {
-        line.close_gate();
-        let left = line.cut();
+        proxy.hold_requests();
+        let left = proxy.cut_connections();
         let missed = [publish(&hub, "missed").await, publish(&hub, "missed as well").await];
-        let arrival = line.arrival(visit).await;
-        assert_eq!(arrival.last_event_id(), last["id"].as_str());
-        times_away.push(arrival.at - left);
-        line.open_gate();
+        let request = proxy.request(visit).await;
+        assert_eq!(request.last_event_id(), last["id"].as_str());
+        times_away.push(request.at - left);
+        proxy.forward_requests();
         assert_eq!(reader.event().await, json!({"event": "open"}));
         for missed in missed {
             assert_eq!(reader.event().await, missed);
@@ -99,22 +99,22 @@ async fn receives_resumes_and_obeys_retry(library: Library) {
     assert!(times_away.iter().all(|away| *away >= Duration::from_millis(300)), "{times_away:?}");
     assert!(times_away.iter().any(|away| *away < Duration::from_secs(3)), "{times_away:?}");
 
-    // A publisher may tell it another time.
+    // A publisher's event can set another reconnection time.
     hub.publish(&[("topic", "prices"), ("data", "later"), ("retry", "4000")]).await;
     let event = reader.event().await;
     assert_eq!((&event["event"], &event["data"]), (&json!("message"), &json!("later")));
-    let left = line.cut();
-    let arrival = line.arrival(5).await;
-    let away = arrival.at - left;
+    let left = proxy.cut_connections();
+    let request = proxy.request(5).await;
+    let away = request.at - left;
     assert!(away >= LATE, "told to wait {LATE:?}, it was back after {away:?}");
-    assert_eq!(arrival.last_event_id(), event["id"].as_str());
+    assert_eq!(request.last_event_id(), event["id"].as_str());
     assert_eq!(reader.event().await, json!({"event": "open"}));
 
-    // A hub that was killed has forgotten everything, and says so.
-    line.close_gate();
+    // A hub that was killed has lost its history, and sends a gap.
+    proxy.hold_requests();
     let hub = hub.kill_and_restart().await;
-    line.arrival(6).await;
-    line.open_gate();
+    proxy.request(6).await;
+    proxy.forward_requests();
     assert_eq!(reader.event().await, json!({"event": "open"}));
     let gap = reader.event().await;
     assert_eq!(gap["event"], "prism.gap", "{gap}");

@@ -1,4 +1,4 @@
-//! A page of the hub's origin, and what it does.
+//! A page in a browser, with the origin of the hub.
 
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// A page of this origin. A hub has none of its own, but its answer says so in a document.
+    /// Opens a page of this origin. The hub has no pages; its 404 is a document of its origin.
     pub(crate) async fn of(origin: &str) -> Self {
         let browser = Browser::start().await;
         let page = Self { browser };
@@ -18,13 +18,13 @@ impl Page {
         page
     }
 
-    /// Opens a new page, which remembers nothing but cookies.
+    /// Opens a new page, which keeps the cookies alone.
     pub(crate) async fn open(&self, origin: &str) {
         self.browser.open(&format!("{origin}/")).await;
         self.browser.eval(include_str!("page.js").trim_end()).await;
     }
 
-    /// Listens, and waits until the hub said yes.
+    /// Opens an `EventSource` and waits until it is open.
     pub(crate) async fn listen(&self, url: &str, names: &[&str]) {
         let before = self.eval("opened").await.as_u64().expect("a number");
         self.call("listen", &[json!(url), json!(names)]).await;

@@ -1,4 +1,4 @@
-//! What pages see in Chromium, where the drafts differ and where they do not.
+//! Pages in Chromium, in both drafts.
 
 use std::time::Duration;
 
@@ -7,8 +7,8 @@ use url::form_urlencoded::byte_serialize;
 
 use crate::dialect::{DIALECTS, DRAFT_07, DRAFT_08, Dialect, KEY};
 use crate::hub::{Hub, say};
-use crate::line::Line;
 use crate::page::Page;
+use crate::proxy::Proxy;
 
 const MERCURE: &str = "/.well-known/mercure";
 
@@ -67,7 +67,7 @@ async fn a_page_reads_several_topics_and_patterns_on_one_stream() {
         page.until_message("3").await;
         assert_eq!(page.eval("messages()").await, json!(["1", "2", "3"]), "draft-{}", dialect.name);
     }
-    // One update about several topics comes once.
+    // One update with several topics is delivered once.
     page.open(&hub.origin()).await;
     page.listen(&hub.url(&news(DRAFT_07, "&topic=weather")), &[]).await;
     hub.publish(&[("topic", "weather"), ("topic", "news"), ("data", "both")]).await;
@@ -110,21 +110,21 @@ async fn a_page_that_was_cut_off_gets_what_it_missed() {
     let hub = Hub::open().await;
     let page = Page::of(&hub.origin()).await;
     for dialect in DIALECTS {
-        let line = Line::to(hub.address()).await;
+        let proxy = Proxy::to(hub.address()).await;
         page.open(&hub.origin()).await;
-        page.listen(&line.url(&news(dialect, "")), &[]).await;
+        page.listen(&proxy.url(&news(dialect, "")), &[]).await;
         hub.publish(&[("topic", "news"), ("data", "before")]).await;
         page.until_message("before").await;
 
         for visit in 2..=4 {
             let last_id = page.eval("seen.at(-1).id").await;
-            line.close_gate();
-            line.cut();
+            proxy.hold_requests();
+            proxy.cut_connections();
             hub.publish(&[("topic", "news"), ("data", &format!("{visit}: away"))]).await;
-            let arrival = line.arrival(visit).await;
-            assert_eq!(arrival.last_event_id(), last_id.as_str(), "visit {visit}");
+            let request = proxy.request(visit).await;
+            assert_eq!(request.last_event_id(), last_id.as_str(), "visit {visit}");
             hub.publish(&[("topic", "news"), ("data", &format!("{visit}: at the gate"))]).await;
-            line.open_gate();
+            proxy.forward_requests();
             page.until(&format!("opened === {visit}")).await;
             let live = format!("{visit}: live");
             hub.publish(&[("topic", "news"), ("data", &live)]).await;
@@ -148,7 +148,7 @@ async fn a_page_sees_the_gap_when_the_hub_was_killed() {
             page.open(&hub.origin()).await;
             page.listen(&hub.url(&format!("{path}{}=news", dialect.exact)), &[]).await;
             let mut fields = vec![("topic", "news"), ("data", "before")];
-            // An id of the hub's own says which life of it knew it; a publisher's says nothing.
+            // A position has the epoch that it is of; a publisher's id has none.
             let (id, reason) = if dialect.is_old() { ("", "epoch") } else { ("mine", "unknown") };
             if !id.is_empty() {
                 fields.push(("id", id));
@@ -172,7 +172,7 @@ async fn a_page_sees_the_gap_when_the_hub_was_killed() {
     }
 }
 
-/// A page that knows Mercure alone comes back as well, and gets no event that it does not know.
+/// A page of the Mercure protocol reconnects as well, and gets no control event.
 #[tokio::test]
 async fn a_page_of_mercure_comes_back_when_the_hub_was_killed() {
     let hub = Hub::open().await;
@@ -187,23 +187,23 @@ async fn a_page_of_mercure_comes_back_when_the_hub_was_killed() {
     assert_eq!(page.eval("seen.map((event) => event.data)").await, json!(["before", "after"]));
 }
 
-/// What Chromium waits unless told otherwise.
+/// Chromium's default reconnection time.
 const DEFAULT_OF_CHROMIUM: Duration = Duration::from_secs(3);
 
 #[tokio::test]
 async fn a_page_comes_back_when_an_event_told_it_to() {
     const LATE: Duration = Duration::from_secs(5);
     let hub = Hub::open().await;
-    let line = Line::to(hub.address()).await;
+    let proxy = Proxy::to(hub.address()).await;
     let page = Page::of(&hub.origin()).await;
-    page.listen(&line.url(&news(DRAFT_07, "")), &[]).await;
+    page.listen(&proxy.url(&news(DRAFT_07, "")), &[]).await;
 
-    // Told by the hub. A machine that stands still proves nothing; one of three times it will not.
+    // By the hub. A stalled machine can delay an attempt; it will not delay all three.
     let mut times_away = Vec::new();
     for visit in 2..=4 {
         page.until(&format!("opened === {}", visit - 1)).await;
-        let left = line.cut();
-        times_away.push(line.arrival(visit).await.at - left);
+        let left = proxy.cut_connections();
+        times_away.push(proxy.request(visit).await.at - left);
         if times_away.iter().any(|away| *away < DEFAULT_OF_CHROMIUM) {
             break;
         }
@@ -211,17 +211,17 @@ async fn a_page_comes_back_when_an_event_told_it_to() {
     assert!(times_away.iter().all(|away| *away >= Duration::from_millis(300)), "{times_away:?}");
     assert!(times_away.iter().any(|away| *away < DEFAULT_OF_CHROMIUM), "{times_away:?}");
 
-    // Told by a publisher. The page asked for the stream, and may not have it yet.
-    let visit = line.arrivals();
+    // By a publisher. The page has sent its request, and may not have the stream yet.
+    let visit = proxy.request_count();
     page.until(&format!("opened === {visit}")).await;
     hub.publish(&[("topic", "news"), ("data", "come back late"), ("retry", "5000")]).await;
     page.until_message("come back late").await;
-    let left = line.cut();
-    let away = line.arrival(visit + 1).await.at - left;
+    let left = proxy.cut_connections();
+    let away = proxy.request(visit + 1).await.at - left;
     assert!(away >= LATE, "told to wait {LATE:?}, the page was back after {away:?}");
 }
 
-/// A page of another origin, but of the same site, as an application beside its hub is.
+/// A page of another origin on the same site, as that of an application beside its hub.
 struct Elsewhere {
     hub: Hub,
     allowed: Hub,
@@ -230,7 +230,7 @@ struct Elsewhere {
 
 impl Elsewhere {
     async fn new() -> Self {
-        // Any server has pages. What matters is where they come from.
+        // Any server will do: its origin alone matters.
         let (allowed, other) = (Hub::open().await, Hub::open().await);
         let origin = allowed.origin();
         let hub = Hub::serve(&[
@@ -257,7 +257,7 @@ async fn private_updates_reach_the_page_whose_cookie_allows_them() {
     let url = hub.url(&news(DRAFT_07, "&topic=weather"));
     let page = Page::of(&allowed.origin()).await;
 
-    // Nobody knows this page yet.
+    // The page has no cookie yet.
     page.call("listen", &[json!(url), json!([]), credentials.clone()]).await;
     page.until("opened === 1").await;
     let publish = async |fields: &[(&str, &str)]| {
@@ -268,7 +268,7 @@ async fn private_updates_reach_the_page_whose_cookie_allows_them() {
     page.until_message("public").await;
     assert_eq!(page.eval("messages()").await, json!(["public"]));
 
-    // With the cookie it sees what is private of one topic, and no other's.
+    // With the cookie it receives private updates of one topic alone.
     page.open(&allowed.origin()).await;
     let cookie = json!(format!("{}={token}; Path={MERCURE}", DRAFT_07.cookie()));
     page.eval(&format!("document.cookie = {cookie}")).await;
@@ -280,7 +280,7 @@ async fn private_updates_reach_the_page_whose_cookie_allows_them() {
     page.until_message("public").await;
     assert_eq!(page.eval("messages()").await, json!(["secret", "public"]));
 
-    // The cookie publishes from this page, and from no other.
+    // The cookie publishes from this page's origin, and from no other.
     let with_cookie = json!({"credentials": "include"});
     let fields = json!([["topic", "news"], ["data", "by cookie"], ["private", "on"]]);
     let arguments = [json!(hub.url(MERCURE)), fields, json!(null), with_cookie];
@@ -296,7 +296,7 @@ async fn private_updates_reach_the_page_whose_cookie_allows_them() {
     let refused = format!("publish({}).catch((error) => error.name)", arguments.join(", "));
     assert_eq!(page.eval(&refused).await, "TypeError", "the page may not read the answer");
 
-    // It was not published either: the next one is the next one.
+    // The refused update was not published: the page receives the next one first.
     page.open(&allowed.origin()).await;
     let from = format!("{url}&lastEventID=earliest");
     page.call("listen", &[json!(from), json!([]), json!({"withCredentials": true})]).await;

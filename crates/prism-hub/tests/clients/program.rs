@@ -1,4 +1,4 @@
-//! A program that reads events, and what it prints.
+//! A client program that subscribes, and its output.
 
 use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader};
@@ -28,14 +28,14 @@ impl Program {
         let (said, lines) = mpsc::unbounded_channel();
         std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
-                // The test may be over; what the program says is taken all the same.
+                // An error means that the test is over; the output is drained all the same.
                 drop(said.send(line));
             }
         });
         Self { guard, lines, recent: VecDeque::new() }
     }
 
-    /// The next line that it prints.
+    /// Waits for the next line of its output.
     pub(crate) async fn line(&mut self) -> String {
         let deadline = (Instant::now() + DEADLINE).into();
         let recent = &self.recent;
@@ -50,7 +50,7 @@ impl Program {
         line
     }
 
-    /// Everything up to the line that is this one, and the line itself.
+    /// The lines up to and including this one.
     pub(crate) async fn lines_until(&mut self, last: &str) -> Vec<String> {
         let mut lines = Vec::new();
         while lines.last().is_none_or(|line| line != last) {

@@ -1,4 +1,4 @@
-//! What README.md says to type.
+//! The commands in README.md.
 
 use crate::hub::{Hub, say};
 use crate::process::Process;
@@ -6,17 +6,17 @@ use crate::program::Program;
 
 const README: &str = include_str!("../../../../README.md");
 
-/// Where a hub listens that was not told where.
+/// The default address of a hub.
 const USUAL: &str = "127.0.0.1:8080";
 
-/// The lines to type that begin like this.
+/// The shell commands that begin like this.
 fn lines(beginning: &str) -> Vec<&'static str> {
     let blocks = README.split("```").skip(1).step_by(2);
     let shell = blocks.filter_map(|block| block.strip_prefix("sh\n"));
     shell.flat_map(str::lines).filter(|line| line.starts_with(beginning)).collect()
 }
 
-/// Runs a line as it stands there, but where this test's hub listens.
+/// Runs a command as written, but with the address of the test's hub.
 fn run(line: &str, hub: &Hub) -> Program {
     assert_eq!(line.matches(USUAL).count(), 1, "{line}");
     let line = line.replace(USUAL, &hub.address().to_string());
@@ -28,7 +28,7 @@ fn run(line: &str, hub: &Hub) -> Program {
 #[tokio::test]
 async fn the_lines_of_curl_work_in_a_second_terminal() {
     assert!(lines("cargo run").contains(&"cargo run -p prism-hub -- demo"));
-    assert!(say(&["demo", "--help"]).contains(USUAL), "another address is usual");
+    assert!(say(&["demo", "--help"]).contains(USUAL), "the default address changed");
     let hub = Hub::demo().await;
 
     let (reads, publishes): (Vec<_>, Vec<_>) =
@@ -43,7 +43,7 @@ async fn the_lines_of_curl_work_in_a_second_terminal() {
     for line in reads {
         let mut reader = run(line, &hub);
         let mut seen = vec![reader.line().await];
-        // It shows what is published, unless it begins with what there was.
+        // The stream may begin with the history, and then has what is published now.
         let id = hub.publish(&[("topic", "orders"), ("data", "now")]).await;
         while !seen.ends_with(&[format!("id: {id}")]) {
             seen.push(reader.line().await);

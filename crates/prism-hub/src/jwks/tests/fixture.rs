@@ -15,8 +15,8 @@ use tower_service::Service as _;
 use crate::auth::tests::fixture::{ISSUER, KeyPair, NOW, get, mercure, post};
 use crate::auth::{AuthError, Clock, KeyError};
 use crate::config::Config;
+use crate::hub::Hub;
 use crate::jwks::{KeySetRefresher, RefreshTiming};
-use crate::serve::Hub;
 
 /// A timeout that no test reaches.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
@@ -137,7 +137,9 @@ impl TestHub {
         let clock = Clock::from_fn(move || clock.load(Ordering::Relaxed));
         let hub = Hub::new(Config::from_args(args).unwrap(), clock).unwrap();
         hub.set_ready(true);
-        Self { hub: hub.clone(), now, refresher: KeySetRefresher::new(hub, timing) }
+        let (config, rules, metrics) =
+            (hub.config().clone(), hub.live().clone(), hub.metrics().clone());
+        Self { hub, now, refresher: KeySetRefresher::new(config, rules, metrics, timing) }
     }
 
     pub(super) async fn started(endpoint: &KeySetServer) -> Self {
@@ -165,7 +167,7 @@ impl TestHub {
     /// The text of the metrics.
     pub(super) async fn metrics(&self) -> String {
         let request = http::Request::get("/metrics").body(Body::empty()).unwrap();
-        let answer = self.hub.admin_router().call(request).await.unwrap();
+        let answer = crate::api::admin_router(&self.hub).call(request).await.unwrap();
         let bytes = axum::body::to_bytes(answer.into_body(), 1 << 20).await.unwrap();
         String::from_utf8(bytes.to_vec()).unwrap()
     }

@@ -18,11 +18,10 @@ use super::fixture::{
 };
 use crate::auth::TokenError;
 use crate::auth::tests::fixture::{ISSUER, KeyPair, NOW, SECRET, post};
-use crate::config::Config;
+use crate::config::{Config, ConfigSource};
 use crate::jwks::{RefreshTiming, with_jitter};
 use crate::limits;
 use crate::problem::Problem;
-use crate::serve::Reload;
 
 #[tokio::test]
 async fn keys_are_fetched_before_the_hub_starts() {
@@ -157,7 +156,10 @@ async fn t_jwt_a_set_is_used_for_a_day_after_its_last_fetch() {
 async fn ask(fixture: &TestHub, token: &str, accept: &str) -> Response<Body> {
     let request = Request::get("/events").header(ACCEPT, accept);
     let request = request.header(AUTHORIZATION, format!("Bearer {token}"));
-    fixture.hub.router().call(request.body(Body::empty()).unwrap()).await.unwrap()
+    crate::api::public_router(&fixture.hub)
+        .call(request.body(Body::empty()).unwrap())
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -260,7 +262,7 @@ async fn sets_are_fetched_periodically() {
             tokio::task::yield_now().await;
         }
     };
-    let reload = Reload::new(|| unreachable!("nobody asks for it"));
+    let reload = ConfigSource::new(|| unreachable!("nobody asks for it"));
     let asked = Notify::new();
     tokio::select! {
         never = fixture.refresher.run(&reload, &asked) => match never {},
@@ -280,7 +282,7 @@ async fn a_reload_fetches_known_and_new_sets() {
 
     first.now_gives(ServerAnswer::keys(&[("a", &new)]));
     let args = ["--jwks", &first.url, "--jwks", &second.url].map(str::to_owned);
-    let reload = Reload::new(move || Config::from_args(&args));
+    let reload = ConfigSource::new(move || Config::from_args(&args));
     let asked = Notify::new();
     asked.notify_one();
     let hub = fixture.hub.clone();
@@ -306,7 +308,7 @@ async fn a_reload_whose_new_set_cannot_be_fetched_changes_nothing() {
     let mut fixture = TestHub::started(&endpoint).await;
     let token = token("a", &pair);
     let args = ["--jwks", &bad.url, "--max-connections", "7"].map(str::to_owned);
-    let reload = Reload::new(move || Config::from_args(&args));
+    let reload = ConfigSource::new(move || Config::from_args(&args));
     let before = fixture.hub.live().rules();
     let error = fixture.refresher.reload(&reload).await.unwrap_err().to_string();
     let what = "the answer is 404 Not Found; it must be 200";
@@ -323,7 +325,7 @@ async fn a_set_that_is_no_longer_configured_is_dropped() {
     let endpoint = KeySetServer::start(ServerAnswer::keys(&[("a", &pair)])).await;
     let mut fixture = TestHub::started(&endpoint).await;
     let secret = ["--publisher-key", SECRET, "--anonymous"];
-    let reload = Reload::new(move || Config::from_args(secret));
+    let reload = ConfigSource::new(move || Config::from_args(secret));
     fixture.refresher.reload(&reload).await.unwrap();
     assert_eq!(fixture.statuses([&token("a", &pair)]), [401]);
     assert!(fixture.refresher.next_fetch.is_empty());
@@ -338,7 +340,7 @@ async fn reloads_respect_the_minimum_interval_between_fetches() {
     fixture.refresher.start().await.unwrap();
     let begun = *fixture.refresher.last_start.values().next().unwrap();
     let args = ["--jwks", &endpoint.url].map(str::to_owned);
-    let reload = Reload::new(move || Config::from_args(&args));
+    let reload = ConfigSource::new(move || Config::from_args(&args));
     for _ in 0..100 {
         fixture.refresher.reload(&reload).await.unwrap();
         fixture.refresher.start_due_fetches();

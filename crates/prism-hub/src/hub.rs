@@ -1,0 +1,150 @@
+//! The state that all endpoints share: the configuration, the rules in force, the event manager,
+//! and the registries of open connections.
+//!
+//! A [`Hub`] knows neither sockets nor routes: [`api`](crate::api) answers requests with it, and
+//! [`serve`](crate::serve) listens and ends it.
+
+mod active_subscriptions;
+mod connection_permits;
+mod connection_state;
+mod manager;
+mod token_expiry;
+mod topic_matcher;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use prism_sse::{InvalidSetting, Manager};
+
+use crate::auth::Clock;
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::rules::{ReloadError, ReloadableRules};
+
+pub(crate) use active_subscriptions::{
+    ActiveSubscriptions, ConnectionSubscriptions, DRAFT_07_CONTEXT, SubscriptionFilter,
+};
+pub(crate) use connection_permits::{ConnectionPermits, LimitReached};
+pub(crate) use connection_state::ConnectionState;
+pub(crate) use token_expiry::TokenExpiryQueue;
+pub(crate) use topic_matcher::{MatchType, TopicMatcher};
+
+/// The state that all endpoints share. Clones are handles to the same hub.
+#[derive(Clone, Debug)]
+pub struct Hub(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    config: Arc<Config>,
+    live: Arc<ReloadableRules>,
+    manager: Manager,
+    connection_permits: Arc<ConnectionPermits>,
+    token_expiry: Arc<TokenExpiryQueue>,
+    active_subscriptions: Option<Arc<ActiveSubscriptions>>,
+    metrics: Arc<Metrics>,
+    is_ready: AtomicBool,
+}
+
+/// Why a configuration gives no hub.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum HubError {
+    /// A key or the certificate cannot be used.
+    Rules(ReloadError),
+    /// The event manager refuses a setting.
+    Setting(InvalidSetting),
+}
+
+impl Hub {
+    /// Makes a hub that is not ready. It fetches nothing: until
+    /// [`serve`](crate::serve::serve) has fetched the key sets at URLs, tokens that only these
+    /// could verify are refused as unavailable.
+    ///
+    /// # Errors
+    ///
+    /// [`HubError`] if a key, the certificate or a setting cannot be used.
+    pub fn new(config: Config, clock: Clock) -> Result<Self, HubError> {
+        let live = ReloadableRules::new(&config, clock)?;
+        let manager = manager::from_config(&config)?;
+        let active_subscriptions = config
+            .subscriptions
+            .then(|| Arc::new(ActiveSubscriptions::new(manager.clone(), config.hub_url.path())));
+        let metrics = Arc::new(Metrics::new(&manager));
+        Ok(Self(Arc::new(Inner {
+            config: Arc::new(config),
+            live: Arc::new(live),
+            manager,
+            connection_permits: Arc::default(),
+            token_expiry: Arc::default(),
+            active_subscriptions,
+            metrics,
+            is_ready: AtomicBool::new(false),
+        })))
+    }
+
+    /// The manager of the hub's events and connections.
+    pub fn events(&self) -> &Manager {
+        &self.0.manager
+    }
+
+    /// The configuration at start. A reload changes only the [rules](Self::live).
+    pub fn config(&self) -> &Arc<Config> {
+        &self.0.config
+    }
+
+    /// The rules that a reload replaces.
+    pub fn live(&self) -> &Arc<ReloadableRules> {
+        &self.0.live
+    }
+
+    pub(crate) fn connection_permits(&self) -> &Arc<ConnectionPermits> {
+        &self.0.connection_permits
+    }
+
+    pub(crate) fn token_expiry(&self) -> &Arc<TokenExpiryQueue> {
+        &self.0.token_expiry
+    }
+
+    /// The active subscriptions, if the setting `subscriptions` is on.
+    pub(crate) fn active_subscriptions(&self) -> Option<&Arc<ActiveSubscriptions>> {
+        self.0.active_subscriptions.as_ref()
+    }
+
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+        &self.0.metrics
+    }
+
+    /// Whether the hub takes requests: key sets were fetched, and no shutdown has begun.
+    pub fn is_ready(&self) -> bool {
+        self.0.is_ready.load(Ordering::Relaxed)
+    }
+
+    /// Sets whether the hub takes requests.
+    pub fn set_ready(&self, is_ready: bool) {
+        self.0.is_ready.store(is_ready, Ordering::Relaxed);
+    }
+}
+
+impl fmt::Display for HubError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rules(error) => error.fmt(f),
+            Self::Setting(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for HubError {}
+
+impl From<ReloadError> for HubError {
+    fn from(error: ReloadError) -> Self {
+        Self::Rules(error)
+    }
+}
+
+impl From<InvalidSetting> for HubError {
+    fn from(error: InvalidSetting) -> Self {
+        Self::Setting(error)
+    }
+}
