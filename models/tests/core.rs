@@ -1,7 +1,7 @@
-//! Model checks of the core: loom tries every interleaving of small scenes.
+//! Model checks of the core: loom tries every interleaving of a few threads.
 //!
-//! They run under `--cfg prism_loom`, in a target directory of their own: `cargo xtask loom`. There
-//! is no runtime in a model, so that publishers wake readers themselves; the lock, the flag and the
+//! They run under `--cfg prism_loom`, in their own target directory: `cargo xtask loom`. There is
+//! no runtime in a model, so that publishers wake readers themselves; the lock, the flag and the
 //! wake-ups are those of every other build.
 
 #![cfg(prism_loom)]
@@ -9,42 +9,33 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 
 use futures_core::Stream;
-use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
+use prism_models::WakeCounter;
 use prism_sse::{Audience, Connection, Manager, Retention, Start};
 
-/// Counts how often it was woken.
-struct Bell(AtomicUsize);
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-/// A connection that is polled when it was woken, as a server does.
+/// A connection that is polled after each wake-up, as a server does.
 struct Page {
     connection: Connection,
-    bell: Arc<Bell>,
-    answered: usize,
+    wakes: Arc<WakeCounter>,
+    seen_wakes: usize,
     seen: String,
 }
 
 impl Page {
     fn new(connection: Connection) -> Self {
-        let bell = Arc::new(Bell(AtomicUsize::new(0)));
-        let mut page = Self { connection, bell, answered: 0, seen: String::new() };
+        let wakes = WakeCounter::new();
+        let mut page = Self { connection, wakes, seen_wakes: 0, seen: String::new() };
         page.poll();
         page.seen.clear();
         page
     }
 
-    /// Reads what is there. `true` if the stream ended.
+    /// Polls until the connection waits. `true` if the stream ended.
     fn poll(&mut self) -> bool {
-        let waker = Waker::from(self.bell.clone());
+        let waker = Waker::from(self.wakes.clone());
         let mut cx = Context::from_waker(&waker);
         loop {
             match Pin::new(&mut self.connection).poll_next(&mut cx) {
@@ -55,14 +46,14 @@ impl Page {
         }
     }
 
-    /// Polls as long as the bell has rung since the last poll. `true` if the stream ended.
-    fn answer(&mut self) -> bool {
+    /// Polls as long as there was a wake-up since the last poll. `true` if the stream ended.
+    fn poll_while_woken(&mut self) -> bool {
         loop {
-            let rung = self.bell.0.load(Ordering::SeqCst);
-            if rung == self.answered {
+            let wakes = self.wakes.count();
+            if wakes == self.seen_wakes {
                 return false;
             }
-            self.answered = rung;
+            self.seen_wakes = wakes;
             if self.poll() {
                 return true;
             }
@@ -91,7 +82,7 @@ fn a_reader_that_begins_to_wait_while_an_event_is_published_gets_it() {
         };
         page.poll();
         publisher.join().unwrap();
-        page.answer();
+        page.poll_while_woken();
         assert_eq!(page.data(), ["x"]);
     });
 }
@@ -109,15 +100,15 @@ fn a_reader_of_two_topics_sees_them_in_the_order_of_the_log() {
             })
         };
         let (a, b) = (publish("a"), publish("b"));
-        page.answer();
+        page.poll_while_woken();
         let (a, b) = (a.join().unwrap(), b.join().unwrap());
-        page.answer();
+        page.poll_while_woken();
         assert_eq!(page.data(), if a < b { ["a", "b"] } else { ["b", "a"] });
     });
 }
 
 #[test]
-fn a_reader_that_comes_while_an_event_is_published_gets_it_live_or_by_its_place() {
+fn a_reader_that_connects_while_an_event_is_published_gets_it_live_or_by_its_position() {
     loom::model(|| {
         let sse = Manager::builder().history(Retention::default()).build().unwrap();
         let publisher = {
@@ -130,7 +121,7 @@ fn a_reader_that_comes_while_an_event_is_published_gets_it_live_or_by_its_place(
         publisher.join().unwrap();
         let mut page = Page::new(connection);
         page.poll();
-        // What it did not get is before the place it was told.
+        // An event that it did not get is before the position in its opening.
         let replay = sse.subscribe(Audience::everything(), Start::Oldest).unwrap();
         assert_eq!(Page::new(replay).connection.gap(), None);
         assert!(page.data().len() <= 1);
@@ -148,13 +139,13 @@ fn a_connection_that_begins_while_the_manager_closes_ends() {
         let mut page = Page::new(sse.add_connection());
         let ended = page.poll();
         closing.join().unwrap();
-        assert!(ended || page.answer(), "closed, and still open");
+        assert!(ended || page.poll_while_woken(), "closed, and still open");
         assert_eq!(sse.connection_count(), 0);
     });
 }
 
 #[test]
-fn the_last_reader_may_go_while_an_event_is_published() {
+fn the_last_readers_may_disconnect_while_an_event_is_published() {
     loom::model(|| {
         let sse = Manager::new();
         let page = Page::new(select(&sse, &["a"]));
@@ -173,7 +164,7 @@ fn the_last_reader_may_go_while_an_event_is_published() {
 }
 
 #[test]
-fn who_stays_is_woken_although_who_goes_changes_the_order_of_members() {
+fn a_member_is_woken_although_another_ones_end_moves_it() {
     loom::model(|| {
         let sse = Manager::new();
         let first = Page::new(sse.add_connection());
@@ -184,10 +175,10 @@ fn who_stays_is_woken_although_who_goes_changes_the_order_of_members() {
                 sse.broadcast("x").unwrap();
             })
         };
-        // The second takes the place of the first while both are due.
+        // The second member moves to the slot of the first while both are due.
         drop(first);
         publisher.join().unwrap();
-        second.answer();
+        second.poll_while_woken();
         assert_eq!(second.data(), ["x"]);
     });
 }

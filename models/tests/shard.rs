@@ -1,54 +1,45 @@
 //! Model checks of delivery shards: publish, the shard's wake-up, and what it then takes.
 //!
-//! The shard is driven by hand; what is checked is that its waker rings for whatever it has not
-//! taken.
+//! The test drives the shard, and checks that its waker is called for everything that it has not
+//! taken yet.
 
 #![cfg(prism_loom)]
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use std::sync::Arc;
-use std::task::{Wake, Waker};
+use std::task::Waker;
 
-use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
+use prism_models::WakeCounter;
 use prism_sse::Manager;
 use prism_sse::test::Shard;
 
-/// Counts how often it was rung.
-struct Bell(AtomicUsize);
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-/// A shard that has a turn when its bell was rung, as its thread does.
+/// A shard that runs after each wake-up, as it does on its thread.
 struct Thread {
     shard: Shard,
-    bell: Arc<Bell>,
-    answered: usize,
+    wakes: Arc<WakeCounter>,
+    seen_wakes: usize,
 }
 
 impl Thread {
     fn new() -> Self {
-        let bell = Arc::new(Bell(AtomicUsize::new(0)));
-        Self { shard: Shard::new(Waker::from(Arc::clone(&bell))), bell, answered: 0 }
+        let wakes = WakeCounter::new();
+        Self { shard: Shard::new(Waker::from(Arc::clone(&wakes))), wakes, seen_wakes: 0 }
     }
 
-    /// Works until there is nothing more to do and nobody rang.
-    fn answer(&mut self) {
+    /// Runs as long as there was a wake-up since the last run.
+    fn run_while_woken(&mut self) {
         loop {
-            let rung = self.bell.0.load(Ordering::SeqCst);
-            if rung == self.answered {
+            let wakes = self.wakes.count();
+            if wakes == self.seen_wakes {
                 return;
             }
-            self.answered = rung;
-            self.work();
+            self.seen_wakes = wakes;
+            self.run();
         }
     }
 
-    fn work(&mut self) {
+    fn run(&mut self) {
         while self.shard.turn() {}
     }
 
@@ -65,7 +56,7 @@ fn what_is_published_while_the_shard_takes_its_calls_is_written() {
         let sse = Manager::builder().no_heartbeat().build().unwrap();
         let mut thread = Thread::new();
         let reader = thread.shard.adopt(sse.add_connection());
-        thread.work();
+        thread.run();
         let publisher = {
             let sse = sse.clone();
             thread::spawn(move || {
@@ -73,9 +64,9 @@ fn what_is_published_while_the_shard_takes_its_calls_is_written() {
                 sse.broadcast("y").unwrap();
             })
         };
-        thread.answer();
+        thread.run_while_woken();
         publisher.join().unwrap();
-        thread.answer();
+        thread.run_while_woken();
         assert_eq!(thread.data(reader), ["x", "y"]);
     });
 }
@@ -93,9 +84,9 @@ fn a_connection_that_is_adopted_while_an_event_is_published_gets_it_once() {
             })
         };
         let reader = thread.shard.adopt(connection);
-        thread.work();
+        thread.run();
         publisher.join().unwrap();
-        thread.answer();
+        thread.run_while_woken();
         assert_eq!(thread.data(reader), ["x"]);
     });
 }
@@ -108,7 +99,7 @@ fn what_is_sent_to_one_keeps_its_place_while_the_shard_is_at_work() {
         let connection = sse.add_connection();
         let id = connection.id();
         let reader = thread.shard.adopt(connection);
-        thread.work();
+        thread.run();
         let publisher = {
             let sse = sse.clone();
             thread::spawn(move || {
@@ -116,9 +107,9 @@ fn what_is_sent_to_one_keeps_its_place_while_the_shard_is_at_work() {
                 sse.send("y", id).unwrap();
             })
         };
-        thread.answer();
+        thread.run_while_woken();
         publisher.join().unwrap();
-        thread.answer();
+        thread.run_while_woken();
         assert_eq!(thread.data(reader), ["x", "y"]);
     });
 }

@@ -35,7 +35,14 @@ const CRATES: &[Layers] = &[
                 api < demo < serve < mode",
         pure: &[],
     },
-    Layers { src: "crates/prism-bench/src/", order: "", pure: &[] },
+    Layers {
+        src: "crates/prism-bench/src/",
+        order: "process, procfs, progress, receive, response_parser, stats, template, token < \
+                check, cli < environment, publish, targets < client, server_api < run, server, \
+                subscriber_process < metric, scenario < compare < bench_result, measure < goals, \
+                table < page",
+        pure: &[],
+    },
 ];
 
 /// Checks one file of a crate that has layers.
