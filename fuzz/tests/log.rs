@@ -1,5 +1,6 @@
-//! Whatever is published, read, cut off and resumed, in any order, on a log that is far too short:
-//! no reader loses anything in silence, sees anything twice, or anything that is not for it.
+//! Random sequences of publishing, reading, disconnecting and resuming, on a log that keeps few
+//! events: no reader misses an event without a gap, receives one twice, or receives one that it may
+//! not read.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -19,12 +20,12 @@ const STEPS: usize = 300;
 struct Run {
     sse: Manager,
     oracle: Oracle,
-    /// How many events the oracle knew when each event of the order had its place.
+    /// The number of events that the oracle knew after each sequence number.
     after: Vec<usize>,
     readers: Vec<Reader>,
 }
 
-/// A reader as a browser is one.
+/// A reader that reconnects with its last event id, as a browser does.
 struct Reader {
     number: usize,
     audience: Audience,
@@ -53,7 +54,7 @@ impl Run {
         Self { sse, oracle: Oracle::new(), after: vec![0], readers: Vec::new() }
     }
 
-    /// One step: the first byte says what, the second whom and how.
+    /// One step: the first byte selects what is done, the second to whom and how.
     fn step(&mut self, what: u8, how: u8) {
         let reader = usize::from(how) % READERS;
         match what % 16 {
@@ -61,10 +62,10 @@ impl Run {
             2..8 => self.publish(how),
             8 => self.send(reader),
             9 => self.subscribe(how),
-            // What the reader gets last is cut off where the byte says.
+            // The connection breaks within the frame, at the byte's part of its length.
             10 => self.read(reader, 1, Some(how)),
             11..13 => self.read(reader, usize::from(how / 64) + 1, None),
-            13 => self.hang_up(reader),
+            13 => self.disconnect(reader),
             14 => self.resume(reader),
             _ => self.remove(reader),
         }
@@ -114,7 +115,8 @@ impl Run {
         reader.number = self.oracle.reader_from(reader.audience.clone(), begin);
     }
 
-    /// Reads some frames; of each, as much as `cut` leaves, and then the reader is cut off.
+    /// Reads some frames. With `cut`, the connection breaks within the first one, at that part of
+    /// its length.
     fn read(&mut self, reader: usize, frames: usize, cut: Option<u8>) {
         let mut cx = Context::from_waker(Waker::noop());
         for _ in 0..frames {
@@ -122,20 +124,20 @@ impl Run {
             let Some(connection) = &mut of.connection else { return };
             match Pin::new(connection).poll_frame(&mut cx) {
                 Poll::Pending => return,
-                Poll::Ready(None) => self.hang_up(reader),
+                Poll::Ready(None) => self.disconnect(reader),
                 Poll::Ready(Some(frame)) => {
                     let bytes = frame.expect("it cannot fail").into_data().expect("it is data");
                     let end = cut.map_or(bytes.len(), |cut| bytes.len() * usize::from(cut) / 256);
                     of.parse(&bytes[..end], &mut self.oracle);
                     if cut.is_some() {
-                        self.hang_up(reader);
+                        self.disconnect(reader);
                     }
                 }
             }
         }
     }
 
-    fn hang_up(&mut self, reader: usize) {
+    fn disconnect(&mut self, reader: usize) {
         let Some(reader) = self.readers.get_mut(reader) else { return };
         if reader.connection.take().is_some() {
             self.oracle.hung_up(reader.number);
@@ -144,13 +146,13 @@ impl Run {
     }
 
     fn resume(&mut self, reader: usize) {
-        self.hang_up(reader);
+        self.disconnect(reader);
         let Some(of) = self.readers.get_mut(reader) else { return };
         let start = Start::After(of.parser.last_event_id().to_owned());
         of.connection = Some(self.sse.subscribe(of.audience.clone(), start).expect("it is open"));
     }
 
-    /// Ends a reader's connection, which still gives what is due.
+    /// Removes a reader's connection, which still delivers what is due.
     fn remove(&mut self, reader: usize) {
         let Some(reader) = self.readers.get(reader) else { return };
         if let Some(connection) = &reader.connection {
@@ -158,7 +160,7 @@ impl Run {
         }
     }
 
-    /// Everyone reads to the end; whoever is away or was disconnected comes back.
+    /// All readers read to the end; those without a connection resume before.
     fn finish(mut self) -> Oracle {
         for reader in 0..self.readers.len() {
             self.read(reader, usize::MAX, None);
@@ -186,7 +188,7 @@ impl Reader {
 
 #[test]
 fn log_against_model() {
-    // Left to itself bolero makes up too few steps for the log to turn over.
+    // By default bolero generates too few steps for the log to evict events.
     let steps = produce::<Vec<(u8, u8)>>().with().len(0..=STEPS);
     check!().with_generator((produce::<bool>(), steps)).for_each(|(skips, steps)| {
         let on_lag = if *skips { OnLag::SkipWithGap } else { OnLag::Disconnect };

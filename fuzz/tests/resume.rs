@@ -1,4 +1,4 @@
-//! A reader that comes back with any last id at all gets a stream, and is told what it misses.
+//! A reader that reconnects with any last event id gets a stream, with a gap if it misses events.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -10,7 +10,7 @@ use prism_sse::wire::{Parsed, ParsedEvent, Parser};
 use prism_sse::{Event, Manager, Position, Retention, SseBody, SseRequest};
 use serde_json::Value;
 
-/// What was published: some under ids of the publisher's, the first already evicted.
+/// Ids and data of the published events: some have ids of the publisher, and the first is evicted.
 const PUBLISHED: [(&str, &str); 5] =
     [("", "one"), ("a", "two"), ("", "three\n\nfour"), ("é \"", ""), ("", "five")];
 
@@ -32,8 +32,9 @@ fn headers(last_event_id: &[u8]) -> Option<HeaderMap> {
     Some(HeaderMap::from_iter([(HeaderName::from_static("last-event-id"), value)]))
 }
 
-/// The events of a body whose end is near, and whether the response's header tells of a gap.
-fn come_back(sse: &Manager, headers: &HeaderMap) -> (bool, Vec<ParsedEvent>) {
+/// Whether the response has the header of a gap, and the events of its body, which is ended at
+/// once.
+fn reconnect(sse: &Manager, headers: &HeaderMap) -> (bool, Vec<ParsedEvent>) {
     let request = SseRequest::new(&Method::GET, headers).expect("there is no Accept");
     let response = sse.respond(request);
     let gap = response.headers().contains_key("prism-gap");
@@ -62,8 +63,8 @@ fn events(mut body: SseBody) -> Vec<ParsedEvent> {
     events
 }
 
-/// An id: something near a position that exists, an id of a publisher's, or any bytes. The first
-/// byte says which.
+/// An id: nearly an existing position, an id of the publisher, or any bytes. The first byte selects
+/// which.
 fn id_of(input: &[u8], epoch: &str) -> Vec<u8> {
     let [kind, rest @ ..] = input else { return Vec::new() };
     let at = usize::from(rest.first().copied().unwrap_or_default());
@@ -82,7 +83,7 @@ fn id_of(input: &[u8], epoch: &str) -> Vec<u8> {
         }
         4 => PUBLISHED[at % PUBLISHED.len()].0.as_bytes().to_vec(),
         5 => b"earliest"[..at % 9].to_vec(),
-        // What a header cannot carry would only be refused.
+        // Bytes that no header may contain would only be refused.
         6 => {
             rest.iter().map(|byte| byte.max(&b' ')).filter(|byte| **byte != 0x7f).copied().collect()
         }
@@ -94,18 +95,18 @@ fn id_of(input: &[u8], epoch: &str) -> Vec<u8> {
 fn last_event_id() {
     check!().for_each(|input: &[u8]| {
         let sse = manager();
-        let (_, first) = come_back(&sse, &HeaderMap::new());
+        let (_, first) = reconnect(&sse, &HeaderMap::new());
         let (epoch, _) = first[0].id.rsplit_once('.').expect("a position has a point");
         let Some(headers) = headers(&id_of(input, epoch)) else { return };
         let is_first_visit = headers["last-event-id"].is_empty();
-        let (gap, events) = come_back(&sse, &headers);
+        let (gap, events) = reconnect(&sse, &headers);
 
         let names: Vec<_> = events.iter().map(|event| event.name.as_str()).collect();
         let control = if gap { &["prism.open", "prism.gap"][..] } else { &["prism.open"] };
         assert_eq!(names[..control.len()], *control);
         assert_eq!(names.last(), Some(&"prism.mark"));
-        let told = &events[control.len()..events.len() - 1];
-        assert!(told.iter().all(|event| event.name == "message"));
+        let replayed = &events[control.len()..events.len() - 1];
+        assert!(replayed.iter().all(|event| event.name == "message"));
 
         if gap {
             let asked = String::from_utf8_lossy(headers["last-event-id"].as_bytes());
@@ -115,22 +116,23 @@ fn last_event_id() {
             assert_eq!(data["resumed_at"], events[1].id);
         }
 
-        // Whatever was asked for, a reader gets the newest events without a hole; after a gap, all.
+        // With any id, a reader gets the newest events without a hole; after a gap, all that are
+        // kept.
         let newest: Vec<_> =
-            PUBLISHED[PUBLISHED.len() - told.len()..].iter().map(|it| it.1).collect();
-        let data: Vec<_> = told.iter().map(|event| event.data.as_str()).collect();
+            PUBLISHED[PUBLISHED.len() - replayed.len()..].iter().map(|it| it.1).collect();
+        let data: Vec<_> = replayed.iter().map(|event| event.data.as_str()).collect();
         assert_eq!(data, newest);
-        assert!(!gap || told.len() == KEPT);
-        assert!(!is_first_visit || (!gap && told.is_empty()));
+        assert!(!gap || replayed.len() == KEPT);
+        assert!(!is_first_visit || (!gap && replayed.is_empty()));
         let exact = headers["last-event-id"].to_str().ok().and_then(|id| id.parse().ok());
         if let Some(Position { epoch: asked, seq }) = exact
             && format!("#{asked}") == epoch
         {
-            // The record before the oldest kept one is the first place to resume from.
+            // The record before the oldest kept one is the first position to resume from.
             let oldest = (PUBLISHED.len() - KEPT) as u64;
             let newest = PUBLISHED.len() as u64;
             assert_eq!(gap, !(oldest..=newest).contains(&seq));
-            assert!(gap || told.len() as u64 == newest - seq);
+            assert!(gap || replayed.len() as u64 == newest - seq);
         }
     });
 }

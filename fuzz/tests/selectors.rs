@@ -1,4 +1,4 @@
-//! Any text is a pattern or an error, and what patterns choose does not depend on who else reads.
+//! Any text is a pattern or an error, and what a pattern matches does not depend on other patterns.
 
 use bolero::check;
 use prism_sse::{Audience, Manager, Selector, Start, Topic};

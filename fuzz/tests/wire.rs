@@ -1,4 +1,4 @@
-//! The text format: what is written is read back, and whatever is read does no harm.
+//! The text format: what is encoded is parsed back, and any input is parsed without a panic.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use bolero::check;
 use prism_sse::wire::{Parsed, Parser};
 use prism_sse::{Epoch, Event, InvalidEvent, Position};
 
-/// Pieces that mean something to the format. One byte of a fuzzer's input stands for one of them.
+/// Pieces that have a meaning in the format. Each byte of a fuzzer's input selects one of them.
 const FRAGMENTS: [&[u8]; 32] = [
     b"\n",
     b"\n\n",
@@ -67,7 +67,7 @@ fn build((data, id, name, retry): &Fields) -> Result<Event, InvalidEvent> {
     Ok(event)
 }
 
-/// Everything that is told of these pieces, and the id at the end.
+/// All that is parsed from these pieces, the last id, and the most bytes that were buffered.
 fn parse<'a>(
     limit: usize,
     pieces: impl IntoIterator<Item = &'a [u8]>,

@@ -9,21 +9,12 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 
 use futures_core::Stream;
-use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
+use prism_models::WakeCounter;
 use prism_sse::{Audience, Connection, Manager, Retention, Start};
-
-/// A waker that counts how often it was called.
-struct WakeCounter(AtomicUsize);
-
-impl Wake for WakeCounter {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
 
 /// A connection that is polled after it was woken, as by a server.
 struct PolledConnection {
@@ -36,7 +27,7 @@ struct PolledConnection {
 
 impl PolledConnection {
     fn new(connection: Connection) -> Self {
-        let wakes = Arc::new(WakeCounter(AtomicUsize::new(0)));
+        let wakes = WakeCounter::new();
         let mut page = Self { connection, wakes, handled_wakes: 0, seen: String::new() };
         page.poll();
         page.seen.clear();
@@ -59,7 +50,7 @@ impl PolledConnection {
     /// Polls until there was no wake since the last poll. `true` if the stream ended.
     fn poll_if_woken(&mut self) -> bool {
         loop {
-            let wakes = self.wakes.0.load(Ordering::SeqCst);
+            let wakes = self.wakes.count();
             if wakes == self.handled_wakes {
                 return false;
             }

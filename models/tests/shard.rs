@@ -6,21 +6,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use std::sync::Arc;
-use std::task::{Wake, Waker};
+use std::task::Waker;
 
-use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
+use prism_models::WakeCounter;
 use prism_sse::Manager;
 use prism_sse::test::Shard;
-
-/// A waker that counts how often it was called.
-struct WakeCounter(AtomicUsize);
-
-impl Wake for WakeCounter {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
 
 /// A shard that runs after it was woken, as its thread does.
 struct ShardThread {
@@ -32,7 +23,7 @@ struct ShardThread {
 
 impl ShardThread {
     fn new() -> Self {
-        let wakes = Arc::new(WakeCounter(AtomicUsize::new(0)));
+        let wakes = WakeCounter::new();
         let shard = Shard::new(Waker::from(Arc::clone(&wakes)));
         Self { shard, wakes, handled_wakes: 0 }
     }
@@ -40,7 +31,7 @@ impl ShardThread {
     /// Runs until there is nothing to do and there was no further wake.
     fn run_if_woken(&mut self) {
         loop {
-            let wakes = self.wakes.0.load(Ordering::SeqCst);
+            let wakes = self.wakes.count();
             if wakes == self.handled_wakes {
                 return;
             }

@@ -4,8 +4,10 @@
 
 #![allow(clippy::print_stdout, reason = "a program's results belong on standard output")]
 
+mod audit;
 mod fuzz;
 mod libraries;
+mod namespace;
 mod process;
 mod stress;
 mod test;
@@ -20,13 +22,17 @@ const USAGE: &str = "\
 Usage: cargo xtask TASK
 
 Tasks:
-  tidy                         Check what the compiler does not: layers, names, limits, text.
+  tidy                         Check what the compiler does not: layers, circles, names, limits,
+                               text.
   test [--no-browser]          Run everything that must pass, installing what the browser tests
                                need. With --no-browser, leave the browser tests out.
   loom                         Check the models of the core: every interleaving of small scenes.
   fuzz TARGET [--seconds N]    Run one target of the fuzz crate for N seconds (default 60).
   stress [--minutes N]         Make up histories and inputs for N minutes (default 10), and check
                                the models.
+  audit                        Check the dependencies with `cargo deny`: known vulnerabilities,
+                               bans, licenses, sources. Needs the network, to fetch the RustSec
+                               database.
   help                         Show this text.
 ";
 
@@ -38,6 +44,7 @@ const STRESS_TIME: Duration = Duration::from_secs(10 * 60);
 enum Task {
     Help,
     Tidy,
+    Audit,
     Loom,
     Test { browser: bool },
     Fuzz { target: String, time: Duration },
@@ -71,6 +78,7 @@ fn perform(task: Task) -> Result<(), String> {
             Ok(())
         }
         Task::Tidy => tidy::run(&root),
+        Task::Audit => audit::run(&root),
         Task::Loom => test::loom(&root),
         Task::Test { browser } => test::run(&root, browser),
         Task::Fuzz { target, time } => fuzz::run(&root, &target, time),
@@ -83,6 +91,7 @@ fn parse(args: &[&str]) -> Result<Task, String> {
         [] => Err("a task is missing".to_owned()),
         ["help" | "--help" | "-h"] => Ok(Task::Help),
         ["tidy"] => Ok(Task::Tidy),
+        ["audit"] => Ok(Task::Audit),
         ["loom"] => Ok(Task::Loom),
         ["test"] => Ok(Task::Test { browser: true }),
         ["test", "--no-browser"] => Ok(Task::Test { browser: false }),
@@ -104,7 +113,7 @@ fn parse(args: &[&str]) -> Result<Task, String> {
             Ok(Task::Stress { time: Duration::from_secs(60 * minutes) })
         }
         ["stress", ..] => Err("stress takes --minutes N, or nothing".to_owned()),
-        [task @ ("tidy" | "loom" | "test"), rest @ ..] => {
+        [task @ ("audit" | "tidy" | "loom" | "test"), rest @ ..] => {
             Err(format!("{task} does not take `{}`", rest.join(" ")))
         }
         [task, ..] => Err(format!("there is no task `{task}`")),
@@ -137,9 +146,10 @@ mod tests {
     fn every_task_of_the_usage_text_is_understood() {
         let fuzz =
             |seconds| Task::Fuzz { target: "parse".to_owned(), time: Duration::from_secs(seconds) };
-        let cases: [(&[&str], Task); 10] = [
+        let cases: [(&[&str], Task); 11] = [
             (&["help"], Task::Help),
             (&["tidy"], Task::Tidy),
+            (&["audit"], Task::Audit),
             (&["loom"], Task::Loom),
             (&["test"], Task::Test { browser: true }),
             (&["test", "--no-browser"], Task::Test { browser: false }),

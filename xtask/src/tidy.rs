@@ -2,26 +2,23 @@
 //!
 //! The same checks run as a test, so that `cargo test` is enough to see them.
 
+mod circles;
 mod layers;
 mod lexer;
 mod limits;
 mod manifests;
+mod modules;
 mod names;
 mod rust;
+mod test_files;
 mod text;
+mod types;
+mod violation;
 
-use std::fmt;
 use std::path::Path;
 
+use self::violation::Violation;
 use crate::tree::{self, File};
-
-/// A line that breaks a rule, and what to do about it.
-#[derive(Debug)]
-struct Violation {
-    path: String,
-    line: usize,
-    what: String,
-}
 
 /// Checks the whole tree and prints every violation.
 pub(crate) fn run(root: &Path) -> Result<(), String> {
@@ -48,22 +45,14 @@ fn check(files: &[File]) -> Vec<Violation> {
         text::check_source(source, &mut violations);
         layers::check(source, &mut violations);
         names::check(source, &mut violations);
+        test_files::check(source, &mut violations);
     }
+    layers::check_text(files, &mut violations);
     limits::check(&sources, &mut violations);
+    circles::check(&sources, &mut violations);
+    types::check(&sources, &mut violations);
     violations.sort_by(|a, b| (&a.path, a.line, &a.what).cmp(&(&b.path, b.line, &b.what)));
     violations
-}
-
-impl Violation {
-    fn new(path: &str, line: usize, what: impl Into<String>) -> Self {
-        Self { path: path.to_owned(), line, what: what.into() }
-    }
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}", self.path, self.line, self.what)
-    }
 }
 
 #[cfg(test)]
@@ -82,16 +71,24 @@ mod tests {
     fn every_check_is_applied_to_the_tree() {
         let file = |path: &str, text: &str| File { path: path.to_owned(), text: text.to_owned() };
         let violations = check(&[
+            file("ARCHITECTURE.md", "No layers.\n"),
             file("a/Cargo.toml", "[package]\nname = \"a\"\n"),
             file("crates/prism-sse/src/limits.rs", "/// Text.\npub const UNUSED: u8 = 1;\n"),
             file("crates/prism-sse/src/log.rs", "use crate::engine::Engine;\nuse tokio::sync;\n"),
             file("crates/prism-sse/src/wire.rs", "pub struct Session;"),
+            file("xtask/src/a.rs", "use super::b::B;\nstruct A;\n"),
+            file("xtask/src/b.rs", "\nuse super::a::A;\nstruct A;\n"),
+            file("xtask/src/fixture.rs", "\n\nstruct Bell;\n"),
+            file("xtask/src/main.rs", "mod a;\n"),
         ]);
         let places: Vec<String> =
             violations.iter().map(|it| format!("{}:{}", it.path, it.line)).collect();
         assert_eq!(
             places,
             [
+                "ARCHITECTURE.md:1",
+                "ARCHITECTURE.md:1",
+                "ARCHITECTURE.md:1",
                 "a/Cargo.toml:1",
                 "a/Cargo.toml:1",
                 "a/Cargo.toml:1",
@@ -102,6 +99,10 @@ mod tests {
                 "crates/prism-sse/src/log.rs:2",
                 "crates/prism-sse/src/wire.rs:1",
                 "crates/prism-sse/src/wire.rs:1",
+                "xtask/src/a.rs:1",
+                "xtask/src/b.rs:3",
+                "xtask/src/fixture.rs:1",
+                "xtask/src/fixture.rs:3",
             ]
         );
     }

@@ -1,14 +1,14 @@
-//! How many instructions the core's single acts take, counted by valgrind's callgrind.
+//! Instruction counts of the core's single operations, by valgrind's callgrind.
 //!
-//! Counts hardly change from run to run, also on a machine that is busy, and so show a small
-//! change that a clock would not. They are not time: a miss of the cache costs nothing here.
+//! Counts hardly change from run to run, even on a busy machine, and so show a small change that a
+//! clock would not. They are not time: a cache miss costs nothing here.
 //!
-//! Only the benchmark functions' bodies are counted, with all they call. What they need is made by
-//! their setup functions, and what they leave is returned, so that freeing it is not counted
-//! either. The teardown functions check that what was counted is what is claimed.
+//! Only the bodies of the benchmark functions are counted, with all they call. The setup functions
+//! make what they need, and they return what is left, so that freeing it is not counted either. The
+//! teardown functions check that the counted operation did what it claims.
 //!
-//! There is no runtime, hence no driver: a publisher wakes readers itself, so that waking is
-//! counted where it is caused. `docs/performance.md` has the command and the last counts.
+//! There is no runtime, hence no driver: publishers wake readers themselves, so that the cost of
+//! waking is part of publishing. `docs/performance.md` has the command and the latest counts.
 
 #![allow(
     missing_docs,
@@ -31,57 +31,57 @@ use prism_sse::{
     Audience, Connection, Event, Manager, Publication, Receipt, Selector, Start, limits,
 };
 
-/// Counts how often readers are woken.
+/// Counts wake-ups of readers.
 #[derive(Default)]
-struct Woken(AtomicUsize);
+struct WakeCounter(AtomicUsize);
 
-impl Wake for Woken {
+impl Wake for WakeCounter {
     fn wake(self: Arc<Self>) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-/// A manager and those who wait for its events.
-struct Hub {
+/// A manager, and connections that wait for its events.
+struct Fixture {
     manager: Manager,
     connections: Vec<Connection>,
-    woken: Arc<Woken>,
+    wakes: Arc<WakeCounter>,
 }
 
-/// A hub, and what is about to be published there.
-type Ready = (Hub, Publication);
+/// A manager with readers, and a publication that it is about to take.
+type BeforePublish = (Fixture, Publication);
 
-/// A hub after the publication, and what became of it.
-type Published = (Hub, Receipt);
+/// A manager with readers after a publication, and the receipt of that.
+type AfterPublish = (Fixture, Receipt);
 
-impl Hub {
+impl Fixture {
     fn new() -> Self {
-        Self { manager: Manager::new(), connections: Vec::new(), woken: Arc::default() }
+        Self { manager: Manager::new(), connections: Vec::new(), wakes: Arc::default() }
     }
 
     fn with_readers(audiences: impl Iterator<Item = Audience>) -> Self {
-        let mut hub = Self::new();
+        let mut fixture = Self::new();
         for audience in audiences {
-            let connection = hub.manager.subscribe(audience, Start::Now);
-            hub.connections.push(connection.expect("there is no limit"));
+            let connection = fixture.manager.subscribe(audience, Start::Now);
+            fixture.connections.push(connection.expect("there is no limit"));
         }
-        hub.wait();
-        hub
+        fixture.wait();
+        fixture
     }
 
-    /// Reads whatever is due for anyone, until all wait. Counting of wakes begins anew.
+    /// Reads all that is due, until all connections wait, and resets the count of wake-ups.
     fn wait(&mut self) {
-        let waker = Waker::from(Arc::clone(&self.woken));
+        let waker = Waker::from(Arc::clone(&self.wakes));
         for connection in &mut self.connections {
             while poll(connection, &waker).is_ready() {}
         }
-        self.woken.0.store(0, Ordering::Relaxed);
+        self.wakes.0.store(0, Ordering::Relaxed);
     }
 
-    /// Publishes the same beforehand, so that what is made once for a topic is there. Then looks
-    /// after the timers that came due during a long setup, as every publisher does here, by an
-    /// event that nobody reads: they are not the publication's cost.
-    fn ready(mut self, publication: Publication) -> Ready {
+    /// Publishes the same once before, so that what is made once for each topic exists. Then an
+    /// event without readers handles the timers that came due during a long setup, as every
+    /// publisher does here: they are no cost of the publication.
+    fn ready(mut self, publication: Publication) -> BeforePublish {
         self.publish(&publication);
         self.wait();
         self.publish(&about("nobody"));
@@ -97,7 +97,7 @@ fn poll(connection: &mut Connection, waker: &Waker) -> Poll<Option<Bytes>> {
     Pin::new(connection).poll_next(&mut Context::from_waker(waker))
 }
 
-/// As in the measurements of whole servers.
+/// The same as in the measurements of whole servers.
 const EVENT_BYTES: usize = 100;
 
 fn small() -> Event {
@@ -110,7 +110,7 @@ fn with_line_breaks() -> Event {
 }
 
 fn topic(number: usize) -> String {
-    // Of one length, because the length counts.
+    // All topics have the same length, because the count depends on it.
     format!("topic/{number:06}")
 }
 
@@ -129,7 +129,7 @@ fn encode(event: Event) -> (Bytes, Event) {
     (black_box(&event).encode(), event)
 }
 
-/// Nobody listens, and the log holds this many events already.
+/// A manager without readers, whose log has this many events.
 fn log_with(events: usize) -> (Manager, Event) {
     let manager = Manager::new();
     for _ in 0..events {
@@ -147,17 +147,17 @@ fn append((manager, event): (Manager, Event)) -> (Manager, Receipt) {
     (manager, receipt)
 }
 
-/// One reader who is this many events behind, and the waker with which it waited last.
-fn behind(events: usize) -> (Hub, Waker, usize) {
-    let hub = Hub::with_readers([Audience::everything()].into_iter());
+/// One reader that is this many events behind, and its waker.
+fn behind(events: usize) -> (Fixture, Waker, usize) {
+    let fixture = Fixture::with_readers([Audience::everything()].into_iter());
     for _ in 0..events {
-        hub.publish(&Publication::broadcast(small()));
+        fixture.publish(&Publication::broadcast(small()));
     }
-    let waker = Waker::from(Arc::clone(&hub.woken));
-    (hub, waker, events)
+    let waker = Waker::from(Arc::clone(&fixture.wakes));
+    (fixture, waker, events)
 }
 
-fn check_read((bytes, _hub, _waker, events): (Poll<Option<Bytes>>, Hub, Waker, usize)) {
+fn check_read((bytes, _fixture, _waker, events): (Poll<Option<Bytes>>, Fixture, Waker, usize)) {
     let read = match bytes {
         Poll::Ready(Some(bytes)) => bytes.len(),
         Poll::Ready(None) | Poll::Pending => 0,
@@ -170,29 +170,31 @@ fn check_read((bytes, _hub, _waker, events): (Poll<Option<Bytes>>, Hub, Waker, u
 #[bench::nothing(0)]
 #[bench::one_event(1)]
 #[bench::sixty_four_events(64)]
-fn read((mut hub, waker, events): (Hub, Waker, usize)) -> (Poll<Option<Bytes>>, Hub, Waker, usize) {
-    let bytes = poll(&mut hub.connections[0], &waker);
-    (bytes, hub, waker, events)
+fn read(
+    (mut fixture, waker, events): (Fixture, Waker, usize),
+) -> (Poll<Option<Bytes>>, Fixture, Waker, usize) {
+    let bytes = poll(&mut fixture.connections[0], &waker);
+    (bytes, fixture, waker, events)
 }
 
 /// Topics with one reader each, and a publication about one of them.
-fn topics(count: usize) -> Ready {
-    let hub = Hub::with_readers((0..count).map(|number| selecting(&[&topic(number)])));
-    hub.ready(about(&topic(count / 2)))
+fn topics(count: usize) -> BeforePublish {
+    let fixture = Fixture::with_readers((0..count).map(|number| selecting(&[&topic(number)])));
+    fixture.ready(about(&topic(count / 2)))
 }
 
 /// Distinct audiences, some of which select the topic that is published.
-fn audiences((count, matching): (usize, usize)) -> Ready {
+fn audiences((count, matching): (usize, usize)) -> BeforePublish {
     let shared = topic(count);
-    let hub = Hub::with_readers((0..count).map(|number| {
+    let fixture = Fixture::with_readers((0..count).map(|number| {
         let own = topic(number);
         let selects_shared = number % (count / matching) == 0;
         if selects_shared { selecting(&[&own, &shared]) } else { selecting(&[&own]) }
     }));
-    hub.ready(about(&shared))
+    fixture.ready(about(&shared))
 }
 
-/// Templates that choose what is published, among others that choose other orders.
+/// Templates that match the topic that is published to, among others that match other topics.
 const MATCHING_TEMPLATES: [&str; 10] = [
     "https://shop.example/orders/000500/{id}",
     "https://shop.example/orders/{order}/{id}",
@@ -206,55 +208,55 @@ const MATCHING_TEMPLATES: [&str; 10] = [
     "https://shop.example/orders/{order}/7",
 ];
 
-/// Templates with one reader each, of which ten choose what is published. Its topic may be one
-/// that nothing was published about before.
-fn templates((count, known): (usize, bool)) -> Ready {
+/// Templates with one reader each, of which ten match the topic that is published to. It may be a
+/// topic that nothing was published to before.
+fn templates((count, known): (usize, bool)) -> BeforePublish {
     let others = (MATCHING_TEMPLATES.len()..count)
         .map(|number| format!("https://shop.example/orders/{:06}/{{id}}", 1000 + number));
     let all = MATCHING_TEMPLATES.into_iter().map(String::from).chain(others);
-    let hub = Hub::with_readers(all.map(|text| {
+    let fixture = Fixture::with_readers(all.map(|text| {
         let template = Selector::template(&text).expect("the template is valid");
         Audience::select(template).expect("it is one")
     }));
     let publication = about("https://shop.example/orders/000500/7");
     if known {
-        return hub.ready(publication);
+        return fixture.ready(publication);
     }
-    let (hub, _) = hub.ready(about("https://shop.example/orders/000500/8"));
-    (hub, publication)
+    let (fixture, _) = fixture.ready(about("https://shop.example/orders/000500/8"));
+    (fixture, publication)
 }
 
-/// As many readers of that topic, with audiences of their own.
-fn exact_readers(count: usize) -> Ready {
+/// Ten readers of that topic among others, each with its own audience.
+fn exact_readers(count: usize) -> BeforePublish {
     let name = "https://shop.example/orders/000500/7";
-    let hub = Hub::with_readers((0..count).map(|number| {
+    let fixture = Fixture::with_readers((0..count).map(|number| {
         let other = format!("https://shop.example/orders/{:06}/7", 1000 + number);
         if number < 10 { selecting(&[name, &other]) } else { selecting(&[&other]) }
     }));
-    hub.ready(about(name))
+    fixture.ready(about(name))
 }
 
-fn check_woken((hub, mut receipt): Published, expected: usize) {
+fn check_woken((fixture, mut receipt): AfterPublish, expected: usize) {
     let ack = receipt.try_ack().expect("the memory engine answers at once").expect("it is kept");
     assert_eq!(ack.receivers, expected);
-    assert_eq!(hub.woken.0.load(Ordering::Relaxed), expected);
+    assert_eq!(fixture.wakes.0.load(Ordering::Relaxed), expected);
     // The process ends here. Under valgrind, ending 100,000 connections one by one takes long.
-    std::mem::forget(hub);
+    std::mem::forget(fixture);
 }
 
-fn check_one_woken(published: Published) {
+fn check_one_woken(published: AfterPublish) {
     check_woken(published, 1);
 }
 
-fn check_ten_woken(published: Published) {
+fn check_ten_woken(published: AfterPublish) {
     check_woken(published, 10);
 }
 
-fn check_thousand_woken(published: Published) {
+fn check_thousand_woken(published: AfterPublish) {
     check_woken(published, 1000);
 }
 
-// Claim: what others read costs next to nothing, however many they are.
+// Claim: readers of other topics cost next to nothing, however many they are.
 #[library_benchmark]
 #[bench::ten_of_1_000_audiences(
     args = ((1_000, 10)), setup = audiences, teardown = check_ten_woken
@@ -274,24 +276,24 @@ fn check_thousand_woken(published: Published) {
 #[bench::one_of_1_000_topics(args = (1_000), setup = topics, teardown = check_one_woken)]
 #[bench::one_of_10_000_topics(args = (10_000), setup = topics, teardown = check_one_woken)]
 #[bench::one_of_100_000_topics(args = (100_000), setup = topics, teardown = check_one_woken)]
-fn matching((hub, publication): Ready) -> Published {
-    let receipt = hub.manager.append(publication).expect("the publication is valid");
-    (hub, receipt)
+fn matching((fixture, publication): BeforePublish) -> AfterPublish {
+    let receipt = fixture.manager.append(publication).expect("the publication is valid");
+    (fixture, receipt)
 }
 
-/// Readers of one audience, which hears of broadcasts, and a broadcast to them.
-fn listeners(count: usize) -> Ready {
-    let hub = Hub::with_readers((0..count).map(|_| selecting(&["news"])));
-    hub.ready(Publication::broadcast(small()))
+/// Readers of one audience, and a broadcast to them.
+fn listeners(count: usize) -> BeforePublish {
+    let fixture = Fixture::with_readers((0..count).map(|_| selecting(&["news"])));
+    fixture.ready(Publication::broadcast(small()))
 }
 
 // One broadcast; nearly all of it is waking.
 #[library_benchmark]
 #[bench::one_reader(args = (1), setup = listeners, teardown = check_one_woken)]
 #[bench::thousand_readers(args = (1_000), setup = listeners, teardown = check_thousand_woken)]
-fn wake((hub, publication): Ready) -> Published {
-    let receipt = hub.manager.append(publication).expect("the publication is valid");
-    (hub, receipt)
+fn wake((fixture, publication): BeforePublish) -> AfterPublish {
+    let receipt = fixture.manager.append(publication).expect("the publication is valid");
+    (fixture, receipt)
 }
 
 library_benchmark_group!(name = core, benchmarks = [encode, append, read, wake, matching]);

@@ -1,4 +1,4 @@
-//! Whether every subscriber received every event it should have, once and in order.
+//! Checks that every subscriber received every event it should have, once and in order.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -6,54 +6,56 @@ use serde::{Deserialize, Serialize};
 
 use crate::receive::{STAMP_BYTES, Stamp};
 
-/// The orders in which events are published, and who reads which.
+/// The sequences in which events are numbered, and who receives which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Lanes {
-    /// One for each connection that publishes. Everybody reads all of them.
-    Publishers(usize),
-    /// One for each topic. Each subscriber reads one of them, in turn.
-    Topics(usize),
+pub(crate) enum Sequences {
+    /// One for each connection that publishes. Every subscriber receives all of them.
+    PerPublisher(usize),
+    /// One for each topic. Every subscriber receives one of them, assigned round robin.
+    PerTopic(usize),
 }
 
-impl Lanes {
-    /// How many there are.
+impl Sequences {
+    /// Number of sequences.
     pub(crate) fn count(self) -> usize {
         match self {
-            Self::Publishers(count) | Self::Topics(count) => count,
+            Self::PerPublisher(count) | Self::PerTopic(count) => count,
         }
     }
 
-    /// How many of so many subscribers read a lane.
-    pub(crate) fn readers(self, lane: usize, subscribers: usize) -> usize {
+    /// How many of these subscribers receive a sequence.
+    pub(crate) fn readers(self, sequence: usize, subscribers: usize) -> usize {
         match self {
-            Self::Publishers(_) => subscribers,
-            Self::Topics(count) => subscribers / count + usize::from(lane < subscribers % count),
+            Self::PerPublisher(_) => subscribers,
+            Self::PerTopic(count) => {
+                subscribers / count + usize::from(sequence < subscribers % count)
+            }
         }
     }
 
-    /// Where a subscriber's account of a lane is kept, if it reads that.
-    fn place(self, subscriber: usize, lane: usize) -> Option<usize> {
+    /// The index of a subscriber's state of a sequence, if it receives that.
+    fn index(self, subscriber: usize, sequence: usize) -> Option<usize> {
         match self {
-            Self::Publishers(count) => Some(subscriber * count + lane),
-            Self::Topics(count) => (subscriber % count == lane).then_some(subscriber),
+            Self::PerPublisher(count) => Some(subscriber * count + sequence),
+            Self::PerTopic(count) => (subscriber % count == sequence).then_some(subscriber),
         }
     }
 
-    /// How many accounts so many subscribers have.
-    fn places(self, subscribers: usize) -> usize {
+    /// Number of all states of these subscribers.
+    fn len(self, subscribers: usize) -> usize {
         match self {
-            Self::Publishers(count) => subscribers * count,
-            Self::Topics(_) => subscribers,
+            Self::PerPublisher(count) => subscribers * count,
+            Self::PerTopic(_) => subscribers,
         }
     }
 
-    /// The lane of an account.
-    fn lane(self, place: usize) -> usize {
-        place % self.count()
+    /// The sequence of the state at an index.
+    fn sequence(self, index: usize) -> usize {
+        index % self.count()
     }
 }
 
-/// What is wrong with what subscribers received. All zero is right.
+/// What is wrong with what subscribers received, as numbers of events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Faults {
     /// Events that a subscriber never received.
@@ -62,19 +64,19 @@ pub(crate) struct Faults {
     pub(crate) doubled: u64,
     /// Events that a subscriber received after a later one.
     pub(crate) reordered: u64,
-    /// Events with less text than was published, or with text that never was.
+    /// Events with less data than was published, or with data that never was.
     pub(crate) damaged: u64,
-    /// Events of topics that a subscriber does not read.
+    /// Events of topics that a subscriber did not select.
     pub(crate) strayed: u64,
 }
 
 impl Faults {
-    /// Whether anything is wrong.
+    /// Whether there is any fault.
     pub(crate) fn any(&self) -> bool {
         *self != Self::default()
     }
 
-    /// Each kind's name and number.
+    /// The name and the number of each kind.
     pub(crate) fn named(&self) -> [(&'static str, u64); 5] {
         let Self { lost, doubled, reordered, damaged, strayed } = *self;
         [
@@ -86,7 +88,7 @@ impl Faults {
         ]
     }
 
-    /// The faults of both.
+    /// The sum of both.
     pub(crate) fn with(self, other: Self) -> Self {
         Self {
             lost: self.lost + other.lost,
@@ -98,79 +100,80 @@ impl Faults {
     }
 }
 
-/// Checks that every subscriber receives every event once and in its lane's order.
+/// Checks that every subscriber receives every event once and in the order of its sequence.
 #[derive(Debug)]
-pub(crate) struct Checker {
-    lanes: Lanes,
+pub(crate) struct DeliveryChecker {
+    sequences: Sequences,
     payload: usize,
-    /// How many events each lane has.
+    /// Number of events published to each sequence.
     published: Vec<u32>,
-    /// What each subscriber waits for next in each lane it reads.
+    /// The number that each subscriber expects next in each sequence it receives.
     next: Vec<u32>,
-    /// What was skipped, by place in `next`. Empty as long as all goes well.
+    /// The numbers that were skipped, by index in `next`. Empty as long as nothing is lost.
     skipped: HashMap<usize, BTreeSet<u32>>,
     faults: Faults,
 }
 
-impl Checker {
+impl DeliveryChecker {
     /// A checker of events of `payload` bytes.
-    pub(crate) fn new(subscribers: usize, lanes: Lanes, payload: usize) -> Self {
+    pub(crate) fn new(subscribers: usize, sequences: Sequences, payload: usize) -> Self {
         Self {
-            lanes,
+            sequences,
             payload: payload.max(STAMP_BYTES),
-            published: vec![0; lanes.count()],
-            next: vec![0; lanes.places(subscribers)],
+            published: vec![0; sequences.count()],
+            next: vec![0; sequences.len(subscribers)],
             skipped: HashMap::new(),
             faults: Faults::default(),
         }
     }
 
-    /// The number of the event that is published to `lane` now.
-    pub(crate) fn publish(&mut self, lane: usize) -> u32 {
-        let published = &mut self.published[lane];
+    /// Returns the number of the event that is published to `sequence` now.
+    pub(crate) fn publish(&mut self, sequence: usize) -> u32 {
+        let published = &mut self.published[sequence];
         *published += 1;
         *published - 1
     }
 
-    /// Takes note of an event. Answers whether it counts as delivered: not if it was received
-    /// before, was never published, or is of a topic that the subscriber does not read.
+    /// Checks an event. `false` if it does not count as delivered: it was received before, was
+    /// never published, or is of a topic that the subscriber did not select.
     pub(crate) fn receive(&mut self, subscriber: usize, stamp: Stamp, len: usize) -> bool {
-        let lane = stamp.lane as usize;
-        if self.published.get(lane).is_none_or(|&published| stamp.seq >= published) {
+        let sequence = stamp.sequence as usize;
+        if self.published.get(sequence).is_none_or(|&published| stamp.number >= published) {
             self.faults.damaged += 1;
             return false;
         }
-        let Some(place) = self.lanes.place(subscriber, lane) else {
+        let Some(index) = self.sequences.index(subscriber, sequence) else {
             self.faults.strayed += 1;
             return false;
         };
         self.faults.damaged += u64::from(len < self.payload);
-        let next = &mut self.next[place];
-        if stamp.seq >= *next {
-            if stamp.seq > *next {
-                self.skipped.entry(place).or_default().extend(*next..stamp.seq);
+        let next = &mut self.next[index];
+        if stamp.number >= *next {
+            if stamp.number > *next {
+                self.skipped.entry(index).or_default().extend(*next..stamp.number);
             }
-            *next = stamp.seq + 1;
+            *next = stamp.number + 1;
             return true;
         }
-        let late = self.skipped.get_mut(&place).is_some_and(|them| them.remove(&stamp.seq));
+        let late =
+            self.skipped.get_mut(&index).is_some_and(|skipped| skipped.remove(&stamp.number));
         let fault = if late { &mut self.faults.reordered } else { &mut self.faults.doubled };
         *fault += 1;
         late
     }
 
-    /// From now on every subscriber waits for the event `from`, and all after it, once more.
+    /// Expects the event `from`, and all events after it, once more at every subscriber.
     pub(crate) fn rewind(&mut self, from: u32) {
         self.faults = self.faults();
         self.skipped.clear();
         self.next.fill(from);
     }
 
-    /// What was wrong so far, with everything counted as lost that has not come yet.
+    /// All faults so far. What was not received yet counts as lost.
     pub(crate) fn faults(&self) -> Faults {
         let skipped: usize = self.skipped.values().map(BTreeSet::len).sum();
-        let tails = self.next.iter().enumerate().map(|(place, &next)| {
-            u64::from(self.published[self.lanes.lane(place)].saturating_sub(next))
+        let tails = self.next.iter().enumerate().map(|(index, &next)| {
+            u64::from(self.published[self.sequences.sequence(index)].saturating_sub(next))
         });
         let lost = self.faults.lost + skipped as u64 + tails.sum::<u64>();
         Faults { lost, ..self.faults }
@@ -181,25 +184,25 @@ impl Checker {
 mod tests {
     use super::*;
 
-    fn stamp(lane: u32, seq: u32) -> Stamp {
-        Stamp { lane, seq, due: 0 }
+    fn stamp(sequence: u32, number: u32) -> Stamp {
+        Stamp { sequence, number, due: 0 }
     }
 
     /// The faults of a subscriber that received these of `published` events.
     fn faults(published: u32, received: &[u32]) -> Faults {
-        let mut checker = Checker::new(2, Lanes::Publishers(1), 100);
-        for seq in 0..published {
-            assert_eq!(checker.publish(0), seq);
-            assert!(checker.receive(0, stamp(0, seq), 100));
+        let mut checker = DeliveryChecker::new(2, Sequences::PerPublisher(1), 100);
+        for number in 0..published {
+            assert_eq!(checker.publish(0), number);
+            assert!(checker.receive(0, stamp(0, number), 100));
         }
-        for &seq in received {
-            checker.receive(1, stamp(0, seq), 100);
+        for &number in received {
+            checker.receive(1, stamp(0, number), 100);
         }
         checker.faults()
     }
 
     #[test]
-    fn every_event_once_and_in_order_is_right() {
+    fn every_event_once_and_in_order_is_faultless() {
         assert!(!faults(4, &[0, 1, 2, 3]).any());
         assert!(!faults(0, &[]).any());
     }
@@ -227,7 +230,7 @@ mod tests {
     #[test]
     fn damaged_events_are_seen() {
         assert_eq!(faults(1, &[0, 1]), Faults { damaged: 1, ..Faults::default() });
-        let mut checker = Checker::new(1, Lanes::Publishers(1), 100);
+        let mut checker = DeliveryChecker::new(1, Sequences::PerPublisher(1), 100);
         checker.publish(0);
         assert!(checker.receive(0, stamp(0, 0), 99));
         assert!(!checker.receive(0, stamp(9, 0), 100));
@@ -235,22 +238,22 @@ mod tests {
     }
 
     #[test]
-    fn order_is_each_publishers_own() {
-        let mut checker = Checker::new(1, Lanes::Publishers(2), 100);
+    fn each_publisher_has_its_own_sequence() {
+        let mut checker = DeliveryChecker::new(1, Sequences::PerPublisher(2), 100);
         for publisher in [0, 0, 1] {
             checker.publish(publisher);
         }
-        for (publisher, seq) in [(0, 0), (1, 0), (0, 1)] {
-            assert!(checker.receive(0, stamp(publisher, seq), 100));
+        for (publisher, number) in [(0, 0), (1, 0), (0, 1)] {
+            assert!(checker.receive(0, stamp(publisher, number), 100));
         }
         assert!(!checker.faults().any());
     }
 
     #[test]
-    fn a_topic_is_for_its_own_readers() {
-        let lanes = Lanes::Topics(3);
-        assert_eq!([0, 1, 2].map(|lane| lanes.readers(lane, 5)), [2, 2, 1]);
-        let mut checker = Checker::new(5, lanes, 100);
+    fn an_event_is_expected_by_the_readers_of_its_topic_only() {
+        let sequences = Sequences::PerTopic(3);
+        assert_eq!([0, 1, 2].map(|sequence| sequences.readers(sequence, 5)), [2, 2, 1]);
+        let mut checker = DeliveryChecker::new(5, sequences, 100);
         assert_eq!((checker.publish(1), checker.publish(1)), (0, 1));
         for subscriber in [1, 4] {
             assert!(checker.receive(subscriber, stamp(1, 0), 100));
@@ -261,11 +264,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_replayed_is_waited_for_again() {
-        let mut checker = Checker::new(2, Lanes::Publishers(1), 100);
-        for seq in 0..3 {
+    fn what_is_replayed_is_expected_again() {
+        let mut checker = DeliveryChecker::new(2, Sequences::PerPublisher(1), 100);
+        for number in 0..3 {
             checker.publish(0);
-            checker.receive(0, stamp(0, seq), 100);
+            checker.receive(0, stamp(0, number), 100);
         }
         checker.receive(1, stamp(0, 0), 100);
         checker.rewind(1);

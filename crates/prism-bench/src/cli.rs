@@ -1,25 +1,29 @@
 //! The command line.
 
 mod endpoint;
+mod scenario;
 mod settings;
+mod target;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 pub(crate) use endpoint::Endpoint;
+pub(crate) use scenario::Scenario;
 use settings::seconds;
-pub(crate) use settings::{Load, ServeTarget, Settings};
+pub(crate) use settings::{Load, ServeTargetArgs, Settings};
+pub(crate) use target::Target;
 
-/// Says how fast and how lean a server of Server-Sent Events is.
+/// Measures servers of Server-Sent Events: throughput, latency, processor time and memory.
 ///
 /// One thread opens all subscribers' connections over the addresses 127.0.0.1, 127.0.0.2, ...,
 /// publishes by HTTP POST, and checks and times every event at every subscriber. The server runs
 /// on one processor and the subscribers on another.
 ///
 /// An absolute figure says little: machines differ, and the same machine differs from minute to
-/// minute. Believe `compare`, which runs two servers in turn and tells ratios with an interval;
+/// minute. Rely on `compare`, which runs two servers in turn and prints ratios with intervals;
 /// `raw`, a bare loop of write(), is the ceiling to compare with.
 ///
 /// Results go to standard output, progress to standard error. The exit status is 1 if an event
@@ -37,82 +41,86 @@ pub(crate) struct Cli {
     pub(crate) mode: Mode,
 }
 
+/// What the program does.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Mode {
     /// Publish to all subscribers, and check and time every delivery
     ///
-    /// Messages are published with --in-flight of them under way, or at a fixed --rate. With one in
-    /// flight the time of a delivery is what a server costs; with 64 a server may join events, and
-    /// its rate is what counts; at a fixed rate its latency.
-    Fanout(Single),
-    /// Open connections that nothing is sent to, and say what each costs
+    /// Messages are published with --in-flight of them in flight, or at a fixed --rate. Look at the
+    /// processor time of a delivery with one in flight; at the rate of deliveries with 64, where a
+    /// server may join events; and at the latency with a fixed rate.
+    Fanout(SingleArgs),
+    /// Open connections without events, and measure what each costs
     ///
     /// Memory is the growth of the server's resident memory while the connections open.
-    Idle(Single),
+    Idle(SingleArgs),
     /// Close and reopen connections all the time, while others read and miss nothing
     ///
     /// Beside the subscribers, --churning connections ask for the stream, are reset as soon as it
-    /// begins, and come again. `connects/s` is how fast the subscribers' connections opened before
-    /// that, `churned/s` how often one of the others came.
-    Churn(Single),
-    /// Drop all connections at once; all come back with the last id and get what they missed
+    /// begins, and are opened again. `connects/s` is how fast the subscribers' connections opened
+    /// before that, `churned/s` how many of the others were opened.
+    Churn(SingleArgs),
+    /// Close all connections at once; all subscribers reconnect and are sent what they missed
     ///
-    /// A first event gives everybody an id. Then --replay events are published, all leave, and all
-    /// come back with that id. The time counts from the first connection until everybody has every
-    /// event; then one more event must reach all. `raw` writes the same bytes in writes of 16 KiB.
-    Storm(Single),
+    /// A first event gives every subscriber an id. Then --replay events are published, all
+    /// subscribers disconnect, and all reconnect with that id. The time counts from the first
+    /// connection until every subscriber has every event; then one more event must reach all. `raw`
+    /// writes the same bytes in writes of 16 KiB.
+    Storm(SingleArgs),
     /// Let some readers never read, in pairs of runs: with them, and without
     ///
     /// A is --connections of which a part, --slow, never reads; B is the others alone. The figures
-    /// are of those that read. Sockets of those that do not have to fill up before it matters:
-    /// publish enough, with --payload and --seconds.
-    Slow(Paired),
+    /// are of those that read. The others matter only when their sockets are full: publish enough,
+    /// with --payload and --seconds.
+    Slow(PairedArgs),
     /// Publish to single topics, in pairs of runs: with all subscribers, and with a tenth
     ///
     /// Each subscriber reads one topic, and each topic has as many readers in both runs of a pair:
     /// B has a tenth of the subscribers and of the topics. A publish should cost the same in both.
-    Topics(Paired),
+    Topics(PairedArgs),
     /// Publish from --publishers connections, each as soon as it was answered, and time the answers
     ///
-    /// For servers that take a form from whoever shows a token: `prism-hub`, the program itself,
-    /// and `bare-publish`, the least that takes. A subscriber reads and checks every event. The
+    /// For servers that take forms and verify tokens: `prism-hub`, the program itself, and
+    /// `bare-publish`, the least work that takes. A subscriber reads and checks every event. The
     /// rate counts publishes that were answered and delivered; `ack` is the time from a request to
-    /// its answer. With --server-cores 0,1 --workers 2 a server may use both processors, of which
+    /// its response. With --server-cores 0,1 --workers 2 a server may use both processors, of which
     /// the publishers need a part.
-    Publish(Single),
-    /// Spread many connections over several processes, and reach them all with one broadcast
+    Publish(SingleArgs),
+    /// Spread many connections over several processes, and publish broadcasts to all of them
     ///
     /// Where a process may have few open files, many connections take many processes: each server
-    /// has a process of subscribers, and all servers are published to at the same moment. The time
-    /// of a broadcast counts from the first request to the last delivery anywhere.
-    Million(Single),
+    /// has its own process of subscribers, and a broadcast is published to all servers at the same
+    /// time. Its time counts from the first request to the last delivery at any of them.
+    Million(SingleArgs),
     /// Compare two servers in adjacent pairs of runs: A B, B A, A B, ...
     ///
-    /// Ratios are taken within each pair; what is told is their median, with a 90 % interval by the
-    /// bootstrap. Runs in which others took too much of the machine are discarded and repeated.
-    Compare(Compare),
-    /// Draw a page from what the other modes printed with --json
-    Report(Report),
-    /// Be one of the servers that are measured, until killed
-    ServeTarget(ServeTarget),
-    /// Be some of the subscribers of `million`
+    /// Ratios are taken within each pair; what is printed is their median, with a 90 % interval by
+    /// the bootstrap. Runs with too much noise are discarded and repeated.
+    Compare(CompareArgs),
+    /// Draw a page of results that the other modes printed with --json
+    Report(ReportArgs),
+    /// Run one of the servers that are measured, until killed
+    ServeTarget(ServeTargetArgs),
+    /// Run one of the processes of subscribers that `million` starts
     #[command(hide = true)]
-    Crowd(Crowd),
+    SubscriberProcess(SubscriberProcessArgs),
 }
 
+/// The flags of a mode that measures one server.
 #[derive(Debug, Args)]
-pub(crate) struct Single {
+pub(crate) struct SingleArgs {
     /// The server to measure
     pub(crate) target: Target,
-    /// Measure this often, each time with a fresh server
+    /// Number of runs, each with a fresh server
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) runs: u32,
     #[command(flatten)]
     pub(crate) settings: Settings,
 }
 
+/// The flags of a mode that measures one server under two loads.
 #[derive(Debug, Args)]
-pub(crate) struct Paired {
+pub(crate) struct PairedArgs {
     /// The server to measure
     pub(crate) target: Target,
     /// Pairs of runs
@@ -122,13 +130,14 @@ pub(crate) struct Paired {
     pub(crate) settings: Settings,
 }
 
+/// The flags of `compare`.
 #[derive(Debug, Args)]
-pub(crate) struct Compare {
-    /// The server in question
+pub(crate) struct CompareArgs {
+    /// The server to measure
     pub(crate) a: Target,
     /// The server it is compared to; ratios are A / B
     pub(crate) b: Target,
-    /// What is done to both
+    /// The scenario of both
     #[arg(long, value_enum, default_value_t = Scenario::Fanout)]
     pub(crate) scenario: Scenario,
     /// Pairs of runs
@@ -138,23 +147,25 @@ pub(crate) struct Compare {
     pub(crate) settings: Settings,
 }
 
+/// The flags of `report`.
 #[derive(Debug, Args)]
-pub(crate) struct Report {
-    /// What other modes printed with --json, in the order of the page
+pub(crate) struct ReportArgs {
+    /// Results that other modes printed with --json, in the order of the page
     #[arg(required = true)]
-    pub(crate) records: Vec<PathBuf>,
+    pub(crate) results: Vec<PathBuf>,
     /// The page
     #[arg(long, default_value = "prism-bench.html")]
     pub(crate) out: PathBuf,
 }
 
+/// The flags of `subscriber-process`.
 #[derive(Debug, Args)]
-pub(crate) struct Crowd {
-    /// Its place among such processes, which decides what addresses it connects from
-    pub(crate) place: u8,
-    /// Where the server streams
+pub(crate) struct SubscriberProcessArgs {
+    /// Its number among such processes, which decides on the addresses that it connects from
+    pub(crate) process: u8,
+    /// Where subscribers connect to
     pub(crate) subscribe: String,
-    /// Where the server takes events
+    /// Where publishers connect to
     pub(crate) publish: String,
     /// Subscribers' connections
     #[arg(long)]
@@ -170,100 +181,21 @@ pub(crate) struct Crowd {
     pub(crate) cores: Vec<usize>,
 }
 
-/// What is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Scenario {
-    /// Publish to all subscribers
-    Fanout,
-    /// Leave connections alone
-    Idle,
-    /// Close and reopen connections while others read
-    Churn,
-    /// Let all come back at once, and resume
-    Storm,
-    /// Let some readers never read
-    Slow,
-    /// Publish to single topics
-    Topics,
-    /// Publish from many connections, and time the answers
-    Publish,
-    /// Spread connections over several processes
-    Million,
-}
-
-impl Scenario {
-    /// The name on the command line.
-    pub(crate) fn name(self) -> String {
-        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
-    }
-}
-
-/// A server that can be measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Target {
-    /// Prism SSE's `SseLayer` on an axum router, served by `prism_sse::serve`
-    PrismServe,
-    /// The same, served by `axum::serve`
-    PrismLayer,
-    /// Prism SSE's hub: the program `prism-hub`, with a key and otherwise its defaults
-    PrismHub,
-    /// An axum handler that reads the hub's form, verifies its token, and broadcasts like
-    /// `axum-idiom`: what `publish` compares the hub to
-    BarePublish,
-    /// axum's own `Sse` on a broadcast channel of tokio, as most applications do it
-    AxumIdiom,
-    /// actix-web-lab's `Sse` on the same channel; build with `RUSTFLAGS="--cfg prism_peers"`
-    ActixWebLab,
-    /// nginx with nchan, if it is installed: Debian's libnginx-mod-nchan
-    NginxNchan,
-    /// An axum server whose streams never say anything: a baseline of `idle`
-    NeverReady,
-    /// The same, but each stream says one line first
-    OneLine,
-    /// A bare loop of write() on the subscribers' sockets: the ceiling
-    Raw,
-    /// A server that runs already; see --url
-    External,
-}
-
-impl Target {
-    /// The name on the command line.
-    pub(crate) fn name(self) -> String {
-        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
-    }
-
-    /// Whether it hands on what is published.
-    pub(crate) fn publishes(self) -> bool {
-        !matches!(self, Self::NeverReady | Self::OneLine)
-    }
-
-    /// Whether it can publish to single topics.
-    pub(crate) fn has_topics(self) -> bool {
-        matches!(
-            self,
-            Self::PrismServe
-                | Self::PrismLayer
-                | Self::PrismHub
-                | Self::NginxNchan
-                | Self::External
-        )
-    }
-
-    /// Whether it takes a form from whoever shows a token.
-    pub(crate) fn takes_forms(self) -> bool {
-        matches!(self, Self::PrismHub | Self::BarePublish)
-    }
-
-    /// Whether a reader that comes back gets what it missed.
-    pub(crate) fn resumes(self) -> bool {
-        self.has_topics() || self == Self::Raw
+/// The settings that these arguments give.
+#[cfg(test)]
+pub(crate) fn settings(arguments: &[&str]) -> Settings {
+    let arguments = [&["prism-bench", "idle", "raw"], arguments].concat();
+    match Cli::parse_from(arguments).mode {
+        Mode::Idle(args) => args.settings,
+        _ => panic!("another mode"),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use clap::{CommandFactory, ValueEnum};
+
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {

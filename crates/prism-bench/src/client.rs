@@ -1,13 +1,17 @@
-//! The other end of all connections: one thread, one epoll, no allocation per event.
+//! The client: all subscribers and publishers of a run, on one thread with one epoll, without
+//! allocations per event.
 
 mod churn;
-mod deliver;
-mod opener;
-mod press;
-mod silent;
-mod storm;
+mod closed_loop;
+mod config;
+mod connector;
+mod in_flight;
+mod non_reading;
+mod paced;
+mod receive_stats;
+mod reconnect;
+mod subscribe_request;
 mod subscriber;
-mod tally;
 
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
@@ -16,114 +20,99 @@ use anyhow::{Context, Result, ensure};
 use mio::net::TcpStream;
 use mio::{Events, Poll, Token};
 
-use self::churn::Churn;
-pub(crate) use self::deliver::Delivered;
-use self::opener::Opener;
-pub(crate) use self::press::Pressed;
-pub(crate) use self::storm::CaughtUp;
-pub(crate) use self::subscriber::topic;
-use self::subscriber::{Question, Subscriber};
-use self::tally::Tally;
-use crate::check::{Faults, Lanes};
+use self::churn::ChurningConnections;
+pub(crate) use self::closed_loop::PublishMeasurement;
+pub(crate) use self::config::ClientConfig;
+use self::connector::Connector;
+pub(crate) use self::paced::DeliveryMeasurement;
+use self::receive_stats::ReceiveStats;
+pub(crate) use self::reconnect::ReplayMeasurement;
+use self::subscribe_request::SubscribeRequest;
+use self::subscriber::Subscriber;
+use crate::check::{Faults, Sequences};
 use crate::cli::Endpoint;
 use crate::publish::Publisher;
 
-/// Connections that may be opening at once: fewer than the 128 that many a server lets wait.
-const OPENING: usize = 100;
+/// Most connections that are opening at once: fewer than the backlog of 128 that many servers have.
+const OPENING_MAX: usize = 100;
 
 /// Longest time that opening a connection may take.
-const OPENING_PATIENCE: Duration = Duration::from_secs(10);
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What is read at once. A burst of events fits.
+/// Size of the read buffer. A burst of events fits.
 const BUFFER_BYTES: usize = 64 * 1024;
 
 /// The first token of publishers; those of subscribers begin at 0.
-const PUBLISHERS: usize = usize::MAX / 8;
-
-/// What a client is for.
-#[derive(Debug)]
-pub(crate) struct Plan<'a> {
-    pub(crate) endpoint: &'a Endpoint,
-    /// Headers of all requests.
-    pub(crate) headers: &'a [String],
-    /// Each subscriber shows a token for its topic.
-    pub(crate) tokens: bool,
-    pub(crate) subscribers: usize,
-    pub(crate) lanes: Lanes,
-    /// Bytes of each event's data.
-    pub(crate) payload: usize,
-    /// Its place among clients of several processes: each has addresses of its own.
-    pub(crate) place: u8,
-}
+const FIRST_PUBLISHER: usize = usize::MAX / 8;
 
 /// The subscribers and publishers of one run.
 #[derive(Debug)]
 pub(crate) struct Client {
     poll: Poll,
     ready: Events,
-    opener: Opener,
+    connector: Connector,
     buffer: Box<[u8]>,
-    began: Instant,
+    start: Instant,
     endpoint: Endpoint,
-    question: Question,
-    lanes: Lanes,
+    request: SubscribeRequest,
+    sequences: Sequences,
     subscribers: Vec<Subscriber>,
     publishers: Vec<Publisher>,
-    /// Publishers that were answered when connections were last looked at.
+    /// Publishers whose request was answered when readiness was last handled.
     answered: Vec<usize>,
-    /// How far each publisher is in going through its topics.
-    turns: Vec<usize>,
-    churn: Churn,
-    /// Open, and never read from.
-    silent: Vec<TcpStream>,
-    tally: Tally,
+    /// The position of each publisher in the round robin over its topics.
+    next_topics: Vec<usize>,
+    churn: ChurningConnections,
+    /// Open connections that are never read from.
+    non_reading: Vec<TcpStream>,
+    stats: ReceiveStats,
 }
 
 impl Client {
     /// A client without connections.
-    pub(crate) fn new(plan: &Plan<'_>) -> Result<Self> {
-        let Plan { endpoint, subscribers, lanes, payload, place, .. } = *plan;
+    pub(crate) fn new(config: &ClientConfig<'_>) -> Result<Self> {
+        let ClientConfig { endpoint, subscribers, sequences, payload, process, .. } = *config;
         let poll = Poll::new()?;
         Ok(Self {
-            opener: Opener::new(poll.registry(), place)?,
+            connector: Connector::new(poll.registry(), process)?,
             poll,
             ready: Events::with_capacity(1024),
             buffer: vec![0; BUFFER_BYTES].into(),
-            began: Instant::now(),
+            start: Instant::now(),
             endpoint: endpoint.clone(),
-            question: Question::new(plan),
-            lanes,
+            request: SubscribeRequest::new(config),
+            sequences,
             subscribers: Vec::with_capacity(subscribers),
             publishers: Vec::new(),
             answered: Vec::new(),
-            turns: Vec::new(),
-            churn: Churn::none(),
-            silent: Vec::new(),
-            tally: Tally::new(subscribers, lanes, payload)?,
+            next_topics: Vec::new(),
+            churn: ChurningConnections::none(),
+            non_reading: Vec::new(),
+            stats: ReceiveStats::new(subscribers, sequences, payload)?,
         })
     }
 
-    /// Opens subscribers' connections up to this number and waits for the head of each answer.
+    /// Opens subscribers' connections up to this number, and waits for the head of each response.
     /// Returns how long that took.
     pub(crate) fn connect(
         &mut self,
         connections: usize,
         mut progress: impl FnMut(usize),
     ) -> Result<Duration> {
-        let began = Instant::now();
+        let start = Instant::now();
         let mut opened = 0;
         while opened < connections {
-            while self.subscribers.len() < connections.min(opened + OPENING) {
-                let at = self.subscribers.len();
-                let stream = self.opener.open(self.endpoint.address, Token(at), at)?;
+            while self.subscribers.len() < connections.min(opened + OPENING_MAX) {
+                let index = self.subscribers.len();
+                let stream = self.connector.open(self.endpoint.address, Token(index), index)?;
                 self.subscribers.push(Subscriber::new(stream));
             }
-            let woken = wait(&mut self.poll, &mut self.ready, OPENING_PATIENCE)?;
-            ensure!(woken, "only {opened} of {connections} connections opened");
-            opened += self.receive()?;
+            let is_ready = wait(&mut self.poll, &mut self.ready, OPEN_TIMEOUT)?;
+            ensure!(is_ready, "only {opened} of {connections} connections opened");
+            opened += self.handle_ready()?;
             progress(opened);
         }
-        Ok(began.elapsed())
+        Ok(start.elapsed())
     }
 
     /// Opens the publishers' connections, in place of those there were: a server may have closed
@@ -131,60 +120,63 @@ impl Client {
     pub(crate) fn connect_publishers(&mut self, endpoint: &Endpoint, count: u8) -> Result<()> {
         self.publishers.clear();
         for publisher in 0..usize::from(count) {
-            let token = Token(PUBLISHERS + publisher);
-            let stream = self.opener.open(endpoint.address, token, publisher)?;
+            let token = Token(FIRST_PUBLISHER + publisher);
+            let stream = self.connector.open(endpoint.address, token, publisher)?;
             self.publishers.push(Publisher::new(stream));
         }
-        self.turns = vec![0; self.publishers.len()];
+        self.next_topics = vec![0; self.publishers.len()];
         Ok(())
     }
 
-    /// Lets so many connections come and go beside the subscribers.
+    /// Opens `count` connections beside the subscribers, each of which is closed as soon as its
+    /// stream has begun, and opened again.
     pub(crate) fn begin_churn(&mut self, count: usize) -> Result<()> {
-        self.churn.begin(count, &self.endpoint, &self.opener)
+        self.churn.begin(count, &self.endpoint, &self.connector)
     }
 
-    /// Lets those that come and go stay. Returns how often one of them came.
+    /// Stops closing and reopening connections. Returns how often one was opened.
     pub(crate) fn end_churn(&mut self) -> u64 {
-        self.churn.settle();
+        self.churn.end();
         self.churn.opened
     }
 
-    /// Reads on for a while, for what should not come.
-    pub(crate) fn linger(&mut self, time: Duration) -> Result<()> {
+    /// Reads for this long, so that unexpected events are seen.
+    pub(crate) fn read_for(&mut self, time: Duration) -> Result<()> {
         let end = Instant::now() + time;
         while let Some(rest) = end.checked_duration_since(Instant::now()) {
             wait(&mut self.poll, &mut self.ready, rest)?;
-            self.receive()?;
+            self.handle_ready()?;
         }
         Ok(())
     }
 
-    /// What was wrong in all that was received.
+    /// The faults in all that was received.
     pub(crate) fn faults(&self) -> Faults {
-        self.tally.checker.faults()
+        self.stats.checker.faults()
     }
 
-    /// Does what each connection is ready for. Answers how many streams began.
-    fn receive(&mut self) -> Result<usize> {
-        let Self { opener, endpoint, question, buffer, tally, .. } = self;
+    /// Reads and writes what connections are ready for. Returns how many streams began.
+    fn handle_ready(&mut self) -> Result<usize> {
+        let Self { connector, endpoint, request, buffer, stats, .. } = self;
         let mut opened = 0;
         self.answered.clear();
         for event in &self.ready {
-            let at = event.token().0;
-            if let Some(subscriber) = self.subscribers.get_mut(at) {
+            let index = event.token().0;
+            if let Some(subscriber) = self.subscribers.get_mut(index) {
                 let was_open = subscriber.is_open()?;
-                if was_open || subscriber.ask(question, at).context("no connection opens")? {
-                    read(subscriber, at, buffer, self.began, tally)?;
+                if was_open
+                    || subscriber.send(request, index).context("a connection does not open")?
+                {
+                    read(subscriber, index, buffer, self.start, stats)?;
                     opened += usize::from(!was_open && subscriber.is_open()?);
                 }
-            } else if at >= churn::FIRST_TOKEN {
-                self.churn.go_on(at, endpoint, opener, question, buffer)?;
-            } else if let Some(at) = at.checked_sub(PUBLISHERS)
-                && let Some(publisher) = self.publishers.get_mut(at)
-                && publisher.go_on(buffer)?
+            } else if index >= churn::FIRST_TOKEN {
+                self.churn.handle_ready(index, endpoint, connector, request, buffer)?;
+            } else if let Some(index) = index.checked_sub(FIRST_PUBLISHER)
+                && let Some(publisher) = self.publishers.get_mut(index)
+                && publisher.handle_ready(buffer)?
             {
-                self.answered.push(at);
+                self.answered.push(index);
             }
         }
         Ok(opened)
@@ -192,35 +184,35 @@ impl Client {
 
     /// Nanoseconds since the client was made.
     fn now(&self) -> u64 {
-        nanos(self.began.elapsed())
+        nanos(self.start.elapsed())
     }
 }
 
-/// Reads what has come to a subscriber, and takes note of the events in it.
+/// Reads from a subscriber's socket until it is empty, and records the events.
 fn read(
     subscriber: &mut Subscriber,
-    at: usize,
+    index: usize,
     buffer: &mut [u8],
-    began: Instant,
-    tally: &mut Tally,
+    start: Instant,
+    stats: &mut ReceiveStats,
 ) -> Result<()> {
-    let before = tally.deliveries;
-    let clock = || nanos(began.elapsed());
-    let reads = subscriber.read(buffer, clock, |lines, text, now| {
-        if at == 0 {
-            tally.last_id.take(text);
+    let before = stats.deliveries;
+    let clock = || nanos(start.elapsed());
+    let reads = subscriber.read(buffer, clock, |scanner, text, now| {
+        if index == 0 {
+            stats.last_event_id.feed(text);
         }
-        lines.take(text, |stamp, len| tally.note(at, stamp, len, now));
+        scanner.feed(text, |stamp, len| stats.record(index, stamp, len, now));
     })?;
-    if tally.deliveries > before {
-        tally.reads += reads;
+    if stats.deliveries > before {
+        stats.reads += reads;
     }
     Ok(())
 }
 
-/// Waits for readiness. `false` if there was none in time.
-fn wait(poll: &mut Poll, ready: &mut Events, patience: Duration) -> Result<bool> {
-    match poll.poll(ready, Some(patience)) {
+/// Waits until a connection is ready. `false` if the time is over before.
+fn wait(poll: &mut Poll, ready: &mut Events, timeout: Duration) -> Result<bool> {
+    match poll.poll(ready, Some(timeout)) {
         Err(error) if error.kind() == ErrorKind::Interrupted => {}
         polled => polled?,
     }

@@ -1,24 +1,21 @@
-//! Two servers side by side: adjacent pairs of runs, and ratios within each pair.
+//! Pairs of runs of two servers, and the ratios of their metrics within each pair.
 
-use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::bench::Bench;
 use crate::metric::METRICS;
 use crate::run::Run;
-use crate::scenario::Subject;
 use crate::stats::{self, Estimate};
 
-/// One run of each server, the one right after the other.
+/// One run of each server, one right after the other.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Pair {
+pub(crate) struct RunPair {
     pub(crate) a: Run,
     pub(crate) b: Run,
 }
 
-/// A metric of both servers.
+/// A metric of both servers, compared over all pairs.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Compared {
+pub(crate) struct MetricComparison {
     pub(crate) name: String,
     /// Median of A's runs.
     pub(crate) a: f64,
@@ -30,24 +27,8 @@ pub(crate) struct Compared {
     pub(crate) difference: Option<Estimate>,
 }
 
-/// Runs all pairs.
-pub(crate) fn pairs(bench: &Bench<'_>, a: &Subject, b: &Subject, count: u32) -> Result<Vec<Pair>> {
-    (0..count)
-        .map(|pair| {
-            // What comes first may be better or worse off: take turns.
-            if pair % 2 == 0 {
-                let a = bench.measure(a)?;
-                Ok(Pair { a, b: bench.measure(b)? })
-            } else {
-                let b = bench.measure(b)?;
-                Ok(Pair { a: bench.measure(a)?, b })
-            }
-        })
-        .collect()
-}
-
 /// Compares every metric that both servers have.
-pub(crate) fn compare(pairs: &[Pair]) -> Vec<Compared> {
+pub(crate) fn compare(pairs: &[RunPair]) -> Vec<MetricComparison> {
     METRICS
         .iter()
         .filter_map(|metric| {
@@ -58,7 +39,7 @@ pub(crate) fn compare(pairs: &[Pair]) -> Vec<Compared> {
             let of = |value: fn(&(f64, f64)) -> f64| values.iter().map(value).collect::<Vec<_>>();
             let ratios = of(|(a, b)| a / b);
             let all_finite = ratios.iter().all(|ratio| ratio.is_finite());
-            Some(Compared {
+            Some(MetricComparison {
                 name: metric.name.to_owned(),
                 a: stats::median(&of(|&(a, _)| a))?,
                 b: stats::median(&of(|&(_, b)| b))?,

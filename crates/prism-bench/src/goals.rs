@@ -1,49 +1,50 @@
-//! What the project wants of its figures, so that a page can say how far they are from it.
+//! The project's goals for its figures, so that a page can compare results to them.
 
 use std::fmt;
 
+use crate::bench_result::BenchResult;
 use crate::metric::Better;
-use crate::record::Record;
 
-/// A ratio that is wanted.
+/// The goal of a ratio.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Goal {
-    /// What must be reached.
+    /// The value that must be reached.
     pub(crate) must: f64,
-    /// What is hoped for, if it is more.
+    /// The value to aim for beyond that, if there is one.
     pub(crate) aim: Option<f64>,
 }
 
-/// How far a ratio is from its goal.
+/// How a ratio compares to its goal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// The whole interval reaches the aim, or what must be if there is no aim.
+    /// The whole interval reaches the aim, or the required value if there is no aim.
     Aim,
-    /// The median reaches what must be.
+    /// The median reaches the required value.
     Must,
+    /// The median misses the required value.
     Missed,
 }
 
-/// When a goal applies.
+/// A goal, and the results it applies to.
 struct Rule {
     scenario: &'static str,
-    /// What the compared ones' names begin with.
+    /// The prefixes of the labels of both runs.
     a: &'static str,
     b: &'static str,
-    load: Load,
+    load: LoadFilter,
     metric: &'static str,
     goal: Goal,
 }
 
-/// The loads that goals tell apart.
+/// The loads that a goal applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Load {
+enum LoadFilter {
     Any,
-    /// One message under way.
+    /// One message in flight.
     One,
-    /// 64 messages under way, to this many subscribers or more.
+    /// 64 messages in flight, to this many subscribers or more.
     Many(usize),
-    /// Messages at a fixed rate.
+    /// A fixed rate of messages.
     Rate,
 }
 
@@ -53,7 +54,7 @@ const LAYER: &str = "prism-layer";
 
 const fn rule(
     (scenario, a, b): (&'static str, &'static str, &'static str),
-    load: Load,
+    load: LoadFilter,
     metric: &'static str,
     must: f64,
     aim: Option<f64>,
@@ -61,47 +62,47 @@ const fn rule(
     Rule { scenario, a, b, load, metric, goal: Goal { must, aim } }
 }
 
-/// All goals; of several that apply, the first counts.
+/// All goals. If several apply, the first one counts.
 const RULES: &[Rule] = &[
-    rule(("fanout", SERVE, "raw"), Load::One, "CPU us/delivery", 1.15, Some(1.05)),
-    rule(("fanout", SERVE, "raw"), Load::Many(5000), "deliveries/s", 8.0, Some(12.0)),
-    rule(("fanout", SERVE, "raw"), Load::Many(0), "deliveries/s", 6.0, Some(12.0)),
-    rule(("fanout", SERVE, "axum-idiom"), Load::Many(0), "deliveries/s", 1.5, None),
-    rule(("fanout", SERVE, "axum-idiom"), Load::Many(0), "p50 ms", 0.75, None),
-    rule(("fanout", SERVE, "raw"), Load::Rate, "p50 ms", 1.15, None),
-    rule(("fanout", SERVE, "raw"), Load::Rate, "p99 ms", 1.3, Some(1.1)),
-    rule(("fanout", LAYER, "axum-idiom"), Load::One, "CPU us/delivery", 1.0, Some(0.85)),
-    rule(("fanout", LAYER, "axum-idiom"), Load::Many(0), "deliveries/s", 1.0, Some(1.5)),
-    rule(("churn", SERVE, "raw"), Load::Any, "connects/s", 0.6, Some(0.8)),
-    rule(("churn", SERVE, "raw"), Load::Any, "churned/s", 0.6, Some(0.8)),
-    rule(("idle", SERVE, "raw"), Load::Any, "connects/s", 0.6, Some(0.8)),
-    rule(("storm", SERVE, "raw"), Load::Any, "replayed events/s", 0.5, Some(0.8)),
-    rule(("slow", "prism", "prism"), Load::Any, "p99 ms", 1.5, None),
-    rule(("publish", HUB, "bare-publish"), Load::Any, "publishes/s", 0.9, Some(1.0)),
-    rule(("million", SERVE, "raw"), Load::Any, "broadcast s", 1.3, Some(1.1)),
+    rule(("fanout", SERVE, "raw"), LoadFilter::One, "CPU us/delivery", 1.15, Some(1.05)),
+    rule(("fanout", SERVE, "raw"), LoadFilter::Many(5000), "deliveries/s", 8.0, Some(12.0)),
+    rule(("fanout", SERVE, "raw"), LoadFilter::Many(0), "deliveries/s", 6.0, Some(12.0)),
+    rule(("fanout", SERVE, "axum-idiom"), LoadFilter::Many(0), "deliveries/s", 1.5, None),
+    rule(("fanout", SERVE, "axum-idiom"), LoadFilter::Many(0), "p50 ms", 0.75, None),
+    rule(("fanout", SERVE, "raw"), LoadFilter::Rate, "p50 ms", 1.15, None),
+    rule(("fanout", SERVE, "raw"), LoadFilter::Rate, "p99 ms", 1.3, Some(1.1)),
+    rule(("fanout", LAYER, "axum-idiom"), LoadFilter::One, "CPU us/delivery", 1.0, Some(0.85)),
+    rule(("fanout", LAYER, "axum-idiom"), LoadFilter::Many(0), "deliveries/s", 1.0, Some(1.5)),
+    rule(("churn", SERVE, "raw"), LoadFilter::Any, "connects/s", 0.6, Some(0.8)),
+    rule(("churn", SERVE, "raw"), LoadFilter::Any, "churned/s", 0.6, Some(0.8)),
+    rule(("idle", SERVE, "raw"), LoadFilter::Any, "connects/s", 0.6, Some(0.8)),
+    rule(("storm", SERVE, "raw"), LoadFilter::Any, "replayed events/s", 0.5, Some(0.8)),
+    rule(("slow", "prism", "prism"), LoadFilter::Any, "p99 ms", 1.5, None),
+    rule(("publish", HUB, "bare-publish"), LoadFilter::Any, "publishes/s", 0.9, Some(1.0)),
+    rule(("million", SERVE, "raw"), LoadFilter::Any, "broadcast s", 1.3, Some(1.1)),
 ];
 
-/// What is wanted of the ratio of a metric in these pairs.
-pub(crate) fn goal(record: &Record, metric: &str) -> Option<Goal> {
-    let pair = record.pairs.first()?;
+/// The goal of a metric's ratio in a result, if it has one.
+pub(crate) fn goal(result: &BenchResult, metric: &str) -> Option<Goal> {
+    let pair = result.pairs.first()?;
     let applies = |rule: &&Rule| {
-        rule.scenario == record.scenario
+        rule.scenario == result.scenario
             && rule.metric == metric
             && pair.a.target.starts_with(rule.a)
             && pair.b.target.starts_with(rule.b)
-            && rule.load.is_of(record)
+            && rule.load.matches(result)
     };
     RULES.iter().find(applies).map(|rule| rule.goal)
 }
 
-impl Load {
-    fn is_of(self, record: &Record) -> bool {
+impl LoadFilter {
+    fn matches(self, result: &BenchResult) -> bool {
         match self {
             Self::Any => true,
-            Self::Rate => record.rate.is_some(),
-            Self::One => record.in_flight == Some(1),
+            Self::Rate => result.rate.is_some(),
+            Self::One => result.in_flight == Some(1),
             Self::Many(connections) => {
-                record.in_flight == Some(64) && record.connections >= connections
+                result.in_flight == Some(64) && result.connections >= connections
             }
         }
     }
@@ -115,11 +116,11 @@ impl fmt::Display for Goal {
 }
 
 impl Goal {
-    /// How far a median and the worse end of its interval are from this.
+    /// Compares a median and the worse end of its interval to the goal.
     pub(crate) fn verdict(self, better: Better, median: f64, worse_end: f64) -> Verdict {
-        let reaches = |value: f64, wanted: f64| match better {
-            Better::More => value >= wanted,
-            Better::Less | Better::Neither => value <= wanted,
+        let reaches = |value: f64, goal: f64| match better {
+            Better::More => value >= goal,
+            Better::Less | Better::Neither => value <= goal,
         };
         let best = self.aim.unwrap_or(self.must);
         if reaches(median, best) && reaches(worse_end, best) {
@@ -135,11 +136,11 @@ impl Goal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench_result::tests::bench_result;
     use crate::metric::metric;
-    use crate::record::tests::record;
 
     #[test]
-    fn goals_are_of_metrics_that_exist() {
+    fn goals_name_existing_metrics() {
         for rule in RULES {
             let metric = metric(rule.metric).unwrap();
             let Goal { must, aim } = rule.goal;
@@ -150,8 +151,8 @@ mod tests {
 
     #[test]
     fn the_goal_depends_on_the_load() {
-        let mut pairs = record("fanout", "prism-serve", "raw");
-        let must = |record: &Record, metric| goal(record, metric).map(|goal| goal.must);
+        let mut pairs = bench_result("fanout", "prism-serve", "raw");
+        let must = |result: &BenchResult, metric| goal(result, metric).map(|goal| goal.must);
         (pairs.connections, pairs.in_flight) = (10_000, Some(64));
         assert_eq!(must(&pairs, "deliveries/s"), Some(8.0));
         pairs.connections = 1000;
@@ -160,13 +161,13 @@ mod tests {
         pairs.in_flight = Some(1);
         assert_eq!(must(&pairs, "deliveries/s"), None);
         assert_eq!(must(&pairs, "CPU us/delivery"), Some(1.15));
-        let slow = record("slow", "prism-layer", "prism-layer, all read");
+        let slow = bench_result("slow", "prism-layer", "prism-layer, all read");
         assert_eq!(must(&slow, "p99 ms"), Some(1.5));
-        assert_eq!(must(&record("slow", "raw", "raw, all read"), "p99 ms"), None);
+        assert_eq!(must(&bench_result("slow", "raw", "raw, all read"), "p99 ms"), None);
     }
 
     #[test]
-    fn a_verdict_looks_at_the_better_direction() {
+    fn a_verdict_depends_on_which_direction_is_better() {
         let low = Goal { must: 1.15, aim: Some(1.05) };
         let verdict = |median, worse| low.verdict(Better::Less, median, worse);
         assert_eq!(verdict(1.0, 1.04), Verdict::Aim);

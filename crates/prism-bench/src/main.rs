@@ -2,29 +2,30 @@
 //!
 //! It is both ends of a measurement: the servers that are compared (`serve-target`), and the client
 //! that opens thousands of subscribers' connections, publishes, and checks and times every event.
-//! docs/performance.md has the method and what was measured last.
+//! docs/performance.md has the method and the latest figures.
 
-mod bench;
+mod bench_result;
 mod check;
 mod cli;
 mod client;
 mod compare;
-mod crowd;
+mod environment;
 mod goals;
-mod http;
-mod manner;
+mod measure;
 mod metric;
 mod page;
 mod process;
+mod procfs;
 mod progress;
 mod publish;
 mod receive;
-mod record;
+mod response_parser;
 mod run;
-mod sample;
 mod scenario;
 mod server;
+mod server_api;
 mod stats;
+mod subscriber_process;
 mod table;
 mod targets;
 mod template;
@@ -35,28 +36,28 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 
-use crate::bench::Bench;
-use crate::cli::{Cli, Compare, Mode, Paired, Report, Scenario, Settings, Single};
+use crate::bench_result::BenchResult;
+use crate::cli::{Cli, CompareArgs, Mode, PairedArgs, ReportArgs, Scenario, Settings, SingleArgs};
+use crate::environment::Environment;
 use crate::progress::Progress;
-use crate::record::Record;
-use crate::scenario::Subject;
+use crate::scenario::RunConfig;
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().mode {
-        Mode::Fanout(asked) => single(&asked, Scenario::Fanout),
-        Mode::Idle(asked) => single(&asked, Scenario::Idle),
-        Mode::Churn(asked) => single(&asked, Scenario::Churn),
-        Mode::Storm(asked) => single(&asked, Scenario::Storm),
-        Mode::Slow(asked) => paired(&asked, Scenario::Slow),
-        Mode::Topics(asked) => paired(&asked, Scenario::Topics),
-        Mode::Publish(asked) => single(&asked, Scenario::Publish),
-        Mode::Million(asked) => single(&asked, Scenario::Million),
-        Mode::Compare(asked) => compare(&asked),
-        Mode::Report(asked) => report(&asked).map(|()| true),
-        Mode::ServeTarget(asked) => targets::serve(&asked).map(|()| true),
-        Mode::Crowd(asked) => crowd::run(&asked).map(|()| true),
+    let outcome = match Cli::parse().mode {
+        Mode::Fanout(args) => single(&args, Scenario::Fanout),
+        Mode::Idle(args) => single(&args, Scenario::Idle),
+        Mode::Churn(args) => single(&args, Scenario::Churn),
+        Mode::Storm(args) => single(&args, Scenario::Storm),
+        Mode::Slow(args) => against_baseline(&args, Scenario::Slow),
+        Mode::Topics(args) => against_baseline(&args, Scenario::Topics),
+        Mode::Publish(args) => single(&args, Scenario::Publish),
+        Mode::Million(args) => single(&args, Scenario::Million),
+        Mode::Compare(args) => compare_targets(&args),
+        Mode::Report(args) => report(&args).map(|()| true),
+        Mode::ServeTarget(args) => targets::serve(&args).map(|()| true),
+        Mode::SubscriberProcess(args) => subscriber_process::run(&args).map(|()| true),
     };
-    match done {
+    match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -67,62 +68,64 @@ fn main() -> ExitCode {
 }
 
 /// Measures one server.
-fn single(asked: &Single, scenario: Scenario) -> Result<bool> {
-    let Single { target, runs, settings } = asked;
+fn single(args: &SingleArgs, scenario: Scenario) -> Result<bool> {
+    let SingleArgs { target, runs, settings } = args;
     let progress = Progress::new(*runs)?;
-    let bench = Bench::new(scenario, settings, &progress)?;
-    let subject = Subject::new(*target, scenario, settings);
-    let runs = (0..*runs).map(|_| bench.measure(&subject)).collect::<Result<Vec<_>>>()?;
+    let environment = Environment::new(scenario, settings, &progress)?;
+    let config = RunConfig::new(*target, scenario, settings);
+    let runs =
+        (0..*runs).map(|_| measure::run(&environment, &config)).collect::<Result<Vec<_>>>()?;
     progress.end();
-    let record = Record { runs, ..Record::new(scenario, settings, progress.discarded()) };
-    tell(&record, settings)
+    let result = BenchResult { runs, ..BenchResult::new(scenario, settings, progress.discarded()) };
+    output(&result, settings)
 }
 
-/// Measures one server under two loads in turn.
-fn paired(asked: &Paired, scenario: Scenario) -> Result<bool> {
-    let Paired { target, pairs, settings } = asked;
-    let a = Subject::new(*target, scenario, settings);
-    in_turn(&a, &a.plainer(), *pairs, scenario, settings)
+/// Measures one server under a load and under the baseline of that load, in pairs of runs.
+fn against_baseline(args: &PairedArgs, scenario: Scenario) -> Result<bool> {
+    let PairedArgs { target, pairs, settings } = args;
+    let a = RunConfig::new(*target, scenario, settings);
+    compare_pairs(&a, &a.baseline(), *pairs, scenario, settings)
 }
 
-/// Measures two servers in turn.
-fn compare(asked: &Compare) -> Result<bool> {
-    let Compare { a, b, scenario, pairs, settings } = asked;
-    let [a, b] = [a, b].map(|target| Subject::new(*target, *scenario, settings));
-    in_turn(&a, &b, *pairs, *scenario, settings)
+/// Measures two servers in pairs of runs.
+fn compare_targets(args: &CompareArgs) -> Result<bool> {
+    let CompareArgs { a, b, scenario, pairs, settings } = args;
+    let [a, b] = [a, b].map(|target| RunConfig::new(*target, *scenario, settings));
+    compare_pairs(&a, &b, *pairs, *scenario, settings)
 }
 
-fn in_turn(
-    a: &Subject,
-    b: &Subject,
+fn compare_pairs(
+    a: &RunConfig,
+    b: &RunConfig,
     pairs: u32,
     scenario: Scenario,
     settings: &Settings,
 ) -> Result<bool> {
     let progress = Progress::new(2 * pairs)?;
-    let bench = Bench::new(scenario, settings, &progress)?;
-    let pairs = compare::pairs(&bench, a, b, pairs)?;
+    let environment = Environment::new(scenario, settings, &progress)?;
+    let pairs = measure::pairs(&environment, a, b, pairs)?;
     progress.end();
     let compared = compare::compare(&pairs);
-    let record = Record::new(scenario, settings, progress.discarded());
-    tell(&Record { pairs, compared, ..record }, settings)
+    let result = BenchResult::new(scenario, settings, progress.discarded());
+    output(&BenchResult { pairs, compared, ..result }, settings)
 }
 
-/// Tells a measurement as asked. Answers whether every event was delivered as it should be.
-fn tell(record: &Record, settings: &Settings) -> Result<bool> {
-    if settings.results.json {
-        println!("{}", serde_json::to_string_pretty(record)?);
+/// Prints a result in the format that was asked for. `false` if an event was not delivered as it
+/// should be.
+fn output(result: &BenchResult, settings: &Settings) -> Result<bool> {
+    if settings.output.json {
+        println!("{}", serde_json::to_string_pretty(result)?);
     } else {
-        table::print(record);
+        table::print(result);
     }
-    if let Some(path) = &settings.results.html {
-        page::write(std::slice::from_ref(record), path)?;
+    if let Some(path) = &settings.output.html {
+        page::write(std::slice::from_ref(result), path)?;
     }
-    Ok(record.is_faultless())
+    Ok(result.is_faultless())
 }
 
-/// Draws a page of several measurements.
-fn report(asked: &Report) -> Result<()> {
-    let records = asked.records.iter().map(|path| Record::read(path));
-    page::write(&records.collect::<Result<Vec<_>>>()?, &asked.out)
+/// Draws a page of several results.
+fn report(args: &ReportArgs) -> Result<()> {
+    let results = args.results.iter().map(|path| BenchResult::read(path));
+    page::write(&results.collect::<Result<Vec<_>>>()?, &args.out)
 }

@@ -1,18 +1,18 @@
-//! The figures of a run that can be told and compared.
+//! The metrics: figures of a run that are printed and compared.
 
 use crate::run::Run;
 use crate::stats;
 
-/// Which of two figures is the better one.
+/// Which of two values of a metric is the better one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Better {
     Less,
     More,
-    /// It explains others, and is neither good nor bad.
+    /// The metric explains others, and is neither good nor bad itself.
     Neither,
 }
 
-/// A figure of a run that can be compared.
+/// A figure of a run that is printed and compared.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Metric {
     pub(crate) name: &'static str,
@@ -32,11 +32,11 @@ const fn neither(name: &'static str, value: fn(&Run) -> Option<f64>) -> Metric {
     Metric { name, better: Better::Neither, value }
 }
 
-/// All that is compared, in the order of the tables.
+/// All metrics, in the order of the tables.
 pub(crate) const METRICS: &[Metric] = &[
     less("CPU us/delivery", |run| {
         let delivery = run.delivery.as_ref().map(|it| it.cpu_us);
-        delivery.or_else(|| run.crowd.as_ref().map(|it| it.cpu_us))?
+        delivery.or_else(|| run.broadcasts.as_ref().map(|it| it.cpu_us))?
     }),
     less("user us/delivery", |run| run.delivery.as_ref()?.user_us),
     more("publishes/s", |run| run.published.as_ref().map(|it| it.answered_per_second)),
@@ -68,8 +68,8 @@ pub(crate) const METRICS: &[Metric] = &[
     less("live again ms", |run| run.storm.as_ref().map(|it| it.live_ms)),
     more("churned/s", |run| run.churn.as_ref().map(|it| it.opened_per_second)),
     less("CPU us/churned", |run| run.churn.as_ref()?.cpu_us),
-    less("broadcast s", |run| stats::median(&run.crowd.as_ref()?.broadcast_seconds)),
-    less("machine B/connection", |run| run.crowd.as_ref().map(|it| it.machine_per_connection)),
+    less("broadcast s", |run| stats::median(&run.broadcasts.as_ref()?.broadcast_seconds)),
+    less("machine B/connection", |run| run.broadcasts.as_ref().map(|it| it.machine_per_connection)),
     less("RSS B/connection", |run| run.resident_per_connection),
     less("anonymous B/connection", |run| run.anonymous_per_connection),
     less("RSS growth MB", |run| run.resident_growth.map(|bytes| bytes / 1e6)),
@@ -78,9 +78,9 @@ pub(crate) const METRICS: &[Metric] = &[
     neither("client busy %", |run| {
         let delivery = run.delivery.as_ref().map(|it| it.client_busy);
         let storm = run.storm.as_ref().map(|it| it.client_busy);
-        let crowd = run.crowd.as_ref().map(|it| it.client_busy);
+        let broadcasts = run.broadcasts.as_ref().map(|it| it.client_busy);
         let published = run.published.as_ref().map(|it| it.client_busy);
-        delivery.or(storm).or(crowd).or(published).map(|busy| 100.0 * busy)
+        delivery.or(storm).or(broadcasts).or(published).map(|busy| 100.0 * busy)
     }),
 ];
 
@@ -89,7 +89,7 @@ pub(crate) fn metric(name: &str) -> Option<&'static Metric> {
     METRICS.iter().find(|metric| metric.name == name)
 }
 
-/// A number with three digits that say something, and its thousands apart.
+/// A number with three significant digits, and commas between thousands.
 pub(crate) fn digits(number: f64) -> String {
     let size = number.abs();
     if size < 1000.0 {
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_have_as_many_digits_as_they_deserve() {
+    fn numbers_have_three_significant_digits() {
         let numbers = [0.0, 1.234, -0.857, 45.67, 456.7, 4567.8, -123_456.0, 1_234_567.0];
         let texts = ["0.00", "1.23", "-0.86", "45.7", "457", "4,568", "-123,456", "1,234,567"];
         assert_eq!(numbers.map(digits), texts);

@@ -1,4 +1,4 @@
-//! Processes: their processors, their files, whose children they are, and their end.
+//! Processes: the processors they run on, their open files, and their end.
 
 use std::process::Child;
 use std::thread;
@@ -7,11 +7,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 
-/// How often, and how far apart, to see whether a process that was asked to end did.
-const ENDING_TRIES: u32 = 500;
-const ENDING_PAUSE: Duration = Duration::from_millis(10);
+/// How often, and with which pause between, a process is checked after it was asked to end.
+const END_CHECKS: u32 = 500;
+const END_CHECK_PAUSE: Duration = Duration::from_millis(10);
 
-/// Allows as many open files as this process may have, and says how many that is.
+/// Raises this process's limit on open files to the highest allowed one, and returns it.
 pub(crate) fn raise_open_files() -> Result<u64> {
     let hard = getrlimit(Resource::Nofile).maximum;
     setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard })
@@ -26,7 +26,7 @@ pub(crate) fn cores() -> Result<Vec<usize>> {
     Ok((0..rustix::thread::CpuSet::MAX_CPU).filter(|&core| set.is_set(core)).collect())
 }
 
-/// Lets this thread, and those it starts later, run on these processors only. Of none, all.
+/// Pins this thread, and those it starts later, to these processors. None means any.
 #[cfg(target_os = "linux")]
 pub(crate) fn pin(cores: &[usize]) -> Result<()> {
     if cores.is_empty() {
@@ -45,7 +45,7 @@ pub(crate) fn pin(cores: &[usize]) -> Result<()> {
 #[cfg(target_os = "linux")]
 pub(crate) fn die_with_parent() -> Result<()> {
     use rustix::process::set_parent_process_death_signal;
-    // A request, not a blow: a server with processes of its own ends them then.
+    // SIGTERM rather than SIGKILL, so that a server with child processes ends them.
     Ok(set_parent_process_death_signal(Some(Signal::TERM))?)
 }
 
@@ -55,7 +55,7 @@ pub(crate) fn cores() -> Result<Vec<usize>> {
     Ok(Vec::new())
 }
 
-/// Lets this process run on these processors only, which is not possible here.
+/// Pins this process to these processors, which is not possible here.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn pin(cores: &[usize]) -> Result<()> {
     ensure!(cores.is_empty(), "processes are assigned to processors on Linux only");
@@ -68,23 +68,23 @@ pub(crate) fn die_with_parent() -> Result<()> {
     Ok(())
 }
 
-/// How a program of ours is told its processors.
+/// The argument that tells a process of this program its processors.
 pub(crate) fn cores_argument(cores: &[usize]) -> Option<String> {
     let cores: Vec<String> = cores.iter().map(ToString::to_string).collect();
     (!cores.is_empty()).then(|| format!("--cores={}", cores.join(",")))
 }
 
-/// Ends a child: asks it to, and uses force if it does not.
+/// Ends a child with SIGTERM, and with SIGKILL if it does not end in time.
 pub(crate) fn end(child: &mut Child) {
     if kill_process(Pid::from_child(child), Signal::TERM).is_ok() {
-        for _ in 0..ENDING_TRIES {
+        for _ in 0..END_CHECKS {
             match child.try_wait() {
-                Ok(None) => thread::sleep(ENDING_PAUSE),
+                Ok(None) => thread::sleep(END_CHECK_PAUSE),
                 _ => return,
             }
         }
     }
-    // Both fail only if it ended already.
+    // Both fail only if it has ended.
     drop(child.kill());
     drop(child.wait());
 }
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn processors_are_told_in_one_argument() {
+    fn processors_are_one_argument() {
         assert_eq!(cores_argument(&[]), None);
         assert_eq!(cores_argument(&[0, 3]).as_deref(), Some("--cores=0,3"));
     }

@@ -1,4 +1,4 @@
-//! The bar on standard error that says how far the runs are.
+//! The progress bar on standard error.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Drawing takes time from what is measured.
+/// Least time between two redraws: drawing takes processor time from the measurement.
 const REDRAW: Duration = Duration::from_millis(200);
 
-/// How far the runs are. Without a terminal it says nothing.
+/// The progress of all runs. Without a terminal nothing is drawn.
 #[derive(Debug)]
 pub(crate) struct Progress {
     bar: ProgressBar,
@@ -18,7 +18,7 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// A bar for so many runs.
+    /// A bar for this many runs.
     pub(crate) fn new(runs: u32) -> Result<Self> {
         let bar = ProgressBar::new(u64::from(runs));
         bar.set_style(ProgressStyle::with_template(
@@ -27,8 +27,8 @@ impl Progress {
         Ok(Self { bar, drawn: Cell::new(Instant::now()), discarded: Cell::new(0) })
     }
 
-    /// Says what is going on, if it was not said just now.
-    pub(crate) fn say(&self, text: impl FnOnce() -> String) {
+    /// Shows what is going on, unless the bar was redrawn just now.
+    pub(crate) fn show(&self, text: impl FnOnce() -> String) {
         let now = Instant::now();
         if now.duration_since(self.drawn.get()) >= REDRAW {
             self.drawn.set(now);
@@ -36,18 +36,18 @@ impl Progress {
         }
     }
 
-    /// Says that a run is over.
+    /// Counts a run as finished.
     pub(crate) fn finish_run(&self) {
         self.bar.inc(1);
     }
 
-    /// Says that a run was thrown away.
+    /// Counts a run as discarded: it will be repeated.
     pub(crate) fn discard_run(&self) {
         self.discarded.set(self.discarded.get() + 1);
         self.bar.println("a run is repeated: too much of the machine went to others");
     }
 
-    /// How many runs were thrown away.
+    /// Number of runs that were discarded.
     pub(crate) fn discarded(&self) -> u32 {
         self.discarded.get()
     }

@@ -1,4 +1,4 @@
-//! A connection that publishes: one POST after another, each answered before the next.
+//! A connection that publishes: one POST request after another, each after the last response.
 
 use std::io::{ErrorKind, Read, Write};
 
@@ -6,22 +6,22 @@ use anyhow::{Context, Result, bail, ensure};
 use mio::net::TcpStream;
 
 use crate::cli::Endpoint;
-use crate::client::topic;
-use crate::http::Answer;
 use crate::receive::Stamp;
-use crate::template::Template;
+use crate::response_parser::ResponseParser;
+use crate::template::{Template, topic_name};
 
-/// What all publications have in common.
+/// The request of all publications, which differ in topic and data.
 #[derive(Debug)]
-pub(crate) struct Form {
+pub(crate) struct PublishTemplate {
     line: Template,
     headers: Vec<u8>,
     body: Template,
     payload: usize,
 }
 
-impl Form {
-    /// Requests to `endpoint` with these headers and this body, and `payload` bytes of data each.
+impl PublishTemplate {
+    /// Requests to `endpoint` with these headers and this body, each with `payload` bytes of data.
+    /// An error if the body has not exactly one place for data.
     pub(crate) fn new(
         endpoint: &Endpoint,
         headers: &[String],
@@ -29,7 +29,7 @@ impl Form {
         payload: usize,
     ) -> Result<Self> {
         let body = Template::parse(body);
-        ensure!(body.data() == 1, "the body of a publication has one place for data: `{{}}`");
+        ensure!(body.data_count() == 1, "the body of a publication has one place for data: `{{}}`");
         let mut text = String::new();
         if !headers.iter().any(|it| it.to_ascii_lowercase().starts_with("content-type:")) {
             text.push_str("Content-Type: text/plain\r\n");
@@ -45,11 +45,11 @@ impl Form {
     fn write(&self, stamp: Stamp, request: &mut Vec<u8>) {
         request.clear();
         let has_topic = self.line.has_topic() || self.body.has_topic();
-        let topic = if has_topic { topic(stamp.lane as usize) } else { String::new() };
+        let topic = if has_topic { topic_name(stamp.sequence as usize) } else { String::new() };
         self.line.write(&topic, request, |_| ());
         request.extend_from_slice(&self.headers);
         let length = self.body.len(topic.len(), self.payload);
-        // A vector takes everything.
+        // Writing to a vector cannot fail.
         drop(write!(request, "Content-Length: {length}\r\n\r\n"));
         self.body.write(&topic, request, |request| stamp.write(self.payload, request));
     }
@@ -61,7 +61,7 @@ pub(crate) struct Publisher {
     stream: TcpStream,
     request: Vec<u8>,
     written: usize,
-    answer: Answer,
+    response: ResponseParser,
     busy: bool,
     /// When its last publication was due.
     due: u64,
@@ -70,11 +70,11 @@ pub(crate) struct Publisher {
 impl Publisher {
     /// A publisher on an open, or opening, connection.
     pub(crate) fn new(stream: TcpStream) -> Self {
-        let (request, answer) = (Vec::new(), Answer::new());
-        Self { stream, request, written: 0, answer, busy: false, due: 0 }
+        let (request, response) = (Vec::new(), ResponseParser::new());
+        Self { stream, request, written: 0, response, busy: false, due: 0 }
     }
 
-    /// Whether its last publication was not answered yet.
+    /// Whether the response to its last publication is outstanding.
     pub(crate) fn is_busy(&self) -> bool {
         self.busy
     }
@@ -85,16 +85,16 @@ impl Publisher {
     }
 
     /// Publishes an event. The publisher must not be busy.
-    pub(crate) fn publish(&mut self, form: &Form, stamp: Stamp) -> Result<()> {
-        form.write(stamp, &mut self.request);
+    pub(crate) fn publish(&mut self, template: &PublishTemplate, stamp: Stamp) -> Result<()> {
+        template.write(stamp, &mut self.request);
         self.written = 0;
-        self.answer = Answer::new();
+        self.response = ResponseParser::new();
         (self.busy, self.due) = (true, stamp.due);
         self.write()
     }
 
-    /// Does what the connection is ready for. Answers whether its publication was answered now.
-    pub(crate) fn go_on(&mut self, buffer: &mut [u8]) -> Result<bool> {
+    /// Writes and reads what the connection is ready for. `true` if the response is complete now.
+    pub(crate) fn handle_ready(&mut self, buffer: &mut [u8]) -> Result<bool> {
         if !self.busy {
             return Ok(false);
         }
@@ -102,12 +102,12 @@ impl Publisher {
         loop {
             match self.stream.read(buffer) {
                 Ok(0) => bail!("the server closed a connection that publishes"),
-                Ok(len) => self.answer.take(&buffer[..len], |_| ())?,
+                Ok(len) => self.response.feed(&buffer[..len], |_| ())?,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(error).context("a connection that publishes broke"),
             }
-            if self.answer.is_complete() {
-                let status = self.answer.status().unwrap_or_default();
+            if self.response.is_complete() {
+                let status = self.response.status().unwrap_or_default();
                 ensure!((200..300).contains(&status), "a publication was answered with {status}");
                 self.busy = false;
                 return Ok(true);
@@ -135,16 +135,17 @@ impl Publisher {
 mod tests {
     use super::*;
 
-    fn request(url: &str, headers: &[&str], body: &str, lane: u32) -> String {
+    fn request(url: &str, headers: &[&str], body: &str, sequence: u32) -> String {
         let headers: Vec<String> = headers.iter().map(ToString::to_string).collect();
-        let form = Form::new(&Endpoint::parse(url).unwrap(), &headers, body, 40).unwrap();
+        let template =
+            PublishTemplate::new(&Endpoint::parse(url).unwrap(), &headers, body, 40).unwrap();
         let mut request = Vec::new();
-        form.write(Stamp { lane, seq: 2, due: 3 }, &mut request);
+        template.write(Stamp { sequence, number: 2, due: 3 }, &mut request);
         String::from_utf8(request).unwrap()
     }
 
     #[test]
-    fn a_request_says_how_long_it_is() {
+    fn a_request_has_its_length() {
         let headers = ["content-type: text/x"];
         let text = request("http://127.0.0.1:1/p", &headers, "topic=a&data={}", 1);
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
@@ -155,7 +156,7 @@ mod tests {
         assert_eq!(body.len(), 53);
         assert!(body.starts_with("topic=a&data=PB~000001"), "{body}");
         let endpoint = Endpoint::parse("http://127.0.0.1:1/p").unwrap();
-        assert!(Form::new(&endpoint, &[], "data", 40).is_err());
+        assert!(PublishTemplate::new(&endpoint, &[], "data", 40).is_err());
     }
 
     #[test]
@@ -163,10 +164,10 @@ mod tests {
         let text = request("http://127.0.0.1:1/topics/{topic}", &[], "{}", 7);
         assert!(text.starts_with("POST /topics/t7 HTTP/1.1\r\nHost: 127.0.0.1:1\r\n"), "{text}");
         assert_eq!(text.split_once("\r\n\r\n").unwrap().1.len(), 40);
-        for lane in [7, 77] {
-            let text = request("http://127.0.0.1:1/", &[], "topic={topic}&data={}", lane);
+        for sequence in [7, 77] {
+            let text = request("http://127.0.0.1:1/", &[], "topic={topic}&data={}", sequence);
             let (head, body) = text.split_once("\r\n\r\n").unwrap();
-            assert!(body.starts_with(&format!("topic=t{lane}&data=PB~")), "{body}");
+            assert!(body.starts_with(&format!("topic=t{sequence}&data=PB~")), "{body}");
             assert!(head.ends_with(&format!("Content-Length: {}", body.len())), "{head}");
         }
     }

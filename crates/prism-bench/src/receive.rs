@@ -1,27 +1,27 @@
-//! What a subscriber reads: events found in lines.
+//! Finds published events in the streams that subscribers read.
 //!
-//! Each published payload begins with a [`Stamp`]. A subscriber needs no more of the format of
-//! events than that a line beginning with `data:` has the stamp near its beginning, so that any
-//! server's streams can be checked, whatever else it sends.
+//! Each published payload begins with a [`Stamp`]. All that is assumed of a server's stream is that
+//! a line beginning with `data:` has the stamp near its beginning, so that the streams of any
+//! server can be checked, whatever else they contain.
 
 use std::io::Write;
 
-/// Begins a stamp. It and what follows need no quoting in JSON, forms or URLs.
+/// The prefix of a stamp. All of a stamp's characters are literal in JSON, forms and URLs.
 const MARKER: &[u8] = b"PB~";
 
-/// Bytes of a stamp: the marker, three numbers in hexadecimal digits, and an end.
+/// Length of a stamp: the marker, three hexadecimal numbers, and an end.
 pub(crate) const STAMP_BYTES: usize = MARKER.len() + 6 + 8 + 16 + 1;
 
-/// How much of a line's beginning is looked at.
+/// Length of a line's beginning in which a stamp is looked for.
 const BEGINNING_BYTES: usize = 64;
 
-/// What the payload of an event says about it.
+/// What the payload of an event says about the event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
-    /// The order that it has a place in: of a connection that publishes, or of a topic.
-    pub(crate) lane: u32,
-    /// Its place in that order.
-    pub(crate) seq: u32,
+    /// Its sequence: that of a connection that publishes, or of a topic.
+    pub(crate) sequence: u32,
+    /// Its number in that sequence.
+    pub(crate) number: u32,
     /// When it was due, in nanoseconds since the measurement began.
     pub(crate) due: u64,
 }
@@ -29,27 +29,28 @@ pub(crate) struct Stamp {
 impl Stamp {
     /// Appends a payload of `len` bytes that begins with the stamp.
     pub(crate) fn write(self, len: usize, payload: &mut Vec<u8>) {
-        let Self { lane, seq, due } = self;
+        let Self { sequence, number, due } = self;
         let begin = payload.len();
         payload.extend_from_slice(MARKER);
-        // A vector takes everything.
-        drop(write!(payload, "{lane:06x}{seq:08x}{due:016x}~"));
+        // Writing to a vector cannot fail.
+        drop(write!(payload, "{sequence:06x}{number:08x}{due:016x}~"));
         payload.resize(begin + len.max(STAMP_BYTES), b'x');
     }
 
-    /// The stamp at the beginning of `text`.
-    fn read(text: &[u8]) -> Option<Self> {
+    /// Parses the stamp at the beginning of `text`.
+    fn parse(text: &[u8]) -> Option<Self> {
         let digits = text.get(..STAMP_BYTES)?.strip_prefix(MARKER)?.strip_suffix(b"~")?;
         Some(Self {
-            lane: number(&digits[..6])? as u32,
-            seq: number(&digits[6..14])? as u32,
-            due: number(&digits[14..])?,
+            sequence: hexadecimal(&digits[..6])? as u32,
+            number: hexadecimal(&digits[6..14])? as u32,
+            due: hexadecimal(&digits[14..])?,
         })
     }
 }
 
-/// Up to sixteen hexadecimal digits. Every digit of every event is read: a table is the fast way.
-fn number(digits: &[u8]) -> Option<u64> {
+/// Parses up to sixteen hexadecimal digits. A table is the fast way, and every digit of every event
+/// is parsed.
+fn hexadecimal(digits: &[u8]) -> Option<u64> {
     let (mut number, mut wrong) = (0, 0);
     for &digit in digits {
         let value = DIGITS[usize::from(digit)];
@@ -73,23 +74,23 @@ const DIGITS: [u8; 256] = {
     values
 };
 
-/// The lines of one stream, of which the last may have come in part.
+/// Finds the stamps in one stream, of which the last line may be incomplete.
 #[derive(Debug)]
-pub(crate) struct Lines {
+pub(crate) struct StampScanner {
     beginning: [u8; BEGINNING_BYTES],
-    /// How much of the line came so far.
+    /// Bytes of the last line so far.
     len: u32,
 }
 
-impl Lines {
-    /// A stream of which nothing has come.
+impl StampScanner {
+    /// A scanner at the beginning of a stream.
     pub(crate) fn new() -> Self {
         Self { beginning: [0; BEGINNING_BYTES], len: 0 }
     }
 
-    /// Takes what has come and calls `found` for each stamp in it, with the length of the text
-    /// from the stamp to the end of its line.
-    pub(crate) fn take(&mut self, mut bytes: &[u8], mut found: impl FnMut(Stamp, usize)) {
+    /// Scans the next bytes of the stream. Calls `found` for each stamp that they complete, with
+    /// the length of the text from the stamp to the end of its line.
+    pub(crate) fn feed(&mut self, mut bytes: &[u8], mut found: impl FnMut(Stamp, usize)) {
         while let Some(end) = memchr::memchr(b'\n', bytes) {
             let stamp = if self.len == 0 {
                 stamp_of(&bytes[..end.min(BEGINNING_BYTES)], end)
@@ -115,33 +116,33 @@ impl Lines {
     }
 }
 
-/// The stamp in a line of `len` bytes that begins like this, and how much follows from it on.
+/// The stamp in a line of `len` bytes with this beginning, and the length of the line from it on.
 fn stamp_of(beginning: &[u8], len: usize) -> Option<(Stamp, usize)> {
     let text = beginning.strip_prefix(b"data:")?;
     let text = text.strip_prefix(b" ").unwrap_or(text);
-    let text = match Stamp::read(text) {
+    let text = match Stamp::parse(text) {
         Some(_) => text,
         None => &text[memchr::memmem::find(text, MARKER)?..],
     };
     let before = beginning.len() - text.len();
-    Stamp::read(text).map(|stamp| (stamp, len - before))
+    Stamp::parse(text).map(|stamp| (stamp, len - before))
 }
 
-/// The id that a reader of a stream would come back with.
+/// The id that a subscriber of a stream would reconnect with.
 #[derive(Debug, Default)]
-pub(crate) struct LastId {
+pub(crate) struct LastEventId {
     line: Vec<u8>,
     id: String,
 }
 
-impl LastId {
-    /// The id that was read last; empty as long as there was none.
+impl LastEventId {
+    /// The last id of the stream; empty if there was none.
     pub(crate) fn get(&self) -> &str {
         &self.id
     }
 
-    /// Takes what has come.
-    pub(crate) fn take(&mut self, mut bytes: &[u8]) {
+    /// Scans the next bytes of the stream.
+    pub(crate) fn feed(&mut self, mut bytes: &[u8]) {
         while let Some(end) = memchr::memchr(b'\n', bytes) {
             self.line.extend_from_slice(&bytes[..end]);
             let line = self.line.strip_suffix(b"\r").unwrap_or(&self.line);
@@ -160,29 +161,29 @@ impl LastId {
 mod tests {
     use super::*;
 
-    fn payload(seq: u32) -> String {
+    fn payload(number: u32) -> String {
         let mut payload = Vec::new();
-        Stamp { lane: 3, seq, due: 77 + u64::from(seq) }.write(100, &mut payload);
+        Stamp { sequence: 3, number, due: 77 + u64::from(number) }.write(100, &mut payload);
         String::from_utf8(payload).unwrap()
     }
 
     /// The stamps' numbers and lengths in a text that comes in pieces of `len` bytes.
     fn found(text: &str, len: usize) -> Vec<(u32, usize)> {
-        let (mut lines, mut all) = (Lines::new(), Vec::new());
+        let (mut scanner, mut all) = (StampScanner::new(), Vec::new());
         for piece in text.as_bytes().chunks(len) {
-            lines.take(piece, |stamp, len| {
-                assert_eq!((stamp.lane, stamp.due), (3, 77 + u64::from(stamp.seq)));
-                all.push((stamp.seq, len));
+            scanner.feed(piece, |stamp, len| {
+                assert_eq!((stamp.sequence, stamp.due), (3, 77 + u64::from(stamp.number)));
+                all.push((stamp.number, len));
             });
         }
         all
     }
 
     #[test]
-    fn a_payload_has_the_length_asked_for_and_room_for_its_stamp() {
+    fn a_payload_has_the_given_length_or_that_of_its_stamp() {
         assert_eq!(payload(1).len(), 100);
         let mut short = Vec::new();
-        Stamp { lane: 0, seq: 0, due: 0 }.write(1, &mut short);
+        Stamp { sequence: 0, number: 0, due: 0 }.write(1, &mut short);
         assert_eq!(short.len(), STAMP_BYTES);
     }
 
@@ -199,12 +200,12 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_its_end_is_no_event() {
+    fn an_incomplete_line_is_no_event() {
         assert_eq!(found(&format!("data: {}", payload(1)), 7), []);
     }
 
     #[test]
-    fn what_looks_like_a_stamp_is_none() {
+    fn a_malformed_stamp_is_ignored() {
         for line in ["data: PB~", "data: PB~000003000000010000000000000000", "data: PB~zz", "data"]
         {
             assert_eq!(found(&format!("{line}\n\n"), 5), [], "{line}");
@@ -212,21 +213,21 @@ mod tests {
     }
 
     #[test]
-    fn digits_are_small_and_hexadecimal() {
-        assert_eq!(number(b"00ff"), Some(255));
-        assert_eq!(number(b"fedcba9876543210"), Some(0xFEDC_BA98_7654_3210));
+    fn digits_are_lower_case_and_hexadecimal() {
+        assert_eq!(hexadecimal(b"00ff"), Some(255));
+        assert_eq!(hexadecimal(b"fedcba9876543210"), Some(0xFEDC_BA98_7654_3210));
         for text in [&b"0G"[..], b"FF", b" 1", b"-1"] {
-            assert_eq!(number(text), None);
+            assert_eq!(hexadecimal(text), None);
         }
     }
 
     #[test]
-    fn the_last_id_is_known_wherever_the_stream_is_cut() {
+    fn the_last_id_is_found_wherever_the_stream_is_cut() {
         let text = b"id: #5.1\ndata: id: x\n\nid:two\r\n:id: 3\nids: 4\nid: unfini";
         for len in 1..=text.len() {
-            let mut last = LastId::default();
+            let mut last = LastEventId::default();
             for piece in text.chunks(len) {
-                last.take(piece);
+                last.feed(piece);
             }
             assert_eq!(last.get(), "two");
         }

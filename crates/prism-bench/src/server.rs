@@ -6,43 +6,42 @@ use std::process::{Child, Command, Stdio};
 use anyhow::{Context, Result};
 
 use crate::cli::{Endpoint, Scenario, Settings, Target};
-use crate::manner::Manner;
 use crate::process;
-use crate::targets::{READY, leave_nothing};
+use crate::server_api::ServerApi;
+use crate::targets::{READY, remove_files};
 
-/// Events that a server keeps beyond those that are replayed: those before and after them.
+/// Number of events that a server keeps beside those that are replayed.
 const MORE_HISTORY: usize = 64;
 
 /// A running server. Dropping it ends the process, if it was started here.
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Option<Child>,
-    /// Where it streams.
+    /// Where subscribers connect to.
     pub(crate) subscribe: Endpoint,
-    /// Where it takes events, if it does.
+    /// Where publishers connect to, if it takes events.
     pub(crate) publish: Option<Endpoint>,
-    /// How it is spoken to.
-    pub(crate) manner: Manner,
-    /// Its process, if that is known.
+    pub(crate) api: ServerApi,
+    /// The id of its process, if known.
     pub(crate) pid: Option<u32>,
 }
 
 impl Server {
-    /// Starts a fresh server on these processors, or names the one that runs.
+    /// Starts a fresh server on these processors, or takes the external one.
     pub(crate) fn start(
         target: Target,
         scenario: Scenario,
         settings: &Settings,
         cores: &[usize],
     ) -> Result<Self> {
-        let manner = Manner::of(target, scenario, settings)?;
+        let api = ServerApi::new(target, scenario, settings)?;
         if target == Target::External {
             let external = &settings.external;
             return Ok(Self {
                 child: None,
                 subscribe: external.url.clone().context("the target `external` needs --url")?,
                 publish: external.publish_url.clone(),
-                manner,
+                api,
                 pid: external.pid,
             });
         }
@@ -56,9 +55,9 @@ impl Server {
                 let at = |path: &str| Endpoint::parse(&format!("{address}{path}"));
                 Ok(Self {
                     pid: Some(child.id()),
-                    subscribe: at(&manner.subscribe)?,
-                    publish: target.publishes().then(|| at(&manner.publish)).transpose()?,
-                    manner,
+                    subscribe: at(&api.subscribe)?,
+                    publish: target.publishes().then(|| at(&api.publish)).transpose()?,
+                    api,
                     child: Some(child),
                 })
             }
@@ -84,7 +83,7 @@ fn command(
     settings: &Settings,
     cores: &[usize],
 ) -> Result<Command> {
-    let program = std::env::current_exe().context("this program has no path")?;
+    let program = std::env::current_exe().context("the path of this program is not known")?;
     let mut command = Command::new(program);
     command.args(["serve-target", &target.name(), "--die-with-parent"]);
     command.arg(format!("--workers={}", settings.placement.workers));
@@ -98,26 +97,26 @@ fn command(
     if let Some(hub) = &settings.placement.hub {
         command.arg("--hub").arg(hub);
     }
-    let needed = || {
+    let default_history = || {
         let replayed = settings.scenarios.replay as usize;
         (scenario == Scenario::Storm).then_some(replayed + MORE_HISTORY)
     };
-    if let Some(history) = settings.placement.history.or_else(needed) {
+    if let Some(history) = settings.placement.history.or_else(default_history) {
         command.arg(format!("--history={history}"));
     }
     Ok(command)
 }
 
-/// The address that the server says it listens on.
+/// The address that the server prints when it is ready.
 fn address(child: &mut Child) -> Result<String> {
     let out = child.stdout.take().context("the server has no output")?;
     let mut line = String::new();
-    BufReader::new(out).read_line(&mut line).context("the server says nothing")?;
+    BufReader::new(out).read_line(&mut line).context("the server prints nothing")?;
     let address = line.trim_end().strip_prefix(READY).map(str::to_owned);
     address.context("the server ended before it was ready")
 }
 
 fn end(child: &mut Child) {
     process::end(child);
-    leave_nothing(child.id());
+    remove_files(child.id());
 }

@@ -1,19 +1,19 @@
-//! Medians, and how far they can be trusted.
+//! Medians and their confidence intervals.
 
 use serde::{Deserialize, Serialize};
 
 const RESAMPLES: usize = 10_000;
 
-/// The same numbers give the same interval.
+/// A fixed seed, so that the same values have the same interval.
 const SEED: u64 = 0x5EED;
 
 /// A median with its 90 % interval by the percentile bootstrap.
 ///
-/// Of few values such an interval is a little narrow: of nine it goes from the third smallest to
-/// the third largest, which covers the true median in 82 cases of 100.
+/// With few values such an interval is a little narrow: with nine it goes from the third smallest
+/// to the third largest, which covers the true median in 82 cases of 100.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Estimate {
-    /// The median of what was observed.
+    /// The median of the values.
     pub(crate) median: f64,
     /// The lower end of the interval.
     pub(crate) low: f64,
@@ -21,14 +21,14 @@ pub(crate) struct Estimate {
     pub(crate) high: f64,
 }
 
-/// The median; `None` of nothing.
+/// The median; `None` without values.
 pub(crate) fn median(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     quantile(&sorted, 0.5)
 }
 
-/// The median and its interval, by the percentile bootstrap; `None` of nothing.
+/// The median and its interval, by the percentile bootstrap; `None` without values.
 pub(crate) fn estimate(values: &[f64]) -> Option<Estimate> {
     let middle = median(values)?;
     let mut random = fastrand::Rng::with_seed(SEED);

@@ -1,9 +1,9 @@
-//! A measurement as a table on the terminal.
+//! A result as a table on the terminal.
 
+use crate::bench_result::BenchResult;
 use crate::check::Faults;
-use crate::compare::Pair;
+use crate::compare::RunPair;
 use crate::metric::{METRICS, digits};
-use crate::record::Record;
 use crate::run::Run;
 use crate::stats::Estimate;
 
@@ -40,21 +40,21 @@ impl Table {
     }
 }
 
-/// Prints a measurement.
-pub(crate) fn print(record: &Record) {
-    println!("{}\n{}", record.machine, record.load);
-    if record.pairs.is_empty() {
-        print_runs(record);
+/// Prints a result.
+pub(crate) fn print(result: &BenchResult) {
+    println!("{}\n{}", result.machine, result.load);
+    if result.pairs.is_empty() {
+        print_runs(result);
     } else {
-        print_pairs(record);
+        print_pairs(result);
     }
-    if record.discarded_runs > 0 {
-        println!("\nruns discarded and repeated for noise: {}", record.discarded_runs);
+    if result.discarded_runs > 0 {
+        println!("\nruns discarded and repeated for noise: {}", result.discarded_runs);
     }
 }
 
-fn print_runs(record: &Record) {
-    let runs = &record.runs;
+fn print_runs(result: &BenchResult) {
+    let runs = &result.runs;
     let mut table = Table::default();
     let mut row = |name: &str, cells: Vec<String>| {
         table.row([name.to_owned()].into_iter().chain(cells));
@@ -70,7 +70,7 @@ fn print_runs(record: &Record) {
     let mut others = |name: &str, value: fn(&Run) -> String| {
         row(name, runs.iter().map(value).collect());
     };
-    if matches!(record.scenario.as_str(), "idle" | "million") {
+    if matches!(result.scenario.as_str(), "idle" | "million") {
         others("kernel B/connection, both ends", |run| digits(run.kernel_per_connection));
     }
     others("threads", |run| run.threads.map_or_else(String::new, |it| it.to_string()));
@@ -84,15 +84,15 @@ fn print_runs(record: &Record) {
     }
 }
 
-fn print_pairs(record: &Record) {
-    let Some(first) = record.pairs.first() else { return };
+fn print_pairs(result: &BenchResult) {
+    let Some(first) = result.pairs.first() else { return };
     let (a, b) = (&first.a.target, &first.b.target);
-    let count = record.pairs.len();
+    let count = result.pairs.len();
     println!("medians of {count} pairs of runs; in brackets the interval of 90 %\n");
     let mut table = Table::default();
     let ratio = "ratio".to_owned();
     table.row([String::new(), a.clone(), b.clone(), ratio, "difference".to_owned()]);
-    for it in &record.compared {
+    for it in &result.compared {
         table.row([
             it.name.clone(),
             digits(it.a),
@@ -102,15 +102,15 @@ fn print_pairs(record: &Record) {
         ]);
     }
     table.print();
-    for (name, side) in [(a, (|pair| &pair.a) as fn(&Pair) -> &Run), (b, |pair| &pair.b)] {
+    for (name, side) in [(a, (|pair| &pair.a) as fn(&RunPair) -> &Run), (b, |pair| &pair.b)] {
         println!("\n{name}:");
-        for remark in remarks(&record.pairs.iter().map(side).collect::<Vec<_>>()) {
+        for remark in remarks(&result.pairs.iter().map(side).collect::<Vec<_>>()) {
             println!("{remark}");
         }
     }
 }
 
-/// What is to be known about some runs to judge their figures.
+/// Remarks about deliveries, faults and noise of some runs.
 pub(crate) fn remarks(runs: &[&Run]) -> Vec<String> {
     let count = |is: fn(&Run) -> bool| runs.iter().filter(|run| is(run)).count();
     let mut remarks = Vec::new();
@@ -123,7 +123,7 @@ pub(crate) fn remarks(runs: &[&Run]) -> Vec<String> {
     let bound = count(Run::is_client_bound);
     if bound > 0 {
         remarks.push(format!(
-            "{bound} of {} runs were client-bound: the client was the limit",
+            "{bound} of {} runs were client-bound: the client was the bottleneck",
             runs.len()
         ));
     }
@@ -141,7 +141,7 @@ pub(crate) fn remarks(runs: &[&Run]) -> Vec<String> {
     remarks
 }
 
-/// A median and its interval.
+/// The text of a median and its interval.
 pub(crate) fn interval(estimate: Estimate) -> String {
     let Estimate { median, low, high } = estimate;
     format!("{} [{}, {}]", digits(median), digits(low), digits(high))

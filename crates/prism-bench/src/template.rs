@@ -1,12 +1,12 @@
-//! Text with places to fill.
+//! Text with placeholders for a topic and for data.
 
-/// Stands for the name of a topic.
+/// The placeholder of a topic's name.
 const TOPIC: &str = "{topic}";
 
-/// Stands for an event's data.
+/// The placeholder of an event's data.
 const DATA: &str = "{}";
 
-/// Text that is sent again and again, with a topic or data in it.
+/// Text that is sent again and again with other topics and data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Template(Vec<Piece>);
 
@@ -18,8 +18,13 @@ pub(crate) enum Piece {
     Data,
 }
 
+/// The name of the topic with this number.
+pub(crate) fn topic_name(number: usize) -> String {
+    format!("t{number}")
+}
+
 impl Template {
-    /// Reads `{topic}` and `{}` as places, and everything else as it is.
+    /// Parses `{topic}` and `{}` as placeholders, and everything else as text.
     pub(crate) fn parse(text: &str) -> Self {
         let mut pieces = Vec::new();
         let mut rest = text;
@@ -43,17 +48,17 @@ impl Template {
         Self(pieces)
     }
 
-    /// Whether a topic belongs in it.
+    /// Whether it has a placeholder of a topic.
     pub(crate) fn has_topic(&self) -> bool {
         self.0.contains(&Piece::Topic)
     }
 
-    /// How often data belongs in it.
-    pub(crate) fn data(&self) -> usize {
+    /// Number of its placeholders of data.
+    pub(crate) fn data_count(&self) -> usize {
         self.0.iter().filter(|piece| **piece == Piece::Data).count()
     }
 
-    /// Its bytes, with so many of a topic and of data.
+    /// Its length with a topic and data of these lengths.
     pub(crate) fn len(&self, topic: usize, data: usize) -> usize {
         let len = |piece: &Piece| match piece {
             Piece::Text(text) => text.len(),
@@ -63,7 +68,7 @@ impl Template {
         self.0.iter().map(len).sum()
     }
 
-    /// Appends it to `out`, with the data that `data` appends.
+    /// Appends it to `out`, with the topic, and with the data that `data` appends.
     pub(crate) fn write(&self, topic: &str, out: &mut Vec<u8>, data: impl Fn(&mut Vec<u8>)) {
         for piece in &self.0 {
             match piece {
@@ -88,16 +93,16 @@ mod tests {
     }
 
     #[test]
-    fn places_are_filled_and_nothing_else() {
+    fn placeholders_are_filled_and_nothing_else() {
         assert_eq!(filled("a={topic}&b={}"), "a=t7&b=data");
         assert_eq!(filled("{}{topic}{other}{"), "datat7{other}{");
         assert_eq!(filled(""), "");
     }
 
     #[test]
-    fn places_are_known() {
+    fn placeholders_are_found() {
         let template = Template::parse("{} {}");
-        assert_eq!((template.data(), template.has_topic()), (2, false));
+        assert_eq!((template.data_count(), template.has_topic()), (2, false));
         assert!(Template::parse("{topic}").has_topic());
     }
 }

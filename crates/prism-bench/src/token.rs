@@ -1,4 +1,4 @@
-//! Tokens that servers verify: JSON Web Tokens as draft-07 of the Mercure protocol has them.
+//! JSON Web Tokens with the claims of draft-07 of the Mercure protocol.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -6,23 +6,23 @@ use anyhow::{Context, Result};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
 
-/// Signs all tokens; every server is told.
+/// The key of all tokens, which the servers are configured with.
 pub(crate) const SECRET: &str = "the secret of a measurement, which protects nothing";
 
-/// How long a token lasts, in seconds: longer than any measurement.
-const LASTS: u64 = 24 * 3600;
+/// The lifetime of a token in seconds: longer than any measurement.
+const LIFETIME: u64 = 24 * 3600;
 
-/// Every topic.
+/// The grant of every topic.
 const ALL: &str = "*";
 
-/// What a token says.
+/// The claims of a token.
 #[derive(Debug, Deserialize, Serialize)]
 struct Claims {
     mercure: Grants,
     exp: u64,
 }
 
-/// What may be done, by topic.
+/// The topics that a token grants.
 #[derive(Debug, Default, Deserialize, Serialize)]
 struct Grants {
     #[serde(default)]
@@ -31,25 +31,25 @@ struct Grants {
     subscribe: Vec<String>,
 }
 
-/// The header of somebody who may publish to every topic.
-pub(crate) fn of_publisher() -> Result<String> {
+/// The `Authorization` header of a publisher to all topics.
+pub(crate) fn publisher_header() -> Result<String> {
     header(Grants { publish: vec![ALL.to_owned()], ..Grants::default() })
 }
 
-/// The header of somebody who may read what is private in one topic.
-pub(crate) fn of_reader(topic: &str) -> Result<String> {
+/// The `Authorization` header of a subscriber that may read private events of one topic.
+pub(crate) fn subscriber_header(topic: &str) -> Result<String> {
     header(Grants { subscribe: vec![topic.to_owned()], ..Grants::default() })
 }
 
 fn header(mercure: Grants) -> Result<String> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("it is before 1970")?;
-    let claims = Claims { mercure, exp: now.as_secs() + LASTS };
+    let claims = Claims { mercure, exp: now.as_secs() + LIFETIME };
     let key = EncodingKey::from_secret(SECRET.as_bytes());
     let token = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key)?;
     Ok(format!("Authorization: Bearer {token}"))
 }
 
-/// Checks tokens, each time anew.
+/// Verifies tokens, without a cache.
 pub(crate) struct Verifier {
     key: DecodingKey,
     rules: Validation,
@@ -61,7 +61,7 @@ impl Verifier {
         Self { key, rules: Validation::new(Algorithm::HS256) }
     }
 
-    /// Whether a token is valid, and allows to publish to a topic.
+    /// Whether a token is valid and grants publishing to a topic.
     pub(crate) fn may_publish(&self, token: &str, topic: &str) -> bool {
         jsonwebtoken::decode::<Claims>(token, &self.key, &self.rules).is_ok_and(|token| {
             let mut granted = token.claims.mercure.publish.iter();
@@ -75,12 +75,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_allows_what_it_says() {
+    fn a_token_grants_what_it_claims() {
         let verifier = Verifier::new();
         let bare = |header: Result<String>| {
             header.unwrap().strip_prefix("Authorization: Bearer ").unwrap().to_owned()
         };
-        let (publisher, reader) = (bare(of_publisher()), bare(of_reader("a")));
+        let (publisher, reader) = (bare(publisher_header()), bare(subscriber_header("a")));
         assert!(verifier.may_publish(&publisher, "a"));
         assert!(!verifier.may_publish(&reader, "a"));
         let forged = publisher.replace('.', ".x");

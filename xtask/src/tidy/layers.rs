@@ -1,52 +1,69 @@
-//! Which module of prism-sse may know which, and which of them know nothing of the world.
+//! Which module of a crate may know which, and which of them know nothing of the world.
 
-use super::Violation;
+use super::modules::module_of;
 use super::rust::{NamedPath, Source};
+use super::violation::Violation;
+use crate::tree::File;
 
-const SRC: &str = "crates/prism-sse/src/";
+/// Where people read the layers.
+const ARCHITECTURE: &str = "ARCHITECTURE.md";
 
-/// The modules, low to high. A module may name those before it. `selector` and `log` stand beside
-/// each other above `wire`, but the log keeps its records by topic. `random` needs nothing, and
-/// stands above the pure modules because what it says is no function of its arguments.
-const LAYERS: &[&str] = &[
-    "limits",
-    "wire",
-    "selector",
-    "log",
-    "audience",
-    "random",
-    "sync",
-    "engine",
-    "manager",
-    "subscription",
-    "connection",
-    "http",
-    "serve",
-    "test",
+/// The top modules of a crate, and which may name which.
+struct Layers {
+    /// The directory of the crate's sources.
+    src: &'static str,
+    /// Low to high, as ARCHITECTURE.md has it. A module may name those of lower layers only, and
+    /// none that it shares its layer with.
+    order: &'static str,
+    /// Modules without clock, runtime, lock and HTTP: what they do depends on their arguments
+    /// alone, and a test of them needs nothing but values.
+    pure: &'static [&'static str],
+}
+
+const CRATES: &[Layers] = &[
+    Layers {
+        src: "crates/prism-sse/src/",
+        // `random` needs nothing, and stands above the pure modules because what it says is no
+        // function of its arguments.
+        order: "limits < wire < selector < log < audience < random, sync < engine < manager < \
+                subscription < connection < http < serve < test",
+        pure: &["wire", "selector", "log", "audience"],
+    },
+    Layers {
+        src: "crates/prism-hub/src/",
+        order: "cli, limits < config, problem < auth, client, tls < live < metrics < hub < jwks < \
+                api < demo < serve < mode",
+        pure: &[],
+    },
+    Layers {
+        src: "crates/prism-bench/src/",
+        order: "process, procfs, progress, receive, response_parser, stats, template, token < \
+                check, cli < environment, publish, targets < client, server_api < run, server, \
+                subscriber_process < metric, scenario < compare < bench_result, measure < goals, \
+                table < page",
+        pure: &[],
+    },
 ];
 
-/// Modules without clock, runtime, lock and HTTP: what they do depends on their arguments alone,
-/// and a test of them needs nothing but values.
-const PURE: &[&str] = &["wire", "selector", "log", "audience"];
-
-/// Checks one file of prism-sse; others have no layers.
+/// Checks one file of a crate that has layers.
 pub(super) fn check(source: &Source<'_>, violations: &mut Vec<Violation>) {
-    let Some(path) = source.path.strip_prefix(SRC) else { return };
-    let module = module_of(path);
+    let of = |layers: &&Layers| source.path.starts_with(layers.src);
+    let Some(layers) = CRATES.iter().find(of) else { return };
+    let module = module_of(&source.path[layers.src.len()..]);
     // The root is above all layers: it names the public interface.
     let Some(own) = module.first() else { return };
-    if !LAYERS.contains(own) {
+    if layers.place(own).is_none() {
         let what = format!(
             "the module `{own}` has no place among the layers; give it one in \
-             xtask/src/tidy/layers.rs"
+             xtask/src/tidy/layers.rs and {ARCHITECTURE}"
         );
         violations.push(Violation::new(source.path, 1, what));
         return;
     }
-    let is_pure = PURE.contains(own);
+    let is_pure = layers.pure.contains(own);
     for path in source.paths().iter().filter(|path| !path.test) {
         let impurity = if is_pure { impurity(path) } else { None };
-        let what = match (layer_violation(path, &module), impurity) {
+        let what = match (layers.violation(path, &module), impurity) {
             (Some(what), _) => what,
             (None, Some(named)) => format!(
                 "`{own}` is pure and must not name {named}; take a value from the caller, or do \
@@ -58,31 +75,41 @@ pub(super) fn check(source: &Source<'_>, violations: &mut Vec<Violation>) {
     }
 }
 
-/// The module that a file below src is, as a path from the root.
-fn module_of(path: &str) -> Vec<&str> {
-    let mut module: Vec<&str> = path.trim_end_matches(".rs").split('/').collect();
-    if matches!(module.last(), Some(&("mod" | "lib" | "main"))) {
-        module.pop();
+/// Checks that the layers are written where people read them, if the tree has that file.
+pub(super) fn check_text(files: &[File], violations: &mut Vec<Violation>) {
+    let Some(file) = files.iter().find(|file| file.path == ARCHITECTURE) else { return };
+    let text = file.text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for Layers { src, order, .. } in CRATES {
+        if !text.contains(&format!("`{order}`")) {
+            let what = format!("the layers of {src} are not written here; they are `{order}`");
+            violations.push(Violation::new(ARCHITECTURE, 1, what));
+        }
     }
-    module
 }
 
-fn layer_violation(path: &NamedPath<'_>, module: &[&str]) -> Option<String> {
-    let named = *from_root(path, module.len())?.first()?;
-    let own = module[0];
-    let place = |name: &str| LAYERS.iter().position(|layer| *layer == name);
-    match (place(named), place(own)) {
-        (Some(named_place), Some(own_place)) if named_place <= own_place => None,
-        (Some(_), _) => Some(format!(
-            "`{own}` must not name `crate::{named}`, which is a layer above it; move what is \
-             needed down, or the code that needs it up"
-        )),
-        // In a macro that others use, the root is all there is to name.
-        (None, _) if path.segments[0] == "$crate" => None,
-        (None, _) => Some(format!(
-            "`crate::{named}` is a name of the root, which is for users; name the module that \
-             `{named}` comes from"
-        )),
+impl Layers {
+    fn place(&self, module: &str) -> Option<usize> {
+        let mut layers = self.order.split(" < ");
+        layers.position(|layer| layer.split(", ").any(|name| name == module))
+    }
+
+    fn violation(&self, path: &NamedPath<'_>, module: &[&str]) -> Option<String> {
+        let named = *from_root(path, module.len())?.first()?;
+        let own = module[0];
+        match (self.place(named), self.place(own)) {
+            _ if named == own => None,
+            (Some(named_place), Some(own_place)) if named_place < own_place => None,
+            (Some(_), _) => Some(format!(
+                "`{own}` must not name `crate::{named}`, which is no layer below it; move what is \
+                 needed down, or the code that needs it up"
+            )),
+            // In a macro that others use, the root is all there is to name.
+            (None, _) if path.segments[0] == "$crate" => None,
+            (None, _) => Some(format!(
+                "`crate::{named}` is a name of the root, which is for users; name the module that \
+                 `{named}` comes from"
+            )),
+        }
     }
 }
 
@@ -123,7 +150,11 @@ mod tests {
     use super::*;
 
     fn violations(path: &str, text: &str) -> Vec<String> {
-        let path = format!("{SRC}{path}");
+        violations_of("prism-sse", path, text)
+    }
+
+    fn violations_of(package: &str, path: &str, text: &str) -> Vec<String> {
+        let path = format!("crates/{package}/src/{path}");
         let mut violations = Vec::new();
         check(&Source::new(&path, text), &mut violations);
         violations.iter().map(|it| format!("{}: {}", it.line, it.what)).collect()
@@ -151,7 +182,7 @@ mod tests {
 
     #[test]
     fn names_do_not_go_up() {
-        let up = "`wire` must not name `crate::log`, which is a layer above it; move what is \
+        let up = "`wire` must not name `crate::log`, which is no layer below it; move what is \
                   needed down, or the code that needs it up";
         for text in [
             "use crate::log::Log;",
@@ -169,6 +200,44 @@ mod tests {
         assert_eq!(violations("wire.rs", "use super::log;"), [format!("1: {up}")]);
         assert_eq!(violations("selector.rs", "\nuse crate::log::Log;").len(), 1);
         assert_eq!(violations("serve.rs", "use crate::test::Suite;").len(), 1);
+    }
+
+    #[test]
+    fn modules_of_one_layer_do_not_name_each_other() {
+        for (package, path, text, upper) in [
+            ("prism-sse", "random.rs", "use crate::sync::Lock;", "sync"),
+            ("prism-hub", "auth/keys.rs", "use crate::hub::Hub;", "hub"),
+            ("prism-hub", "auth/keys.rs", "use super::super::client::Client;", "client"),
+        ] {
+            let own = path.split(['/', '.']).next().unwrap();
+            let what = format!(
+                "1: `{own}` must not name `crate::{upper}`, which is no layer below it; move what \
+                 is needed down, or the code that needs it up"
+            );
+            assert_eq!(violations_of(package, path, text), [what]);
+        }
+        let down = "use crate::auth::{self, Role}; use crate::api::events; use super::host;";
+        assert_eq!(violations_of("prism-hub", "api/events.rs", down), [""; 0]);
+    }
+
+    #[test]
+    fn what_people_read_is_what_is_checked() {
+        let text = |orders: &[&str]| {
+            let text = orders.iter().map(|order| format!("- `{}`\n", order.replace(" < ", " <\n")));
+            File { path: ARCHITECTURE.to_owned(), text: text.collect() }
+        };
+        let found = |files: &[File]| {
+            let mut violations = Vec::new();
+            check_text(files, &mut violations);
+            violations.iter().map(|it| it.what.clone()).collect::<Vec<_>>()
+        };
+        let orders: Vec<&str> = CRATES.iter().map(|layers| layers.order).collect();
+        assert_eq!(found(&[text(&orders)]), [""; 0]);
+        assert_eq!(found(&[]), [""; 0]);
+        let Layers { src, order, .. } = &CRATES[1];
+        let other = order.replacen(" < ", ", ", 1);
+        let what = format!("the layers of {src} are not written here; they are `{order}`");
+        assert_eq!(found(&[text(&[orders[0], &other, orders[2]])]), [what]);
     }
 
     #[test]
@@ -198,8 +267,10 @@ mod tests {
         assert_eq!(
             violations("extra.rs", ""),
             ["1: the module `extra` has no place among the layers; give it one in \
-              xtask/src/tidy/layers.rs"]
+              xtask/src/tidy/layers.rs and ARCHITECTURE.md"]
         );
+        assert_eq!(violations_of("prism-hub", "extra/deep.rs", "").len(), 1);
+        assert_eq!(violations_of("another", "extra.rs", "use crate::any;"), [""; 0]);
     }
 
     #[test]

@@ -1,19 +1,22 @@
 //! Every limit of prism-sse says what it is for, and something enforces it.
 
-use super::Violation;
-use super::rust::Source;
+use std::collections::HashSet;
+
+use super::rust::{NamedPath, Source};
+use super::violation::Violation;
 
 const LIMITS: &str = "crates/prism-sse/src/limits.rs";
 
 /// Checks the limits against all sources.
 pub(super) fn check(sources: &[Source<'_>], violations: &mut Vec<Violation>) {
     let Some(limits) = sources.iter().find(|source| source.path == LIMITS) else { return };
+    let used: HashSet<&str> = sources.iter().filter(|it| is_code(it.path)).flat_map(used).collect();
     for (name, line) in public_constants(limits) {
         if !has_sentence(limits, line) {
             let what = format!("`{name}` has no reason; add a doc comment of at least a sentence");
             violations.push(Violation::new(LIMITS, line, what));
         }
-        if !sources.iter().any(|source| uses(source, name)) {
+        if !used.contains(name) {
             let what = format!("nothing enforces `{name}`; name it as a path where it is enforced");
             violations.push(Violation::new(LIMITS, line, format!("{what}, or remove it")));
         }
@@ -38,24 +41,28 @@ fn has_sentence(source: &Source<'_>, line: usize) -> bool {
     above.any(|line| line.starts_with("///") && line.trim_end().ends_with('.'))
 }
 
-/// Whether code of a crate that is not for tests names the limit. The same name may stand for
-/// something else in another module, so only a path through `limits` counts.
-fn uses(source: &Source<'_>, name: &str) -> bool {
-    let Some((_, path)) = source.path.strip_prefix("crates/").and_then(|it| it.split_once('/'))
-    else {
+/// Whether a file has code of a crate that is not for tests.
+fn is_code(path: &str) -> bool {
+    let Some((_, below)) = path.strip_prefix("crates/").and_then(|it| it.split_once('/')) else {
         return false;
     };
     // The root exports and enforces nothing, and the module `test` is there for tests.
-    let is_code = path.starts_with("src/")
-        && source.path != LIMITS
-        && path != "src/lib.rs"
-        && path != "src/test.rs"
-        && !path.starts_with("src/test/");
-    is_code
-        && source.paths().iter().any(|path| {
-            !path.test
-                && path.segments.windows(2).any(|pair| pair[0] == "limits" && pair[1] == name)
-        })
+    below.starts_with("src/")
+        && path != LIMITS
+        && below != "src/lib.rs"
+        && below != "src/test.rs"
+        && !below.starts_with("src/test/")
+}
+
+/// The limits that a file names. The same name may stand for something else in another module, so
+/// only a path through `limits` counts.
+fn used<'a>(source: &Source<'a>) -> Vec<&'a str> {
+    let paths = source.paths().into_iter().filter(|path| !path.test);
+    let limits = |path: NamedPath<'a>| {
+        let pairs = path.segments.windows(2).filter(|pair| pair[0] == "limits");
+        pairs.map(|pair| pair[1]).collect::<Vec<_>>()
+    };
+    paths.flat_map(limits).collect()
 }
 
 #[cfg(test)]

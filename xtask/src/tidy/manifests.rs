@@ -1,6 +1,6 @@
 //! What every `Cargo.toml` of the workspace says.
 
-use super::Violation;
+use super::violation::Violation;
 use crate::tree::File;
 
 /// One `key = value` of a manifest, with the table it stands in.

@@ -1,7 +1,7 @@
 //! Names that say nothing, or that already mean something else to whoever reads them.
 
-use super::Violation;
 use super::rust::Source;
+use super::violation::Violation;
 
 type Words = &'static [&'static str];
 
@@ -80,7 +80,7 @@ fn banned_word(name: &str, banned: &[Words]) -> Option<&'static str> {
 }
 
 /// The words of a name in any case: `HTTPBody`, `HttpBody` and `http_body` are `http` and `body`.
-fn words(name: &str) -> Vec<String> {
+pub(super) fn words(name: &str) -> Vec<String> {
     let chars: Vec<char> = name.chars().collect();
     let mut words = vec![String::new()];
     for (at, c) in chars.iter().enumerate() {

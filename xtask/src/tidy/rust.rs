@@ -18,9 +18,25 @@ pub(super) struct Source<'a> {
 #[derive(Debug)]
 pub(super) struct NamedPath<'a> {
     pub(super) segments: Vec<&'a str>,
+    /// What the file calls it: the last segment, or the name after `as`.
+    pub(super) name: &'a str,
+    pub(super) role: Role,
+    /// Where its first segment stands among the file's tokens.
+    pub(super) at: usize,
     pub(super) line: usize,
     pub(super) test: bool,
     pub(super) inline_modules: usize,
+}
+
+/// What a path is there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Code uses what it names.
+    Code,
+    /// A `use` brings it into the file.
+    Import,
+    /// A `use` with a visibility offers it to others.
+    Export,
 }
 
 /// All Rust files. A file whose module is declared for tests only is test code as a whole.
@@ -56,7 +72,7 @@ impl<'a> Source<'a> {
         let mut paths = Vec::new();
         for at in 0..self.tokens.len() {
             if self.is_path_start(at) {
-                self.unfold(at, &[], &mut paths);
+                self.unfold(at, &[], self.role(at), &mut paths);
             }
         }
         paths
@@ -108,10 +124,28 @@ impl<'a> Source<'a> {
             "." => before(2) == ".",
             // The rest of a path, unless this is where a global path starts, as in `::tokio::sync`.
             "::" => !is_name(before(2)) && before(2) != ">",
-            // The entries of a `use` tree come with the tree.
-            "{" | "," | "as" => !self.is_in_tree(at),
+            // The entries of a `use` tree come with the tree, and a new name with what it is for.
+            "as" => !self.is_in_tree(at) && !self.is_renamed(at),
+            "{" | "," => !self.is_in_tree(at),
             _ => true,
         }
+    }
+
+    /// What the path is there for that starts here.
+    fn role(&self, at: usize) -> Role {
+        let before = |back: usize| at.checked_sub(back).map_or("", |index| self.at(index));
+        let keyword = if before(1) == "::" { 2 } else { 1 };
+        match (before(keyword), before(keyword + 1)) {
+            ("use", "pub" | ")") => Role::Export,
+            ("use", _) => Role::Import,
+            _ => Role::Code,
+        }
+    }
+
+    /// Whether the name here is the new one in `use path as name`.
+    fn is_renamed(&self, at: usize) -> bool {
+        let mut before = self.tokens[..at - 1].iter().rev().map(|token| token.text);
+        before.find(|text| *text != "::" && !is_name(text)) == Some("use")
     }
 
     /// Whether the `{` that is open at a place belongs to a `use` tree.
@@ -131,7 +165,13 @@ impl<'a> Source<'a> {
     }
 
     /// Adds the path, or the tree of paths, that starts here. Returns where it ends.
-    fn unfold(&self, start: usize, prefix: &[&'a str], paths: &mut Vec<NamedPath<'a>>) -> usize {
+    fn unfold(
+        &self,
+        start: usize,
+        prefix: &[&'a str],
+        role: Role,
+        paths: &mut Vec<NamedPath<'a>>,
+    ) -> usize {
         let mut segments = prefix.to_vec();
         let mut at = start;
         loop {
@@ -142,7 +182,7 @@ impl<'a> Source<'a> {
                         at = match self.at(at) {
                             "," => at + 1,
                             "as" => at + 2,
-                            _ => self.unfold(at, &segments, paths).max(at + 1),
+                            _ => self.unfold(at, &segments, role, paths).max(at + 1),
                         };
                     }
                     return at + 1;
@@ -156,8 +196,14 @@ impl<'a> Source<'a> {
             }
             at += 1;
         }
+        let name = match segments.as_slice() {
+            _ if role != Role::Code && self.at(at) == "as" => self.at(at + 1),
+            [.., module, "self"] => module,
+            [.., last] => last,
+            [] => "",
+        };
         let Token { line, test, inline_modules, .. } = self.tokens[start];
-        paths.push(NamedPath { segments, line, test, inline_modules });
+        paths.push(NamedPath { segments, name, role, at: start, line, test, inline_modules });
         at
     }
 }
@@ -279,6 +325,31 @@ mod tests {
         );
         let lines: Vec<usize> = source.paths().iter().map(|path| path.line).collect();
         assert_eq!(lines, [2, 2, 2, 3, 5, 6, 6]);
+    }
+
+    #[test]
+    fn a_use_says_what_it_is_for_and_what_its_name_is() {
+        let text = "\
+use a::B;
+pub use a::{self as c, d::E as F, g::self};
+pub(crate) use ::h::I as J;
+fn k() { l as M; }
+";
+        let source = Source::new("a.rs", text);
+        let paths = source.paths();
+        let uses = paths.iter().filter(|path| path.role != Role::Code);
+        let uses: Vec<_> = uses.map(|it| (it.segments.join("::"), it.name, it.role)).collect();
+        let expected = [
+            ("a::B", "B", Role::Import),
+            ("a::self", "c", Role::Export),
+            ("a::d::E", "F", Role::Export),
+            ("a::g::self", "g", Role::Export),
+            ("h::I", "J", Role::Export),
+        ];
+        assert_eq!(uses, expected.map(|(path, name, role)| (path.to_owned(), name, role)));
+        let code = paths.iter().filter(|path| path.role == Role::Code);
+        let code: Vec<&str> = code.map(|path| path.name).collect();
+        assert_eq!(code, ["crate", "fn", "k", "l", "M"]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What holds for text as text: its lines, its length, and words that do not belong in it.
 
-use super::Violation;
 use super::rust::Source;
+use super::violation::Violation;
 use crate::tree::File;
 
 const COLUMNS_MAX: usize = 100;

@@ -1,24 +1,24 @@
-//! Where requests go.
+//! The address and path of requests.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
 use anyhow::{Context, Result, ensure};
 use http::Uri;
 
-/// Stands in a path for the name of a topic.
+/// The placeholder of a topic's name in a path.
 const TOPIC: &str = "{topic}";
 
-/// A server's address, and what is asked of it.
+/// A server's address, and a path there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Endpoint {
     pub(crate) address: SocketAddr,
-    /// As the header `Host` has it.
+    /// The value of the header `Host`.
     pub(crate) host: String,
     path: String,
 }
 
 impl Endpoint {
-    /// Reads `http://HOST:PORT/PATH?QUERY`.
+    /// Parses `http://HOST:PORT/PATH?QUERY`.
     pub(crate) fn parse(url: &str) -> Result<Self> {
         let uri: Uri = url.parse().with_context(|| format!("{url:?} is no URL"))?;
         ensure!(uri.scheme_str() == Some("http"), "{url:?} does not begin with http://");
@@ -33,17 +33,17 @@ impl Endpoint {
         })
     }
 
-    /// Whether the path has a place for a topic.
+    /// Whether the path has a placeholder of a topic.
     pub(crate) fn has_topic(&self) -> bool {
         self.path.contains(TOPIC)
     }
 
-    /// The text that [`parse`](Self::parse) reads.
+    /// The URL that [`parse`](Self::parse) parses.
     pub(crate) fn url(&self) -> String {
         format!("http://{}{}", self.host, self.path)
     }
 
-    /// The line that asks for the path, and the header that names the host.
+    /// The request line, and the header `Host`.
     pub(crate) fn request_line(&self, method: &str) -> String {
         format!("{method} {} HTTP/1.1\r\nHost: {}\r\n", self.path, self.host)
     }
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_line_keeps_the_place_of_a_topic() {
+    fn a_request_line_keeps_the_placeholder_of_a_topic() {
         let plain = Endpoint::parse("http://127.0.0.1:80/a").unwrap();
         assert!(!plain.has_topic());
         assert_eq!(plain.request_line("GET"), "GET /a HTTP/1.1\r\nHost: 127.0.0.1:80\r\n");

@@ -1,4 +1,4 @@
-//! What the measuring modes have in common.
+//! The flags that the measuring modes have in common, and those of the targets.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -6,9 +6,16 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{Endpoint, Scenario, Target};
+use super::endpoint::Endpoint;
+use super::scenario::Scenario;
+use super::target::Target;
 use crate::receive::STAMP_BYTES;
 
+/// Deliveries per second while connections are closed and reopened, unless a rate is given: enough
+/// to notice a loss, and few enough to leave the server's processor to those connections.
+const CHURN_DELIVERIES: f64 = 10_000.0;
+
+/// The settings of a measurement.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Settings {
     /// Subscribers' connections [default: 1000; for `publish`, 1]
@@ -21,29 +28,37 @@ pub(crate) struct Settings {
     #[command(flatten, next_help_heading = "Processes")]
     pub(crate) placement: Placement,
     #[command(flatten, next_help_heading = "External server")]
-    pub(crate) external: External,
+    pub(crate) external: ExternalServer,
     #[command(flatten, next_help_heading = "Noise")]
     pub(crate) noise: NoiseLimits,
-    #[command(flatten, next_help_heading = "Results")]
-    pub(crate) results: Results,
+    #[command(flatten, next_help_heading = "OutputArgs")]
+    pub(crate) output: OutputArgs,
 }
 
 impl Settings {
-    /// Subscribers' connections of a scenario.
+    /// Number of subscribers' connections in a scenario.
     pub(crate) fn connections(&self, scenario: Scenario) -> usize {
         self.connections.unwrap_or(if scenario == Scenario::Publish { 1 } else { 1000 })
     }
+
+    /// Messages per second while connections are closed and reopened.
+    pub(crate) fn churn_rate(&self) -> f64 {
+        let connections = self.connections(Scenario::Churn).max(1) as f64;
+        let default = (CHURN_DELIVERIES / connections).clamp(1.0, 100.0);
+        self.load.rate.unwrap_or(default)
+    }
 }
 
+/// What is published, and how fast.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Load {
-    /// Messages that may be under way at once: the next one is sent when all subscribers have
-    /// received the one that many before. 1 waits for each
+    /// Messages in flight at most: a message is published when all subscribers have received the
+    /// one this many before. 1 waits for each
     #[arg(short = 'w', long, default_value_t = 1, conflicts_with = "rate",
           value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) in_flight: u32,
-    /// Messages a second, whatever the server makes of them [default for `churn`: what makes
-    /// 10,000 deliveries]
+    /// Messages per second, however fast the server delivers them [default for `churn`: 10,000
+    /// deliveries per second]
     #[arg(short, long, value_parser = positive)]
     pub(crate) rate: Option<f64>,
     /// Seconds to publish for
@@ -55,8 +70,8 @@ pub(crate) struct Load {
     /// Bytes of data of each event, at least 34
     #[arg(short, long, default_value_t = 100, value_parser = payload)]
     pub(crate) payload: usize,
-    /// Connections that publish; each has an order of its own. For `publish` all of them do so at
-    /// once, each as soon as it was answered, and otherwise in turn
+    /// Connections that publish; each has its own sequence of events. For `publish` all of them
+    /// publish at once, each as soon as it was answered, and otherwise in turn
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..))]
     pub(crate) publishers: u8,
     /// Give up on a server that delivers nothing for this many seconds
@@ -64,10 +79,10 @@ pub(crate) struct Load {
     pub(crate) stall: Duration,
 }
 
-/// What single scenarios need to know; the others take no notice of it.
+/// Flags of single scenarios, which the others ignore.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Scenarios {
-    /// `storm`: events that each subscriber missed and has replayed
+    /// `storm`: events that are replayed to each subscriber
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) replay: u32,
     /// `churn`: connections beside the subscribers that are closed and reopened all the time
@@ -76,15 +91,15 @@ pub(crate) struct Scenarios {
     /// `slow`: the part of the connections that never reads
     #[arg(long, default_value_t = 0.1, value_parser = part)]
     pub(crate) slow: f64,
-    /// `slow`: bytes that the system may keep for each connection that never reads; it doubles
-    /// them, and has a least of its own
+    /// `slow`: bytes of the receive buffer of each connection that never reads; the system doubles
+    /// them, and has a minimum
     #[arg(long, default_value_t = 1024)]
     pub(crate) slow_buffer: usize,
-    /// `topics`: topics, which subscribers select in turn, one each [default: one for each
+    /// `topics`: topics, which are assigned to subscribers round robin [default: one for each
     /// subscriber]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) topics: Option<u32>,
-    /// `topics`: publish events that only readers with a grant may read
+    /// `topics`: publish private events, which only subscribers with a grant receive
     #[arg(long)]
     pub(crate) private: bool,
     /// `million`: servers, and as many processes of subscribers [default: as few as hold the
@@ -96,9 +111,10 @@ pub(crate) struct Scenarios {
     pub(crate) broadcasts: u32,
 }
 
+/// Threads and processors of servers and subscribers, and flags of the servers.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Placement {
-    /// Threads of the server; `prism-serve` has as many beside them that write to streams
+    /// Threads of the server; `prism-serve` has as many delivery shards beside them
     #[arg(long, default_value_t = NonZeroUsize::MIN)]
     pub(crate) workers: NonZeroUsize,
     /// Processors of the server, separated by commas [default: the first]
@@ -107,14 +123,14 @@ pub(crate) struct Placement {
     /// Processor of the subscribers [default: the second]
     #[arg(long, conflicts_with = "no_pin")]
     pub(crate) client_core: Option<usize>,
-    /// Let both run on any processor
+    /// Let server and subscribers run on any processor
     #[arg(long)]
     pub(crate) no_pin: bool,
     /// Let servers send heartbeats, every 15 s
     #[arg(long)]
     pub(crate) heartbeats: bool,
-    /// Let servers keep this many events to resume from [default: none; for `storm`, what it
-    /// needs; `prism-hub` keeps what it keeps for everybody]
+    /// Let servers keep this many events to resume from [default: none; for `storm`, as many as it
+    /// needs; `prism-hub` has its own default]
     #[arg(long)]
     pub(crate) history: Option<usize>,
     /// The program of the target `prism-hub` [default: the one beside this program]
@@ -122,28 +138,30 @@ pub(crate) struct Placement {
     pub(crate) hub: Option<PathBuf>,
 }
 
+/// The target `external`.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct External {
-    /// Where the target `external` streams; `{topic}` stands for a topic's name
+pub(crate) struct ExternalServer {
+    /// The URL of the streams of the target `external`; `{topic}` stands for a topic's name
     #[arg(long, value_parser = endpoint)]
     pub(crate) url: Option<Endpoint>,
-    /// Where the target `external` takes events, as the body of a POST; `{topic}` likewise
+    /// The URL that takes events of the target `external` as the body of a POST; `{topic}` likewise
     #[arg(long, value_parser = endpoint)]
     pub(crate) publish_url: Option<Endpoint>,
-    /// The process of the target `external`; without it processor time and memory are not told
+    /// The process id of the target `external`; without it there is no processor time and no memory
     #[arg(long)]
     pub(crate) pid: Option<u32>,
     /// A header of all requests, as `Name: value`
     #[arg(long = "header")]
     pub(crate) headers: Vec<String>,
-    /// The body of a publication, with `{}` where the event's data belongs; `{topic}` as above
+    /// The body of a publication; `{}` stands for the event's data, `{topic}` as above
     #[arg(long, default_value = "{}")]
     pub(crate) publish_body: String,
 }
 
+/// How much noise a run may have.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct NoiseLimits {
-    /// Measure again if the hypervisor kept more than this part of the processors' time for others
+    /// Measure again if the hypervisor gave more than this part of the processors' time to others
     #[arg(long, default_value_t = 0.05)]
     pub(crate) max_stolen: f64,
     /// Measure again if other processes took more than this part of the processors' time
@@ -155,24 +173,26 @@ pub(crate) struct NoiseLimits {
     /// Measure again at most this often for one run, then keep it and mark it as noisy
     #[arg(long, default_value_t = 5)]
     pub(crate) retries: u32,
-    /// Wait this many seconds between opening the connections and what follows
+    /// Wait this many seconds after opening the connections
     #[arg(long, default_value = "1", value_parser = seconds)]
     pub(crate) settle: Duration,
 }
 
+/// Where results go.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct Results {
+pub(crate) struct OutputArgs {
     /// Print JSON instead of a table; `report` draws a page from it
     #[arg(long)]
     pub(crate) json: bool,
-    /// Draw a page of this measurement into this file too
+    /// Also draw a page of this result into this file
     #[arg(long)]
     pub(crate) html: Option<PathBuf>,
 }
 
+/// The flags of a target.
 #[derive(Debug, Args)]
-pub(crate) struct ServeTarget {
-    /// The server to be
+pub(crate) struct ServeTargetArgs {
+    /// The server to run
     pub(crate) target: Target,
     /// The port to listen on; 0 is any free one
     #[arg(long, default_value_t = 0)]
@@ -189,13 +209,13 @@ pub(crate) struct ServeTarget {
     /// Keep this many events, and resume streams from them
     #[arg(long)]
     pub(crate) history: Option<usize>,
-    /// What is published to a topic is private, and those who subscribe to a topic may read that
+    /// Make all events of topics private, and grant them to the subscribers of their topic
     #[arg(long)]
     pub(crate) private: bool,
     /// The program of the target `prism-hub` [default: the one beside this program]
     #[arg(long)]
     pub(crate) hub: Option<PathBuf>,
-    /// End when the process ends that started this one
+    /// End when the parent process ends
     #[arg(long, hide = true)]
     pub(crate) die_with_parent: bool,
 }
@@ -229,6 +249,14 @@ fn payload(text: &str) -> Result<usize, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn few_messages_are_published_while_connections_are_reopened() {
+        let rate = |arguments: &[&str]| crate::cli::settings(arguments).churn_rate();
+        assert_eq!(rate(&["-n", "2000"]), 5.0);
+        assert_eq!((rate(&["-n", "1"]), rate(&["-n", "20000"])), (100.0, 1.0));
+        assert_eq!(rate(&["-n", "2000", "--rate", "7"]), 7.0);
+    }
 
     #[test]
     fn numbers_have_bounds() {

@@ -3,65 +3,72 @@
 use anyhow::Result;
 use mio::Token;
 
-use super::opener::Opener;
-use super::subscriber::{Question, Subscriber};
+use super::connector::Connector;
+use super::subscribe_request::SubscribeRequest;
+use super::subscriber::Subscriber;
 use crate::cli::Endpoint;
 
-/// The first token of those that come and go; subscribers and publishers are far below.
+/// The first token of these connections; those of subscribers and publishers are far below.
 pub(super) const FIRST_TOKEN: usize = usize::MAX / 4;
 
-/// Those that come and go.
+/// The connections that are closed and reopened all the time.
 #[derive(Debug)]
-pub(super) struct Churn {
-    peers: Vec<Subscriber>,
-    goes_on: bool,
+pub(super) struct ChurningConnections {
+    connections: Vec<Subscriber>,
+    is_active: bool,
     /// How often a stream began.
     pub(super) opened: u64,
 }
 
-impl Churn {
-    /// Nobody.
+impl ChurningConnections {
+    /// No connections.
     pub(super) fn none() -> Self {
-        Self { peers: Vec::new(), goes_on: false, opened: 0 }
+        Self { connections: Vec::new(), is_active: false, opened: 0 }
     }
 
-    /// Begins so many connections.
-    pub(super) fn begin(&mut self, count: usize, to: &Endpoint, opener: &Opener) -> Result<()> {
-        self.goes_on = true;
-        for at in 0..count {
-            self.peers.push(open(at, to, opener)?);
+    /// Opens `count` connections.
+    pub(super) fn begin(
+        &mut self,
+        count: usize,
+        endpoint: &Endpoint,
+        connector: &Connector,
+    ) -> Result<()> {
+        self.is_active = true;
+        for index in 0..count {
+            self.connections.push(open(index, endpoint, connector)?);
         }
         Ok(())
     }
 
-    /// Those whose stream begins stay from now on.
-    pub(super) fn settle(&mut self) {
-        self.goes_on = false;
+    /// Keeps the connections open from now on.
+    pub(super) fn end(&mut self) {
+        self.is_active = false;
     }
 
-    /// Does what the connection of this token is ready for.
-    pub(super) fn go_on(
+    /// Reads and writes what the connection of this token is ready for.
+    pub(super) fn handle_ready(
         &mut self,
         token: usize,
-        to: &Endpoint,
-        opener: &Opener,
-        question: &mut Question,
+        endpoint: &Endpoint,
+        connector: &Connector,
+        request: &mut SubscribeRequest,
         buffer: &mut [u8],
     ) -> Result<()> {
-        let at = token - FIRST_TOKEN;
-        let peer = &mut self.peers[at];
-        if !peer.ask(question, at)? {
+        let index = token - FIRST_TOKEN;
+        let connection = &mut self.connections[index];
+        if !connection.send(request, index)? {
             return Ok(());
         }
-        peer.read(buffer, || 0, |_, _, _| ())?;
-        if self.goes_on && peer.is_open()? {
+        connection.read(buffer, || 0, |_, _, _| ())?;
+        if self.is_active && connection.is_open()? {
             self.opened += 1;
-            *peer = open(at, to, opener)?;
+            *connection = open(index, endpoint, connector)?;
         }
         Ok(())
     }
 }
 
-fn open(at: usize, to: &Endpoint, opener: &Opener) -> Result<Subscriber> {
-    Ok(Subscriber::new(opener.open(to.address, Token(FIRST_TOKEN + at), at)?))
+fn open(index: usize, endpoint: &Endpoint, connector: &Connector) -> Result<Subscriber> {
+    let stream = connector.open(endpoint.address, Token(FIRST_TOKEN + index), index)?;
+    Ok(Subscriber::new(stream))
 }

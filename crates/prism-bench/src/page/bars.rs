@@ -1,26 +1,26 @@
-//! A figure of several servers side by side: bars, with a dot for each run.
+//! Bar charts of one metric of several servers, with a dot for each run.
 
 use super::svg::{Anchor, Drawing};
+use crate::bench_result::BenchResult;
 use crate::metric::{digits, metric};
-use crate::record::Record;
 use crate::run::Run;
 use crate::stats;
 
 const WIDTH: f64 = 340.0;
 const ROW: f64 = 40.0;
 const THICK: f64 = 15.0;
-/// Room for the number beyond the longest bar.
+/// The width of the number right of the longest bar.
 const NUMBER: f64 = 68.0;
 
-/// How many colours the style has.
+/// Number of colours in the style sheet.
 const COLOURS: usize = 4;
 
-/// A figure that is drawn, and a part of it that is set off.
+/// A bar chart: a metric, and another one that is a part of it and drawn darker.
 struct Panel {
     title: &'static str,
     metric: &'static str,
     part: Option<&'static str>,
-    /// Where it says something; nothing means wherever it is known.
+    /// The scenarios that it is drawn for; none means all that have the metric.
     scenarios: &'static [&'static str],
 }
 
@@ -48,8 +48,8 @@ const PANELS: &[Panel] = &[
     panel("Replayed events a second", "replayed events/s", None, &[]),
     panel("Server CPU per replayed event in µs", "CPU us/replayed event", None, &[]),
     panel("Live again: the next event, in ms", "live again ms", None, &[]),
-    panel("Came and went, a second", "churned/s", None, &[]),
-    panel("Server CPU per coming and going in µs", "CPU us/churned", None, &[]),
+    panel("Reopened connections a second", "churned/s", None, &[]),
+    panel("Server CPU per reopened connection in µs", "CPU us/churned", None, &[]),
     panel("One broadcast reaches all, in s", "broadcast s", None, &[]),
     panel("Whole machine, bytes for each connection", "machine B/connection", None, &[]),
     panel("Server memory growth under load in MB", "RSS growth MB", None, &["slow"]),
@@ -66,26 +66,26 @@ struct Group<'a> {
     part: Option<f64>,
 }
 
-/// Titles and plots of the figures that these records have, which are of one scenario.
-pub(super) fn plots(records: &[&Record]) -> Vec<(&'static str, String)> {
-    let Some(first) = records.first() else { return Vec::new() };
-    let labels = labels(records);
-    let is_wanted =
+/// Titles and charts of all metrics that these results have, which are of one scenario.
+pub(super) fn plots(results: &[&BenchResult]) -> Vec<(&'static str, String)> {
+    let Some(first) = results.first() else { return Vec::new() };
+    let labels = labels(results);
+    let is_shown =
         |it: &&Panel| it.scenarios.is_empty() || it.scenarios.contains(&first.scenario.as_str());
     let draw = |panel: &Panel| {
         let groups: Vec<Group<'_>> =
-            labels.iter().filter_map(|label| group(records, label, panel)).collect();
-        // A figure that nobody has more than nothing of is no picture.
+            labels.iter().filter_map(|label| group(results, label, panel)).collect();
+        // Without a positive value there is nothing to draw.
         let any = groups.iter().any(|group| group.middle > 0.0);
         any.then(|| (panel.title, plot(panel.title, &groups, &labels)))
     };
-    PANELS.iter().filter(is_wanted).filter_map(draw).collect()
+    PANELS.iter().filter(is_shown).filter_map(draw).collect()
 }
 
-/// The names of all that was measured, in order of appearance.
-fn labels<'a>(records: &[&'a Record]) -> Vec<&'a str> {
+/// The labels of all runs, in order of appearance.
+fn labels<'a>(results: &[&'a BenchResult]) -> Vec<&'a str> {
     let mut labels = Vec::new();
-    for run in records.iter().flat_map(|record| record.all_runs()) {
+    for run in results.iter().flat_map(|result| result.all_runs()) {
         if !labels.contains(&run.target.as_str()) {
             labels.push(run.target.as_str());
         }
@@ -93,10 +93,10 @@ fn labels<'a>(records: &[&'a Record]) -> Vec<&'a str> {
     labels
 }
 
-fn group<'a>(records: &[&Record], label: &'a str, panel: &Panel) -> Option<Group<'a>> {
+fn group<'a>(results: &[&BenchResult], label: &'a str, panel: &Panel) -> Option<Group<'a>> {
     let values = |name: &str| -> Vec<f64> {
         let Some(metric) = metric(name) else { return Vec::new() };
-        let runs = records.iter().flat_map(|record| record.all_runs());
+        let runs = results.iter().flat_map(|result| result.all_runs());
         let of_label = |run: &&Run| run.target == label;
         runs.filter(of_label).filter_map(metric.value).collect()
     };
@@ -135,7 +135,7 @@ fn plot(title: &str, groups: &[Group<'_>], labels: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::tests::record;
+    use crate::bench_result::tests::bench_result;
 
     #[test]
     fn every_panel_shows_a_metric() {
@@ -147,10 +147,10 @@ mod tests {
 
     #[test]
     fn a_server_has_one_bar_however_often_it_was_measured() {
-        let records = [record("fanout", "a", "raw"), record("fanout", "b", "raw")];
-        let records: Vec<&Record> = records.iter().collect();
-        assert_eq!(labels(&records), ["a", "raw", "b"]);
-        let plots = plots(&records);
+        let results = [bench_result("fanout", "a", "raw"), bench_result("fanout", "b", "raw")];
+        let results: Vec<&BenchResult> = results.iter().collect();
+        assert_eq!(labels(&results), ["a", "raw", "b"]);
+        let plots = plots(&results);
         let (title, svg) = &plots[0];
         assert!(title.starts_with("Server CPU per delivery"));
         assert_eq!(svg.matches("<rect class=\"s").count(), 3, "{svg}");

@@ -1,10 +1,10 @@
-//! Ratios with their intervals, against what is wanted of them: dots and whiskers.
+//! Plots of ratios with their intervals and goals: dots and whiskers.
 
 use super::svg::{Anchor, Drawing};
-use crate::compare::Compared;
+use crate::bench_result::BenchResult;
+use crate::compare::{MetricComparison, RunPair};
 use crate::goals::{self, Goal, Verdict};
 use crate::metric::{Better, Metric, digits, metric};
-use crate::record::Record;
 use crate::stats::Estimate;
 
 const WIDTH: f64 = 1000.0;
@@ -13,13 +13,13 @@ const RIGHT: f64 = 720.0;
 const TOP: f64 = 26.0;
 const ROW: f64 = 34.0;
 
-/// The server that is as fast as can be.
+/// The target that is the ceiling of what a server can reach.
 const CEILING: &str = "raw";
 
-/// Ratios beyond this are drawn at the edge: how far beyond is no matter for a picture.
-const FARTHEST: f64 = 32.0;
+/// Ratios beyond this, or its inverse, are drawn at the edge.
+const RATIO_MAX: f64 = 32.0;
 
-/// Marks of the axis; the first that have room are taken.
+/// Marks of the axis; the first row that has room is taken.
 const MARKS: &[&[f64]] = &[
     &[0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1, 1.15, 1.2],
     &[0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.4, 1.7, 2.0, 2.5],
@@ -27,32 +27,32 @@ const MARKS: &[&[f64]] = &[
     &[0.03, 0.06, 0.12, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0],
 ];
 
-/// Room that the number at a mark takes.
+/// The width of the number at a mark.
 const MARK_WIDTH: f64 = 42.0;
 
 /// A row of the plot.
 struct Row<'a> {
-    compared: &'a Compared,
+    compared: &'a MetricComparison,
     metric: &'static Metric,
     ratio: Estimate,
     goal: Option<Goal>,
     /// The ratio of each pair.
     each: Vec<f64>,
-    /// Whether the other one is as fast as can be.
+    /// Whether the other server is the ceiling.
     is_to_ceiling: bool,
 }
 
-/// A scale of ratios: as far from 1 to 2 as from 1 to 1/2.
+/// The logarithmic scale of the axis.
 struct Scale {
     low: f64,
     high: f64,
 }
 
-/// The plot of all ratios of a record; nothing if there are none.
-pub(super) fn plot(record: &Record) -> Option<String> {
+/// The plot of all ratios of a result, if there are any.
+pub(super) fn plot(result: &BenchResult) -> Option<String> {
     let rows: Vec<Row<'_>> =
-        record.compared.iter().filter_map(|compared| Row::new(record, compared)).collect();
-    let pair = record.pairs.first()?;
+        result.compared.iter().filter_map(|compared| Row::new(result, compared)).collect();
+    let pair = result.pairs.first()?;
     if rows.is_empty() {
         return None;
     }
@@ -75,20 +75,21 @@ pub(super) fn plot(record: &Record) -> Option<String> {
     Some(drawing.finish(WIDTH, bottom + 24.0, &what))
 }
 
-/// Whether a metric tells more than others do already.
-fn says_something(record: &Record, metric: &str) -> bool {
-    let scenario = record.scenario.as_str();
+/// Whether a metric says more in this scenario than the other ones do.
+fn is_shown(result: &BenchResult, metric: &str) -> bool {
+    let scenario = result.scenario.as_str();
     match metric {
-        // For those to whom everything goes it is the time of a delivery once more.
+        // Where all subscribers receive every event it is proportional to the time of a delivery.
         "CPU us/publish" => matches!(scenario, "topics" | "publish"),
         "CPU us/delivery" | "user us/delivery" => scenario != "topics",
-        // The rate that was asked for.
-        "deliveries/s" => record.rate.is_none() && scenario != "churn",
-        // The same as its events a second.
+        // With a fixed rate it is that rate.
+        "deliveries/s" => result.rate.is_none() && scenario != "churn",
+        // The inverse of the events per second.
         "replay s" => false,
         "anonymous B/connection" => false,
         "RSS growth MB" => scenario == "slow",
-        // What is compared there is one server, whose first connections cost more than later ones.
+        // There a server is compared to itself with fewer connections, and the first ones cost
+        // more.
         "RSS B/connection" | "connects/s" | "CPU us/connect" => {
             !matches!(scenario, "slow" | "topics" | "publish")
         }
@@ -96,7 +97,7 @@ fn says_something(record: &Record, metric: &str) -> bool {
     }
 }
 
-/// Whether a ratio is good news: `None` if its interval holds 1.
+/// Whether a ratio is better than 1; `None` if its interval contains 1.
 fn is_good(better: Better, ratio: Estimate) -> Option<bool> {
     let more = match (ratio.low > 1.0, ratio.high < 1.0) {
         (true, _) => true,
@@ -110,30 +111,30 @@ fn is_good(better: Better, ratio: Estimate) -> Option<bool> {
     }
 }
 
-/// How far a ratio is from its goal, by its worse end.
+/// Compares a ratio to its goal, by the worse end of its interval.
 pub(super) fn verdict(goal: Goal, better: Better, ratio: Estimate) -> Verdict {
     let worse_end = if better == Better::More { ratio.low } else { ratio.high };
     goal.verdict(better, ratio.median, worse_end)
 }
 
 impl<'a> Row<'a> {
-    fn new(record: &Record, compared: &'a Compared) -> Option<Self> {
+    fn new(result: &BenchResult, compared: &'a MetricComparison) -> Option<Self> {
         let metric = metric(&compared.name).filter(|it| it.better != Better::Neither)?;
-        if !says_something(record, metric.name) {
+        if !is_shown(result, metric.name) {
             return None;
         }
         let ratio = compared.ratio.filter(|it| it.low > 0.0)?;
-        let of_pair = |pair: &crate::compare::Pair| {
+        let of_pair = |pair: &RunPair| {
             let ratio = (metric.value)(&pair.a)? / (metric.value)(&pair.b)?;
             (ratio.is_finite() && ratio > 0.0).then_some(ratio)
         };
-        let each = record.pairs.iter().filter_map(of_pair).collect();
-        let goal = goals::goal(record, &compared.name);
-        let is_to_ceiling = record.pairs.first().is_some_and(|pair| pair.b.target == CEILING);
+        let each = result.pairs.iter().filter_map(of_pair).collect();
+        let goal = goals::goal(result, &compared.name);
+        let is_to_ceiling = result.pairs.first().is_some_and(|pair| pair.b.target == CEILING);
         Some(Self { compared, metric, ratio, goal, each, is_to_ceiling })
     }
 
-    /// How it looks: as good or bad as it is.
+    /// Its class in the style sheet.
     fn class(&self) -> &'static str {
         match (self.goal, is_good(self.metric.better, self.ratio)) {
             (Some(goal), _) => match verdict(goal, self.metric.better, self.ratio) {
@@ -141,7 +142,7 @@ impl<'a> Row<'a> {
                 Verdict::Missed => "bad",
             },
             (None, Some(true)) => "good",
-            // To be behind the ceiling is no fault.
+            // To be behind the ceiling is expected.
             (None, Some(false)) if self.is_to_ceiling => "plain",
             (None, Some(false)) => "bad",
             (None, None) => "unclear",
@@ -155,11 +156,11 @@ impl<'a> Row<'a> {
         let name = &self.compared.name;
         drawing.text("", (0.0, y + 4.5), Anchor::Start, name);
         drawing.text("small", (LEFT - 14.0, y + 4.5), Anchor::End, &format!("{arrow} better"));
-        let wanted = self.goal.into_iter().flat_map(|goal| {
+        let goals = self.goal.into_iter().flat_map(|goal| {
             [Some(("must", goal.must)), goal.aim.map(|aim| ("aim", aim))].into_iter().flatten()
         });
-        for (class, wanted) in wanted {
-            let x = scale.x(wanted);
+        for (class, value) in goals {
+            let x = scale.x(value);
             drawing.line(class, (x, y - 13.0), (x, y + 13.0));
         }
         for &one in &self.each {
@@ -177,16 +178,16 @@ impl<'a> Row<'a> {
 
 impl Scale {
     fn of(rows: &[Row<'_>]) -> Self {
-        let wanted = |row: &Row<'_>| {
+        let goals = |row: &Row<'_>| {
             row.goal.map_or([1.0; 2], |goal| [goal.must, goal.aim.unwrap_or(goal.must)])
         };
         let all = rows.iter().flat_map(|row| {
-            [row.ratio.low, row.ratio.high].into_iter().chain(wanted(row)).chain(row.each.clone())
+            [row.ratio.low, row.ratio.high].into_iter().chain(goals(row)).chain(row.each.clone())
         });
         let (low, high) = all.fold((1.0f64, 1.0f64), |(low, high), it| (low.min(it), high.max(it)));
-        // Room on both sides, so that even equal servers have a picture.
-        let low = (low / 1.08).clamp(1.0 / FARTHEST, 0.9);
-        Self { low, high: (high * 1.08).clamp(1.1, FARTHEST) }
+        // Room on both sides, so that even equal servers have a plot.
+        let low = (low / 1.08).clamp(1.0 / RATIO_MAX, 0.9);
+        Self { low, high: (high * 1.08).clamp(1.1, RATIO_MAX) }
     }
 
     fn x(&self, ratio: f64) -> f64 {
@@ -206,7 +207,7 @@ impl Scale {
     }
 }
 
-/// A ratio as people say it.
+/// The text of a ratio.
 pub(super) fn times(ratio: f64) -> String {
     format!("{}x", digits(ratio))
 }
@@ -214,12 +215,12 @@ pub(super) fn times(ratio: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::tests::record;
+    use crate::bench_result::tests::bench_result;
 
     #[test]
     fn ratios_are_drawn_with_their_goals() {
-        let record = record("fanout", "prism-serve", "raw");
-        let svg = plot(&record).unwrap();
+        let result = bench_result("fanout", "prism-serve", "raw");
+        let svg = plot(&result).unwrap();
         assert!(svg.contains("CPU us/delivery") && svg.contains("class=\"must\""), "{svg}");
         assert!(svg.contains("must 1.15, aim 1.05"), "{svg}");
         assert!(!svg.contains("client busy"), "what is neither good nor bad has no place");
@@ -227,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn an_interval_around_one_is_no_news() {
+    fn an_interval_around_one_is_not_significant() {
         let ratio = |low, high| Estimate { median: 1.0, low, high };
         assert_eq!(is_good(Better::Less, ratio(0.9, 1.1)), None);
         assert_eq!(is_good(Better::Less, ratio(0.8, 0.9)), Some(true));
@@ -236,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_scale_has_a_few_marks_and_its_middle_is_even() {
+    fn a_scale_has_a_few_marks_and_one_in_its_middle() {
         for (low, high) in [(0.9, 1.1), (0.5, 1.2), (0.2, 12.0), (1.0 / 32.0, 32.0)] {
             let scale = Scale { low, high };
             let marks = scale.marks();

@@ -1,14 +1,14 @@
-//! As much of SVG as plots take.
+//! The elements of SVG that plots need.
 
 use std::fmt::Display;
 
-/// A drawing that grows.
+/// A drawing, element by element.
 #[derive(Debug, Default)]
 pub(super) struct Drawing {
     body: String,
 }
 
-/// Where a text is held.
+/// The alignment of a text.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Anchor {
     Start,
@@ -48,7 +48,7 @@ impl Drawing {
         ));
     }
 
-    /// The whole, as an element that says what it is to those who cannot see it.
+    /// The whole drawing as an element, with a description for screen readers.
     pub(super) fn finish(self, width: f64, height: f64, what: &str) -> String {
         format!(
             "<svg viewBox=\"0 0 {width} {height}\" role=\"img\" aria-label=\"{}\">{}</svg>",
@@ -62,7 +62,7 @@ impl Drawing {
     }
 }
 
-/// Text as HTML and SVG have it.
+/// Escapes text for HTML and SVG.
 pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for char in text.chars() {

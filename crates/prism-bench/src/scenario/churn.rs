@@ -1,36 +1,36 @@
-//! Connections come and go, while subscribers that stay must not miss anything.
+//! Connections are closed and reopened all the time, while the subscribers must not miss anything.
 
 use anyhow::Result;
 
-use super::{LINGER, Stage, churn_rate};
+use super::setup::{DUPLICATE_WAIT, Setup};
 use crate::cli::Load;
-use crate::run::{Churned, Delivery, Run};
+use crate::run::{ChurnFigures, DeliveryFigures, Run};
 
-pub(super) fn run(mut stage: Stage<'_>) -> Result<Run> {
-    let settings = stage.bench.settings;
-    let load = Load { rate: Some(churn_rate(settings)), ..settings.load.clone() };
-    let say = stage.say();
-    let form = stage.form()?;
-    let begin = stage.moment()?;
-    stage.client.begin_churn(settings.scenarios.churning as usize)?;
-    let delivered = stage.client.deliver(&form, &load, |messages, time| {
-        say(&format!("{messages} messages, {time:.0?}"));
+pub(super) fn run(mut setup: Setup<'_>) -> Result<Run> {
+    let settings = setup.environment.settings;
+    let load = Load { rate: Some(settings.churn_rate()), ..settings.load.clone() };
+    let progress = setup.progress();
+    let template = setup.connect_publishers()?;
+    let begin = setup.resources()?;
+    setup.client.begin_churn(settings.scenarios.churning as usize)?;
+    let measured = setup.client.publish_paced(&template, &load, |messages, time| {
+        progress(&format!("{messages} messages, {time:.0?}"));
     })?;
-    let opened = stage.client.end_churn();
-    let end = stage.moment()?;
-    stage.client.linger(LINGER)?;
-    let seconds = delivered.time.as_secs_f64().max(f64::MIN_POSITIVE);
-    stage.run.churn = Some(Churned {
+    let opened = setup.client.end_churn();
+    let end = setup.resources()?;
+    setup.client.read_for(DUPLICATE_WAIT)?;
+    let seconds = measured.time.as_secs_f64().max(f64::MIN_POSITIVE);
+    setup.run.churn = Some(ChurnFigures {
         opened,
         opened_per_second: opened as f64 / seconds,
-        cpu_us: end.server_us_each(&begin, opened),
+        cpu_us: end.server_us_per(&begin, opened),
     });
-    stage.run.noise =
-        stage.run.noise.or_worse(end.noise(&begin, delivered.time, stage.bench.processors));
-    // The time that deliveries took cannot be told from the time that connections took.
-    let delivery = Delivery::new(&delivered, &begin, &end);
-    stage.run.delivery =
-        Some(Delivery { cpu_us: None, user_us: None, message_cpu_us: None, ..delivery });
-    stage.run.faults = stage.client.faults();
-    Ok(stage.run)
+    let noise = end.noise(&begin, measured.time, setup.environment.processors);
+    setup.run.noise = setup.run.noise.or_worse(noise);
+    // Processor time of deliveries cannot be told from that of connections.
+    let delivery = DeliveryFigures::new(&measured, &begin, &end);
+    setup.run.delivery =
+        Some(DeliveryFigures { cpu_us: None, user_us: None, message_cpu_us: None, ..delivery });
+    setup.run.faults = setup.client.faults();
+    Ok(setup.run)
 }

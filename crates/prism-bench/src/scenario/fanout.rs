@@ -2,37 +2,32 @@
 
 use anyhow::Result;
 
-use super::{LINGER, Stage};
-use crate::check::Lanes;
+use super::setup::Setup;
+use crate::check::Sequences;
 use crate::cli::Load;
-use crate::run::{Delivery, Run};
+use crate::run::{DeliveryFigures, Run};
 
-/// Fewest messages that are sent before the measurement begins.
+/// Least number of messages that are published before the measurement begins.
 const WARM_UP: u32 = 5;
 
-pub(super) fn run(mut stage: Stage<'_>) -> Result<Run> {
-    let load = &stage.bench.settings.load;
-    let say = stage.say();
-    let form = stage.form()?;
-    stage.client.deliver(&form, &warm_up(load, stage.lanes), |_, _| say("warming up"))?;
-    let (memory, begin) = (stage.memory()?, stage.moment()?);
-    let delivered = stage.client.deliver(&form, load, |messages, time| {
-        say(&format!("{messages} messages, {time:.0?}"));
+pub(super) fn run(mut setup: Setup<'_>) -> Result<Run> {
+    let load = &setup.environment.settings.load;
+    let progress = setup.progress();
+    let template = setup.connect_publishers()?;
+    let warm_up = warm_up(load, setup.sequences);
+    setup.client.publish_paced(&template, &warm_up, |_, _| progress("warming up"))?;
+    let start = setup.start()?;
+    let measured = setup.client.publish_paced(&template, load, |messages, time| {
+        progress(&format!("{messages} messages, {time:.0?}"));
     })?;
-    let end = stage.moment()?;
-    let grown = memory.zip(stage.memory()?);
-    stage.client.linger(LINGER)?;
-    stage.run.resident_growth =
-        grown.map(|(before, after)| crate::run::grown(before.resident, after.resident, 1));
-    stage.run.noise = end.noise(&begin, delivered.time, stage.bench.processors);
-    stage.run.delivery = Some(Delivery::new(&delivered, &begin, &end));
-    stage.run.faults = stage.client.faults();
-    Ok(stage.run)
+    let end = setup.finish(&start, measured.time)?;
+    setup.run.delivery = Some(DeliveryFigures::new(&measured, &start.resources, &end));
+    Ok(setup.run)
 }
 
-/// A few messages at the same pace, at least one in every order, so that buffers have their size
-/// and topics are known when it counts.
-fn warm_up(load: &Load, lanes: Lanes) -> Load {
-    let messages = u64::from(load.in_flight.max(WARM_UP)).max(lanes.count() as u64);
+/// A few messages of the same load, at least one in every sequence, so that the server's buffers
+/// have grown and its topics exist when the measurement begins.
+fn warm_up(load: &Load, sequences: Sequences) -> Load {
+    let messages = u64::from(load.in_flight.max(WARM_UP)).max(sequences.count() as u64);
     Load { messages: Some(messages), rate: None, ..load.clone() }
 }

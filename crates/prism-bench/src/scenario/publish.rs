@@ -1,32 +1,27 @@
-//! Publishing over HTTP as fast as answers come, while somebody reads.
+//! Publishing over HTTP in a closed loop: each publisher sends its next event as soon as the last
+//! one was acknowledged.
 
 use anyhow::Result;
 
-use super::{LINGER, Stage};
+use super::setup::Setup;
 use crate::cli::Load;
-use crate::run::{Published, Run};
+use crate::run::{PublishFigures, Run};
 
 /// Messages of each publisher before the measurement begins.
 const WARM_UP: u64 = 50;
 
-pub(super) fn run(mut stage: Stage<'_>) -> Result<Run> {
-    let load = &stage.bench.settings.load;
-    let say = stage.say();
-    let form = stage.form()?;
+pub(super) fn run(mut setup: Setup<'_>) -> Result<Run> {
+    let load = &setup.environment.settings.load;
+    let progress = setup.progress();
+    let template = setup.connect_publishers()?;
     let warm_up = WARM_UP * u64::from(load.publishers);
     let warm_up = Load { messages: Some(warm_up), ..load.clone() };
-    stage.client.press(&form, &warm_up, |_, _| say("warming up"))?;
-    let (memory, begin) = (stage.memory()?, stage.moment()?);
-    let pressed = stage.client.press(&form, load, |messages, time| {
-        say(&format!("{messages} messages, {time:.0?}"));
+    setup.client.publish_closed_loop(&template, &warm_up, |_, _| progress("warming up"))?;
+    let start = setup.start()?;
+    let measured = setup.client.publish_closed_loop(&template, load, |messages, time| {
+        progress(&format!("{messages} messages, {time:.0?}"));
     })?;
-    let end = stage.moment()?;
-    let grown = memory.zip(stage.memory()?);
-    stage.client.linger(LINGER)?;
-    stage.run.resident_growth =
-        grown.map(|(before, after)| crate::run::grown(before.resident, after.resident, 1));
-    stage.run.noise = end.noise(&begin, pressed.time, stage.bench.processors);
-    stage.run.published = Some(Published::new(&pressed, &begin, &end));
-    stage.run.faults = stage.client.faults();
-    Ok(stage.run)
+    let end = setup.finish(&start, measured.time)?;
+    setup.run.published = Some(PublishFigures::new(&measured, &start.resources, &end));
+    Ok(setup.run)
 }

@@ -1,25 +1,26 @@
-//! All connections are dropped, and all come back with the last id they had.
+//! All connections are closed, and all subscribers reconnect at once with the last id they had.
 //!
-//! A first event gives everybody an id, as a browser would have it. Then events are published that
-//! all subscribers receive, so that they are known to exist. Then all leave, and come back with
-//! the first id: the server has to replay everything after it, and then to go on.
+//! A first event gives each subscriber an id. Then events are published that all subscribers
+//! receive, so that the server is known to have them. Then all subscribers disconnect, and
+//! reconnect with the id of the first event: the server has to replay all events after it, and then
+//! to go on with live ones.
 
 use std::thread;
 
 use anyhow::Result;
 
-use super::{LINGER, Stage};
+use super::setup::{DUPLICATE_WAIT, Setup};
 use crate::cli::Load;
-use crate::run::{Replayed, Run};
+use crate::run::{ReplayFigures, Run};
 
-/// Messages under way at once while those are published that are replayed later.
+/// Messages in flight while the events are published that are replayed later.
 const IN_FLIGHT: u32 = 64;
 
-pub(super) fn run(mut stage: Stage<'_>) -> Result<Run> {
-    let settings = stage.bench.settings;
+pub(super) fn run(mut setup: Setup<'_>) -> Result<Run> {
+    let settings = setup.environment.settings;
     let missed = settings.scenarios.replay;
-    let say = stage.say();
-    let form = stage.form()?;
+    let progress = setup.progress();
+    let template = setup.connect_publishers()?;
     let messages = |count: u32| Load {
         messages: Some(u64::from(count)),
         rate: None,
@@ -27,28 +28,29 @@ pub(super) fn run(mut stage: Stage<'_>) -> Result<Run> {
         publishers: 1,
         ..settings.load.clone()
     };
-    stage.client.deliver(&form, &messages(1), |_, _| say("the first event"))?;
-    stage.client.linger(LINGER)?;
-    let id = stage.client.last_id()?;
-    stage.client.deliver(&form, &messages(missed), |messages, _| {
-        say(&format!("{messages} events to replay"));
+    setup.client.publish_paced(&template, &messages(1), |_, _| progress("the first event"))?;
+    setup.client.read_for(DUPLICATE_WAIT)?;
+    let id = setup.client.last_event_id()?;
+    setup.client.publish_paced(&template, &messages(missed), |messages, _| {
+        progress(&format!("{messages} events to replay"));
     })?;
-    let connections = stage.client.leave();
-    // The server has had time to notice when all come back.
+    let connections = setup.client.disconnect_all();
+    // Gives the server time to notice that all connections are gone.
     thread::sleep(settings.noise.settle);
 
-    let begin = stage.moment()?;
+    let begin = setup.resources()?;
     let stall = settings.load.stall;
-    let back = stage.client.come_back(connections, (&id, 1, missed), stall, |events| {
-        say(&format!("{events} events replayed"));
+    let measured = setup.client.reconnect_all(connections, (&id, 1, missed), stall, |events| {
+        progress(&format!("{events} events replayed"));
     })?;
-    let end = stage.moment()?;
-    let form = stage.form()?;
-    let live = stage.client.deliver(&form, &messages(1), |_, _| say("one more event"))?;
-    stage.client.linger(LINGER)?;
+    let end = setup.resources()?;
+    let template = setup.connect_publishers()?;
+    let live =
+        setup.client.publish_paced(&template, &messages(1), |_, _| progress("one more event"))?;
+    setup.client.read_for(DUPLICATE_WAIT)?;
     let live_ms = live.time.as_secs_f64() * 1e3;
-    stage.run.noise = end.noise(&begin, back.time, stage.bench.processors);
-    stage.run.storm = Some(Replayed::new(&back, live_ms, &begin, &end));
-    stage.run.faults = stage.client.faults();
-    Ok(stage.run)
+    setup.run.noise = end.noise(&begin, measured.time, setup.environment.processors);
+    setup.run.storm = Some(ReplayFigures::new(&measured, live_ms, &begin, &end));
+    setup.run.faults = setup.client.faults();
+    Ok(setup.run)
 }

@@ -1,4 +1,4 @@
-//! Prism SSE as an application would use it: a layer on a router, and a manager.
+//! Prism SSE as an application uses it: a manager, and a layer on a router.
 
 use anyhow::Result;
 use axum::Router;
@@ -8,24 +8,24 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use prism_sse::{Audience, Manager, Publication, Retention, SseLayer, SseRequest};
 
-use super::{PUBLISH_PATH, PUBLISH_TOPIC_PATH, SUBSCRIBE_PATH, SUBSCRIBE_TOPIC_PATH};
-use crate::cli::ServeTarget;
+use super::contract::{PUBLISH_PATH, PUBLISH_TOPIC_PATH, SUBSCRIBE_PATH, SUBSCRIBE_TOPIC_PATH};
+use crate::cli::ServeTargetArgs;
 
-/// Room for any history: its number of events is what bounds it.
+/// No bound on the bytes of the history: it is bounded by its number of events.
 const HISTORY_BYTES: usize = 1 << 40;
 
 #[derive(Clone)]
-struct Hub {
+struct LayerState {
     sse: Manager,
     private: bool,
 }
 
-pub(super) fn router(asked: &ServeTarget) -> Result<Router> {
+pub(super) fn router(args: &ServeTargetArgs) -> Result<Router> {
     let mut builder = Manager::builder();
-    if !asked.heartbeats {
+    if !args.heartbeats {
         builder = builder.no_heartbeat();
     }
-    if let Some(events) = asked.history {
+    if let Some(events) = args.history {
         builder = builder.history(Retention::default().count(events).bytes(HISTORY_BYTES));
     }
     let sse = builder.build()?;
@@ -33,43 +33,43 @@ pub(super) fn router(asked: &ServeTarget) -> Result<Router> {
         .route(PUBLISH_PATH, post(publish))
         .route(PUBLISH_TOPIC_PATH, post(publish_to_topic))
         .route(SUBSCRIBE_TOPIC_PATH, get(subscribe_to_topic))
-        .with_state(Hub { sse: sse.clone(), private: asked.private })
+        .with_state(LayerState { sse: sse.clone(), private: args.private })
         .layer(SseLayer::new(sse, SUBSCRIBE_PATH)))
 }
 
-async fn publish(State(hub): State<Hub>, text: String) -> StatusCode {
-    match hub.sse.broadcast(text) {
+async fn publish(State(state): State<LayerState>, text: String) -> StatusCode {
+    match state.sse.broadcast(text) {
         Ok(_) => StatusCode::NO_CONTENT,
         Err(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 
 async fn publish_to_topic(
-    State(hub): State<Hub>,
+    State(state): State<LayerState>,
     Path(topic): Path<String>,
     text: String,
 ) -> StatusCode {
     let Ok(publication) = Publication::new(topic, text) else { return StatusCode::BAD_REQUEST };
-    let publication = if hub.private { publication.private() } else { publication };
-    match hub.sse.append(publication) {
+    let publication = if state.private { publication.private() } else { publication };
+    match state.sse.append(publication) {
         Ok(_) => StatusCode::NO_CONTENT,
         Err(_) => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 
 async fn subscribe_to_topic(
-    State(hub): State<Hub>,
+    State(state): State<LayerState>,
     Path(topic): Path<String>,
     method: Method,
     headers: HeaderMap,
 ) -> Response {
-    let audience = Audience::select(topic.as_str()).and_then(|audience| match hub.private {
+    let audience = Audience::select(topic.as_str()).and_then(|audience| match state.private {
         true => audience.grant(topic.as_str()),
         false => Ok(audience),
     });
     let Ok(audience) = audience else { return StatusCode::BAD_REQUEST.into_response() };
     match SseRequest::new(&method, &headers) {
-        Ok(request) => hub.sse.respond(request.audience(audience)).map(axum::body::Body::new),
+        Ok(request) => state.sse.respond(request.audience(audience)).map(axum::body::Body::new),
         Err(_) => StatusCode::NOT_ACCEPTABLE.into_response(),
     }
 }

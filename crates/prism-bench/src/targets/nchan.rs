@@ -1,8 +1,8 @@
 //! nginx with the module nchan, as a distribution installs them.
 //!
-//! This process opens the listening socket, becomes nginx, and hands the socket over the way that
-//! nginx hands it to its own successor. So it listens on a free port before it is asked for, and is
-//! ended like every other target.
+//! This process opens the listening socket, prints its address, and executes nginx, which inherits
+//! the socket the way nginx does in an upgrade of its binary. So any free port can be used, and the
+//! process is ended like that of every other target.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -14,27 +14,27 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use rustix::io::{FdFlags, fcntl_setfd};
 
-use super::{PUBLISH_PATH, SUBSCRIBE_PATH, say_ready};
-use crate::cli::ServeTarget;
+use super::contract::{PUBLISH_PATH, SUBSCRIBE_PATH, print_ready};
+use crate::cli::ServeTargetArgs;
 
-/// Where distributions put nginx.
+/// The paths of nginx in distributions.
 const PROGRAMS: &[&str] = &["/usr/sbin/nginx", "/usr/local/sbin/nginx", "/usr/bin/nginx"];
 
-/// Where distributions put nchan.
+/// The paths of nchan in distributions.
 const MODULES: &[&str] = &[
     "/usr/lib/nginx/modules/ngx_nchan_module.so",
     "/usr/lib64/nginx/modules/ngx_nchan_module.so",
     "/usr/share/nginx/modules/ngx_nchan_module.so",
 ];
 
-/// Messages that are kept for readers that are a little behind, if there is no history.
+/// Number of messages that are kept for subscribers a little behind, if there is no history.
 const LIVE_EVENTS: usize = 200;
 
-/// Connections of one of nginx's processes.
+/// Most connections of one worker process.
 const CONNECTIONS: usize = 19_900;
 
-/// Becomes nginx.
-pub(super) fn serve(address: SocketAddr, asked: &ServeTarget) -> Result<()> {
+/// Executes nginx in this process.
+pub(super) fn serve(address: SocketAddr, args: &ServeTargetArgs) -> Result<()> {
     let (Some(program), Some(module)) = (first(PROGRAMS), first(MODULES)) else {
         bail!(
             "nginx with nchan is not installed; on Debian, `apt-get install libnginx-mod-nchan` \
@@ -44,28 +44,29 @@ pub(super) fn serve(address: SocketAddr, asked: &ServeTarget) -> Result<()> {
     let listener = TcpListener::bind(address).context("the address is not free")?;
     let address = listener.local_addr()?;
     let directory = directory(std::process::id());
-    fs::create_dir_all(&directory).context("no room for the configuration of nginx")?;
+    fs::create_dir_all(&directory)
+        .context("the directory of nginx's configuration cannot be made")?;
     let config = directory.join("nginx.conf");
-    fs::write(&config, configuration(address, module, asked))?;
-    // nginx takes a socket that it is handed as it is.
+    fs::write(&config, configuration(address, module, args))?;
+    // nginx does not set options of an inherited socket.
     listener.set_nonblocking(true)?;
     fcntl_setfd(&listener, FdFlags::empty())?;
-    say_ready(address)?;
+    print_ready(address)?;
     let error = Command::new(program)
         .arg("-p")
         .arg(&directory)
         .arg("-c")
         .arg(&config)
-        // What it cannot do it says on standard error all the same.
+        // Errors of the start are printed to standard error all the same.
         .args(["-e", "/dev/null"])
         .env("NGINX", format!("{};", listener.as_raw_fd()))
         .exec();
     Err(error).context("nginx does not start")
 }
 
-/// Removes what the server with this process wrote.
-pub(crate) fn leave_nothing(pid: u32) {
-    // Nearly always there is nothing.
+/// Removes the files of the target with this process id, if it has any.
+pub(crate) fn remove_files(pid: u32) {
+    // Only this target has files.
     drop(fs::remove_dir_all(directory(pid)));
 }
 
@@ -77,10 +78,10 @@ fn first(paths: &[&'static str]) -> Option<&'static str> {
     paths.iter().copied().find(|path| Path::new(path).exists())
 }
 
-fn configuration(address: SocketAddr, module: &str, asked: &ServeTarget) -> String {
-    let workers = asked.workers;
-    let history = asked.history.unwrap_or(LIVE_EVENTS);
-    let ping = if asked.heartbeats { "15s" } else { "0" };
+fn configuration(address: SocketAddr, module: &str, args: &ServeTargetArgs) -> String {
+    let workers = args.workers;
+    let history = args.history.unwrap_or(LIVE_EVENTS);
+    let ping = if args.heartbeats { "15s" } else { "0" };
     let open_files = CONNECTIONS + 100;
     format!(
         "load_module {module};
@@ -141,8 +142,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_configuration_says_what_was_asked() {
-        let asked = ServeTarget {
+    fn the_configuration_has_what_was_asked_for() {
+        let args = ServeTargetArgs {
             target: crate::cli::Target::NginxNchan,
             port: 0,
             workers: 3.try_into().unwrap(),
@@ -154,7 +155,7 @@ mod tests {
             die_with_parent: false,
         };
         let address = "127.0.0.1:8080".parse().unwrap();
-        let text = configuration(address, "/m.so", &asked);
+        let text = configuration(address, "/m.so", &args);
         for line in [
             "load_module /m.so;",
             "worker_processes 3;",

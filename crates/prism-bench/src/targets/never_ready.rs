@@ -1,7 +1,7 @@
-//! A stream that never says anything: what an idle connection costs before there is any hub.
+//! Streams without events: what an idle connection costs in axum and hyper alone.
 //!
-//! Or one that says a single line: from then on hyper keeps a queue for what it writes, whoever the
-//! stream comes from.
+//! Either a stream is always pending, or it begins with one line: hyper allocates its write queue
+//! with the first frame.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -15,7 +15,7 @@ use axum::routing::get;
 use bytes::Bytes;
 use http_body::Frame;
 
-use super::SUBSCRIBE_PATH;
+use super::contract::SUBSCRIBE_PATH;
 
 /// A body without an end, and without a frame after the first line, if there is one.
 struct NeverReady(Option<&'static str>);

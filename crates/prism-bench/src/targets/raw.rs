@@ -1,10 +1,10 @@
 //! The ceiling: one thread that writes the same bytes to one socket after another.
 //!
-//! It understands just enough of HTTP to be asked for a stream and to be handed an event. What it
-//! costs is what the kernel costs. With history its events have ids, and who comes back with one
-//! gets the bytes that followed it, as they were, from one buffer in writes of 16 KiB.
+//! It parses just enough of HTTP to take subscribers and events, so that nearly all of its cost is
+//! the kernel's. With history its events have ids, and a subscriber that reconnects with one is
+//! sent the bytes after it, from one buffer in writes of 16 KiB.
 
-mod log;
+mod replay_log;
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::SocketAddr;
@@ -14,8 +14,8 @@ use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Registry, Token};
 use slab::Slab;
 
-use self::log::Log;
-use super::{PUBLISH_PATH, SUBSCRIBE_PATH, say_ready};
+use self::replay_log::ReplayLog;
+use super::contract::{PUBLISH_PATH, SUBSCRIBE_PATH, print_ready};
 
 const LISTENER: Token = Token(usize::MAX);
 const STREAM_HEAD: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\
@@ -24,27 +24,27 @@ const NO_CONTENT: &[u8] = b"HTTP/1.1 204 No Content\r\n\r\n";
 const NOT_FOUND: &[u8] = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n";
 const HEADERS_MAX: usize = 32;
 
-/// Most bytes of a replay that are written at once.
+/// Most bytes of one write of a replay.
 const REPLAY_BYTES: usize = 16 * 1024;
 
-struct Raw {
-    peers: Slab<Peer>,
+struct RawServer {
+    connections: Slab<Connection>,
     registry: Registry,
-    history: Option<Log>,
+    history: Option<ReplayLog>,
 }
 
-struct Peer {
+struct Connection {
     stream: TcpStream,
-    role: Role,
+    phase: Phase,
 }
 
-enum Role {
-    /// It asks, and this has come of its next request.
-    Asks(Vec<u8>),
-    /// It listens, and this, mostly nothing, is what its socket had no room for.
-    Listens(Vec<u8>),
-    /// It is given what it missed, and this is where in the history it is.
-    Resumes(usize),
+enum Phase {
+    /// It sends requests; these are the bytes of the next one so far.
+    Request(Vec<u8>),
+    /// It has a stream; these bytes, mostly none, had no room in its socket yet.
+    Stream(Vec<u8>),
+    /// It is sent the events it missed, from this offset of the history on.
+    Replay(usize),
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -61,8 +61,12 @@ pub(super) fn serve(address: SocketAddr, history: Option<usize>) -> Result<()> {
     let mut listener = TcpListener::bind(address)?;
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     let registry = poll.registry().try_clone()?;
-    let mut raw = Raw { peers: Slab::new(), registry, history: history.map(|_| Log::new()) };
-    say_ready(listener.local_addr()?)?;
+    let mut server = RawServer {
+        connections: Slab::new(),
+        registry,
+        history: history.map(|_| ReplayLog::new()),
+    };
+    print_ready(listener.local_addr()?)?;
     loop {
         match poll.poll(&mut events, None) {
             Err(error) if error.kind() == ErrorKind::Interrupted => continue,
@@ -70,71 +74,71 @@ pub(super) fn serve(address: SocketAddr, history: Option<usize>) -> Result<()> {
         }
         for event in &events {
             if event.token() == LISTENER {
-                raw.accept(&listener)?;
+                server.accept(&listener)?;
                 continue;
             }
             let key = event.token().0;
-            if !raw.peers.contains(key) {
+            if !server.connections.contains(key) {
                 continue;
             }
-            let alive = (!event.is_writable() || raw.flush(key).is_ok())
-                && (!event.is_readable() || raw.read(key).is_ok());
+            let alive = (!event.is_writable() || server.flush(key).is_ok())
+                && (!event.is_readable() || server.read(key).is_ok());
             if !alive {
-                raw.peers.remove(key);
+                server.connections.remove(key);
             }
         }
     }
 }
 
-impl Raw {
+impl RawServer {
     fn accept(&mut self, listener: &TcpListener) -> Result<()> {
         loop {
             let mut stream = match listener.accept() {
                 Ok((stream, _)) => stream,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                // It was gone before it was looked at.
+                // The client closed it before it was accepted.
                 Err(error) if error.kind() == ErrorKind::ConnectionAborted => continue,
                 Err(error) => return Err(error).context("no connection can be accepted"),
             };
-            // One that refuses the option is gone, which reading tells.
+            // Setting the option fails only on a closed socket, which the next read reports.
             drop(stream.set_nodelay(true));
-            let entry = self.peers.vacant_entry();
+            let entry = self.connections.vacant_entry();
             self.registry.register(&mut stream, Token(entry.key()), Interest::READABLE)?;
-            entry.insert(Peer { stream, role: Role::Asks(Vec::new()) });
+            entry.insert(Connection { stream, phase: Phase::Request(Vec::new()) });
         }
     }
 
-    /// Reads what has come, and does what is asked. An error is the connection's end.
+    /// Reads requests until the socket is empty, and answers them. An error ends the connection.
     fn read(&mut self, key: usize) -> io::Result<()> {
         let mut buffer = [0; 16 * 1024];
         loop {
-            let peer = &mut self.peers[key];
-            let len = match peer.stream.read(&mut buffer) {
+            let connection = &mut self.connections[key];
+            let len = match connection.stream.read(&mut buffer) {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
                 Ok(len) => len,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
             };
-            if let Role::Asks(received) = &mut peer.role {
+            if let Phase::Request(received) = &mut connection.phase {
                 received.extend_from_slice(&buffer[..len]);
             }
             while self.answer(key)? {}
         }
     }
 
-    /// Answers one request, if it is there.
+    /// Answers one request, if one is complete.
     fn answer(&mut self, key: usize) -> io::Result<bool> {
-        let peer = &mut self.peers[key];
-        let Role::Asks(received) = &mut peer.role else { return Ok(false) };
+        let connection = &mut self.connections[key];
+        let Phase::Request(received) = &mut connection.phase else { return Ok(false) };
         match parse(received)? {
             Request::Incomplete => return Ok(false),
             Request::Subscribe { after } => {
                 let missed = after.zip(self.history.as_ref());
                 let place = missed.and_then(|(id, history)| history.after(&id));
-                peer.role = place.map_or(Role::Listens(Vec::new()), Role::Resumes);
-                peer.stream.write_all(STREAM_HEAD)?;
+                connection.phase = place.map_or(Phase::Stream(Vec::new()), Phase::Replay);
+                connection.stream.write_all(STREAM_HEAD)?;
                 if place.is_some() {
-                    // It may take more than its socket has room for now.
+                    // The replay may be longer than the socket has room.
                     self.wait_for_room(key);
                     self.flush(key)?;
                 }
@@ -142,11 +146,11 @@ impl Raw {
             Request::Publish { text, len } => {
                 received.drain(..len);
                 self.publish(&text);
-                self.peers[key].stream.write_all(NO_CONTENT)?;
+                self.connections[key].stream.write_all(NO_CONTENT)?;
             }
             Request::Unknown => {
                 received.clear();
-                peer.stream.write_all(NOT_FOUND)?;
+                connection.stream.write_all(NOT_FOUND)?;
             }
         }
         Ok(true)
@@ -162,16 +166,16 @@ impl Raw {
             }
         };
         let mut full = Vec::new();
-        for (key, peer) in &mut self.peers {
-            let Role::Listens(rest) = &mut peer.role else { continue };
+        for (key, connection) in &mut self.connections {
+            let Phase::Stream(rest) = &mut connection.phase else { continue };
             if !rest.is_empty() {
                 rest.extend_from_slice(event);
                 continue;
             }
-            let written = match peer.stream.write(event) {
+            let written = match connection.stream.write(event) {
                 Ok(written) => written,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
-                // Reading will tell that it ended.
+                // The next read reports the error.
                 Err(_) => continue,
             };
             if written < event.len() {
@@ -186,33 +190,33 @@ impl Raw {
 
     fn wait_for_room(&mut self, key: usize) {
         let both = Interest::READABLE | Interest::WRITABLE;
-        // Where this fails the connection is stuck, which the checks at the other end tell.
-        drop(self.registry.reregister(&mut self.peers[key].stream, Token(key), both));
+        // If this fails, the connection stalls, which the client reports.
+        drop(self.registry.reregister(&mut self.connections[key].stream, Token(key), both));
     }
 
-    /// Writes what its socket had no room for before.
+    /// Writes what the socket had no room for before.
     fn flush(&mut self, key: usize) -> io::Result<()> {
-        let Peer { stream, role } = &mut self.peers[key];
+        let Connection { stream, phase } = &mut self.connections[key];
         loop {
-            let rest = match (&*role, &self.history) {
-                (Role::Listens(rest), _) => rest,
-                (Role::Resumes(at), Some(history)) => history.from(*at),
+            let rest = match (&*phase, &self.history) {
+                (Phase::Stream(rest), _) => rest,
+                (Phase::Replay(at), Some(history)) => history.from(*at),
                 _ => return Ok(()),
             };
             if rest.is_empty() {
-                *role = Role::Listens(Vec::new());
+                *phase = Phase::Stream(Vec::new());
                 return Ok(());
             }
-            let most = if matches!(role, Role::Resumes(_)) { REPLAY_BYTES } else { usize::MAX };
+            let most = if matches!(phase, Phase::Replay(_)) { REPLAY_BYTES } else { usize::MAX };
             let written = match stream.write(&rest[..rest.len().min(most)]) {
                 Ok(written) => written,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
             };
-            match role {
-                Role::Listens(rest) => drop(rest.drain(..written)),
-                Role::Resumes(at) => *at += written,
-                Role::Asks(_) => {}
+            match phase {
+                Phase::Stream(rest) => drop(rest.drain(..written)),
+                Phase::Replay(at) => *at += written,
+                Phase::Request(_) => {}
             }
         }
     }
@@ -241,7 +245,7 @@ fn parse(received: &[u8]) -> io::Result<Request> {
     })
 }
 
-/// The event as one chunk of a stream.
+/// The event as one HTTP chunk.
 fn frame(text: &[u8]) -> Vec<u8> {
     let mut event = format!("{:x}\r\ndata: ", text.len() + 8).into_bytes();
     event.extend_from_slice(text);
@@ -259,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_understood_once_it_is_complete() {
+    fn a_request_is_parsed_once_it_is_complete() {
         let text = b"POST /publish HTTP/1.1\r\nContent-Length: 2\r\n\r\nhi";
         for len in 0..text.len() {
             assert!(matches!(parse(&text[..len]).unwrap(), Request::Incomplete), "{len}");

@@ -13,32 +13,32 @@ use tokio::sync::broadcast::Sender;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::BroadcastStream;
 
-use super::{PUBLISH_PATH, SUBSCRIBE_PATH, say_ready};
-use crate::cli::ServeTarget;
+use super::contract::{PUBLISH_PATH, SUBSCRIBE_PATH, print_ready};
+use crate::cli::ServeTargetArgs;
 
-/// Events that wait for the slowest reader.
+/// Number of events that the channel keeps for the slowest subscriber.
 const CAPACITY: usize = 1024;
 
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// Connections of one worker. actix has a limit of its own, which would be met first.
+/// Most connections of one worker, in place of actix's own limit, which is lower.
 const CONNECTIONS: usize = 100_000;
 
 #[derive(Clone)]
-struct Hub {
+struct ActixState {
     events: Sender<String>,
     heartbeats: bool,
 }
 
-pub(super) fn serve(address: SocketAddr, asked: &ServeTarget) -> Result<()> {
-    let hub = Hub { events: Sender::new(CAPACITY), heartbeats: asked.heartbeats };
+pub(super) fn serve(address: SocketAddr, args: &ServeTargetArgs) -> Result<()> {
+    let state = ActixState { events: Sender::new(CAPACITY), heartbeats: args.heartbeats };
     let listener = TcpListener::bind(address)?;
-    say_ready(listener.local_addr()?)?;
-    let workers = asked.workers.get();
+    print_ready(listener.local_addr()?)?;
+    let workers = args.workers.get();
     actix_web::rt::System::new().block_on(async move {
         let app = move || {
             App::new()
-                .app_data(Data::new(hub.clone()))
+                .app_data(Data::new(state.clone()))
                 .route(SUBSCRIBE_PATH, web::get().to(subscribe))
                 .route(PUBLISH_PATH, web::post().to(publish))
         };
@@ -53,19 +53,19 @@ pub(super) fn serve(address: SocketAddr, asked: &ServeTarget) -> Result<()> {
     })
 }
 
-async fn subscribe(hub: Data<Hub>) -> impl Responder {
-    let events = BroadcastStream::new(hub.events.subscribe())
+async fn subscribe(state: Data<ActixState>) -> impl Responder {
+    let events = BroadcastStream::new(state.events.subscribe())
         .filter_map(Result::ok)
         .map(|text| Ok::<_, Infallible>(sse::Event::Data(sse::Data::new(text))));
     let stream = Sse::from_stream(events);
-    match hub.heartbeats {
+    match state.heartbeats {
         true => stream.with_keep_alive(HEARTBEAT),
         false => stream,
     }
 }
 
-async fn publish(hub: Data<Hub>, text: String) -> impl Responder {
-    // An event without readers is nobody's loss.
-    drop(hub.events.send(text));
+async fn publish(state: Data<ActixState>, text: String) -> impl Responder {
+    // Sending fails only if there are no subscribers.
+    drop(state.events.send(text));
     HttpResponse::new(StatusCode::NO_CONTENT)
 }

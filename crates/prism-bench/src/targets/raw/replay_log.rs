@@ -1,23 +1,21 @@
-//! The bytes of past events, one after another, as every reader that resumes gets them.
+//! The history of the target `raw`: the bytes of all events, as they are replayed.
 
-/// Begins the ids.
+/// The prefix of all ids.
 const ID: &str = "#1.";
 
-/// Events in the order in which they were published.
-///
-/// Nothing is ever removed: it is for one run.
-pub(super) struct Log {
+/// All events in the order in which they were published. Nothing is removed during a run.
+pub(super) struct ReplayLog {
     bytes: Vec<u8>,
-    /// Where the event of each number ends; that of number 0 ends where the first one begins.
+    /// The offset of each event's end, by its number. Events are numbered from 1.
     ends: Vec<usize>,
 }
 
-impl Log {
+impl ReplayLog {
     pub(super) fn new() -> Self {
         Self { bytes: Vec::new(), ends: vec![0] }
     }
 
-    /// Appends an event and gives its bytes: one chunk of a stream.
+    /// Appends an event, and returns its bytes: one HTTP chunk.
     pub(super) fn append(&mut self, text: &[u8]) -> &[u8] {
         let begin = self.bytes.len();
         let number = self.ends.len();
@@ -30,13 +28,13 @@ impl Log {
         &self.bytes[begin..]
     }
 
-    /// Where the bytes begin of all that follows the event with this id.
+    /// The offset after the event with this id.
     pub(super) fn after(&self, id: &str) -> Option<usize> {
         let number: usize = id.strip_prefix(ID)?.parse().ok()?;
         self.ends.get(number).copied()
     }
 
-    /// What begins there.
+    /// The bytes from an offset on.
     pub(super) fn from(&self, at: usize) -> &[u8] {
         &self.bytes[at..]
     }
@@ -47,8 +45,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_replay_has_the_bytes_that_were_live() {
-        let mut log = Log::new();
+    fn a_replay_has_the_same_bytes_as_live_events() {
+        let mut log = ReplayLog::new();
         assert_eq!(log.append(b"0123456789"), b"1b\r\nid: #1.1\ndata: 0123456789\n\n\r\n");
         let second = log.append(b"second").to_vec();
         let at = log.after("#1.1").unwrap();

@@ -1,7 +1,7 @@
-//! The least that a publish over HTTP takes: an axum handler that reads the hub's form, verifies
-//! the token, and hands the data to axum's own `Sse` on a broadcast channel of tokio.
+//! The least work that a publish over HTTP takes: an axum handler that parses the hub's form,
+//! verifies the token, and sends the data to axum's own `Sse` on a broadcast channel of tokio.
 //!
-//! It verifies the signature each time, as jsonwebtoken does it, and knows one topic.
+//! jsonwebtoken verifies the signature of each request. There is one topic.
 
 use std::sync::Arc;
 
@@ -13,16 +13,16 @@ use axum::{Form, Router};
 use serde::Deserialize;
 use tokio::sync::broadcast::Sender;
 
-use super::idiom;
-use super::{PUBLISH_PATH, SUBSCRIBE_PATH};
+use super::axum_sse;
+use super::contract::{PUBLISH_PATH, SUBSCRIBE_PATH};
 use crate::token::Verifier;
 
-/// Events that wait for the slowest reader: so many that none is lost when publishers are answered
-/// faster than a reader reads.
+/// Number of events that the channel keeps for the slowest subscriber: so many that none is lost
+/// when publishers are answered faster than a subscriber reads.
 const CAPACITY: usize = 64 * 1024;
 
 #[derive(Clone)]
-struct Hub {
+struct BarePublishState {
     events: Sender<String>,
     verifier: Arc<Verifier>,
     heartbeats: bool,
@@ -30,11 +30,11 @@ struct Hub {
 
 /// The fields of the hub's form.
 #[derive(Deserialize)]
-struct Update {
+struct PublishForm {
     topic: String,
     #[serde(default)]
     data: String,
-    // Read and left alone: what a form has costs something to read.
+    // Parsed and not used: the hub parses all fields too.
     #[serde(rename = "private")]
     _private: Option<String>,
     #[serde(rename = "id")]
@@ -50,26 +50,26 @@ pub(super) fn router(heartbeats: bool) -> Router {
     Router::new()
         .route(SUBSCRIBE_PATH, get(subscribe))
         .route(PUBLISH_PATH, post(publish))
-        .with_state(Hub { events: Sender::new(CAPACITY), verifier, heartbeats })
+        .with_state(BarePublishState { events: Sender::new(CAPACITY), verifier, heartbeats })
 }
 
-async fn subscribe(State(hub): State<Hub>) -> Response {
-    idiom::stream(&hub.events, hub.heartbeats)
+async fn subscribe(State(state): State<BarePublishState>) -> Response {
+    axum_sse::stream(&state.events, state.heartbeats)
 }
 
 async fn publish(
-    State(hub): State<Hub>,
+    State(state): State<BarePublishState>,
     headers: HeaderMap,
-    Form(update): Form<Update>,
+    Form(form): Form<PublishForm>,
 ) -> StatusCode {
     let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let Some(token) = value.and_then(|value| value.strip_prefix("Bearer ")) else {
         return StatusCode::UNAUTHORIZED;
     };
-    if !hub.verifier.may_publish(token, &update.topic) {
+    if !state.verifier.may_publish(token, &form.topic) {
         return StatusCode::FORBIDDEN;
     }
-    // An event without readers is nobody's loss.
-    drop(hub.events.send(update.data));
+    // Sending fails only if there are no subscribers.
+    drop(state.events.send(form.data));
     StatusCode::NO_CONTENT
 }

@@ -1,7 +1,6 @@
-//! Our own hub, the program itself, with the defaults it has for everybody.
+//! The program `prism-hub`, with its defaults.
 //!
-//! This process becomes the hub. It is handed nothing but flags: a key, where to listen, and how
-//! many threads to have.
+//! This process executes it, with nothing but flags: keys, the address, and the number of threads.
 
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
@@ -10,27 +9,27 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::cli::ServeTarget;
+use crate::cli::ServeTargetArgs;
 use crate::token;
 
 /// The program's name.
 const PROGRAM: &str = "prism-hub";
 
-/// Tells tokio how many threads to have.
+/// The environment variable with the number of tokio's threads.
 const WORKERS: &str = "TOKIO_WORKER_THREADS";
 
-/// The settings of a hub that stand in its environment begin with this.
+/// The prefix of the environment variables that are settings of a hub.
 const SETTINGS: &str = "PRISM_HUB_";
 
-/// Becomes the hub.
-pub(super) fn serve(address: SocketAddr, asked: &ServeTarget) -> Result<()> {
-    let program = match &asked.hub {
+/// Executes the hub in this process.
+pub(super) fn serve(address: SocketAddr, args: &ServeTargetArgs) -> Result<()> {
+    let program = match &args.hub {
         Some(program) => program.clone(),
-        None => beside(&std::env::current_exe().context("this program has no path")?)?,
+        None => beside(&std::env::current_exe().context("the path of this program is not known")?)?,
     };
     let mut command = Command::new(&program);
-    command.args(arguments(address, asked)).env(WORKERS, asked.workers.to_string());
-    // Whoever measures may have a hub of their own.
+    command.args(arguments(address, args)).env(WORKERS, args.workers.to_string());
+    // Settings of another hub must not change what is measured.
     for (name, _) in std::env::vars_os() {
         if name.to_str().is_some_and(|name| name.starts_with(SETTINGS)) {
             command.env_remove(name);
@@ -40,7 +39,7 @@ pub(super) fn serve(address: SocketAddr, asked: &ServeTarget) -> Result<()> {
     Err(error).with_context(|| format!("{} does not start", program.display()))
 }
 
-/// The hub that was built together with this program.
+/// The hub in the directory of this program.
 fn beside(this: &Path) -> Result<PathBuf> {
     let program = this.with_file_name(PROGRAM);
     ensure!(
@@ -51,7 +50,7 @@ fn beside(this: &Path) -> Result<PathBuf> {
     Ok(program)
 }
 
-fn arguments(address: SocketAddr, asked: &ServeTarget) -> Vec<String> {
+fn arguments(address: SocketAddr, args: &ServeTargetArgs) -> Vec<String> {
     let mut arguments = vec![
         "serve".to_owned(),
         format!("--listen={address}"),
@@ -60,14 +59,14 @@ fn arguments(address: SocketAddr, asked: &ServeTarget) -> Vec<String> {
         format!("--subscriber-key={}", token::SECRET),
         "--anonymous".to_owned(),
         "--log-level=warn".to_owned(),
-        // Whoever reads is gone when it is told to end, or does not mind.
+        // The client is gone when the hub is ended.
         "--drain=100ms".to_owned(),
-        format!("--shards={}", asked.workers),
+        format!("--shards={}", args.workers),
     ];
-    if !asked.heartbeats {
+    if !args.heartbeats {
         arguments.push("--heartbeat=off".to_owned());
     }
-    if let Some(history) = asked.history {
+    if let Some(history) = args.history {
         arguments.push(format!("--retention-count={history}"));
     }
     arguments
@@ -79,8 +78,8 @@ mod tests {
     use crate::cli::Target;
 
     #[test]
-    fn the_hub_is_told_what_was_asked() {
-        let mut asked = ServeTarget {
+    fn the_flags_of_the_hub_are_those_that_were_asked_for() {
+        let mut args = ServeTargetArgs {
             target: Target::PrismHub,
             port: 0,
             workers: 2.try_into().unwrap(),
@@ -92,17 +91,17 @@ mod tests {
             die_with_parent: false,
         };
         let address = "127.0.0.1:0".parse().unwrap();
-        let given = arguments(address, &asked).join(" ");
+        let given = arguments(address, &args).join(" ");
         for argument in ["--listen=127.0.0.1:0", "--shards=2", "--heartbeat=off", "-count=77"] {
             assert!(given.contains(argument), "{argument}: {given}");
         }
-        (asked.heartbeats, asked.history) = (true, None);
-        let given = arguments(address, &asked).join(" ");
+        (args.heartbeats, args.history) = (true, None);
+        let given = arguments(address, &args).join(" ");
         assert!(!given.contains("heartbeat") && !given.contains("retention"), "{given}");
     }
 
     #[test]
-    fn a_hub_that_was_not_built_is_missed() {
+    fn a_missing_hub_is_an_error() {
         let error = beside(Path::new("/nowhere/prism-bench")).unwrap_err().to_string();
         assert!(error.contains("/nowhere/prism-hub is not there"), "{error}");
     }

@@ -1,84 +1,84 @@
-//! As much of HTTP/1.1 as reading answers takes, piece by piece as they arrive.
+//! An incremental parser of HTTP/1.1 responses, with just what a client of streams needs.
 //!
-//! A body is handed on without its framing: chunked, with a length, or up to the end of the
-//! connection. Nothing is allocated once a head was read.
+//! A body comes out without its framing: chunked, with a length, or up to the end of the
+//! connection. Nothing is allocated after the head.
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// Longest head of an answer.
+/// Longest head of a response.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 
 const HEADERS_MAX: usize = 64;
 
-/// One answer that is being read.
+/// Parses one response.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    /// What has come of the head; empty again once the head was read.
+pub(crate) struct ResponseParser {
+    /// The incomplete head; empty once the head is complete.
     head: Vec<u8>,
     status: u16,
-    framing: Framing,
+    framing: BodyFraming,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Framing {
+enum BodyFraming {
     Head,
     Length(u64),
-    Chunked(Chunk),
+    Chunked(ChunkState),
     UntilClosed,
     Complete,
 }
 
-/// Where in a chunked body the reader is.
+/// Where in a chunked body the parser is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Chunk {
-    /// In the size of a chunk, of which so much was read: nothing, or the number so far.
+enum ChunkState {
+    /// In the size of a chunk: its value so far, if it has a digit yet.
     Size(Option<u64>),
-    /// Behind the size, before the end of its line.
+    /// Between the size and the end of its line.
     Extension(u64),
-    /// In the data of a chunk, of which so much is missing.
+    /// In the data of a chunk, of which this many bytes are missing.
     Data(u64),
-    /// Before the line's end that follows the data.
+    /// Between the data and the end of its line.
     AfterData,
-    /// In the lines after the last chunk; whether the current one is empty so far.
+    /// In the lines after the last chunk, of which the current one may be empty so far.
     Trailer { empty: bool },
 }
 
-impl Answer {
-    /// An answer of which nothing has come.
+impl ResponseParser {
+    /// A parser at the beginning of a response.
     pub(crate) fn new() -> Self {
-        Self { head: Vec::new(), status: 0, framing: Framing::Head }
+        Self { head: Vec::new(), status: 0, framing: BodyFraming::Head }
     }
 
-    /// The status, once the head was read.
+    /// The status, once the head is complete.
     pub(crate) fn status(&self) -> Option<u16> {
-        (self.framing != Framing::Head).then_some(self.status)
+        (self.framing != BodyFraming::Head).then_some(self.status)
     }
 
-    /// Whether head and body were read to their end.
+    /// Whether head and body are complete.
     pub(crate) fn is_complete(&self) -> bool {
-        self.framing == Framing::Complete
+        self.framing == BodyFraming::Complete
     }
 
-    /// Takes what has come, and hands each piece of the body to `body`.
-    pub(crate) fn take(&mut self, bytes: &[u8], mut body: impl FnMut(&[u8])) -> Result<()> {
-        if self.framing != Framing::Head {
-            return self.take_body(bytes, &mut body);
+    /// Parses the next bytes, and calls `body` for each piece of the body in them.
+    pub(crate) fn feed(&mut self, bytes: &[u8], mut body: impl FnMut(&[u8])) -> Result<()> {
+        if self.framing != BodyFraming::Head {
+            return self.feed_body(bytes, &mut body);
         }
-        let had = self.head.len();
+        let before = self.head.len();
         self.head.extend_from_slice(bytes);
-        let Some(len) = self.read_head()? else {
-            ensure!(self.head.len() <= HEAD_BYTES_MAX, "the head of an answer is too long");
+        let Some(len) = self.parse_head()? else {
+            ensure!(self.head.len() <= HEAD_BYTES_MAX, "the head of a response is too long");
             return Ok(());
         };
         self.head = Vec::new();
-        self.take_body(&bytes[len - had..], &mut body)
+        self.feed_body(&bytes[len - before..], &mut body)
     }
 
-    /// Reads the head if it is complete, and returns its length.
-    fn read_head(&mut self) -> Result<Option<usize>> {
+    /// Parses the head if it is complete, and returns its length.
+    fn parse_head(&mut self) -> Result<Option<usize>> {
         let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
         let mut head = httparse::Response::new(&mut headers);
-        let parsed = head.parse(&self.head).context("an answer is no HTTP")?;
+        let parsed = head.parse(&self.head).context("a response is no HTTP")?;
         let httparse::Status::Complete(len) = parsed else { return Ok(None) };
         let value = |name: &str| {
             let found = head.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
@@ -86,50 +86,52 @@ impl Answer {
         };
         self.status = head.code.unwrap_or_default();
         self.framing = if self.status == 204 {
-            Framing::Complete
+            BodyFraming::Complete
         } else if value("transfer-encoding").is_some_and(|it| it.eq_ignore_ascii_case("chunked")) {
-            Framing::Chunked(Chunk::Size(None))
+            BodyFraming::Chunked(ChunkState::Size(None))
         } else if let Some(length) = value("content-length") {
-            match length.parse().context("an answer's length is no number")? {
-                0 => Framing::Complete,
-                length => Framing::Length(length),
+            match length.parse().context("the length of a response is no number")? {
+                0 => BodyFraming::Complete,
+                length => BodyFraming::Length(length),
             }
         } else {
-            Framing::UntilClosed
+            BodyFraming::UntilClosed
         };
         Ok(Some(len))
     }
 
-    fn take_body(&mut self, mut bytes: &[u8], body: &mut impl FnMut(&[u8])) -> Result<()> {
+    fn feed_body(&mut self, mut bytes: &[u8], body: &mut impl FnMut(&[u8])) -> Result<()> {
         while !bytes.is_empty() {
             match &mut self.framing {
-                Framing::UntilClosed => {
+                BodyFraming::UntilClosed => {
                     body(bytes);
                     return Ok(());
                 }
-                Framing::Length(missing) => {
+                BodyFraming::Length(missing) => {
                     let (data, rest) = split(bytes, *missing);
                     body(data);
                     *missing -= data.len() as u64;
                     if *missing == 0 {
-                        self.framing = Framing::Complete;
+                        self.framing = BodyFraming::Complete;
                     }
                     bytes = rest;
                 }
-                Framing::Chunked(chunk) => {
+                BodyFraming::Chunked(chunk) => {
                     let (next, rest) = chunk.step(bytes, body)?;
-                    self.framing = next.map_or(Framing::Complete, Framing::Chunked);
+                    self.framing = next.map_or(BodyFraming::Complete, BodyFraming::Chunked);
                     bytes = rest;
                 }
-                Framing::Head | Framing::Complete => bail!("bytes follow the end of an answer"),
+                BodyFraming::Head | BodyFraming::Complete => {
+                    bail!("bytes follow the end of a response")
+                }
             }
         }
         Ok(())
     }
 }
 
-impl Chunk {
-    /// Takes at least one byte. Answers where the reader is then, if not at the body's end.
+impl ChunkState {
+    /// Consumes at least one byte. Returns where the parser is then, or `None` at the body's end.
     fn step<'b>(
         self,
         bytes: &'b [u8],
@@ -187,15 +189,15 @@ fn split(bytes: &[u8], most: u64) -> (&[u8], &[u8]) {
 mod tests {
     use super::*;
 
-    /// Reads an answer in pieces of every length, and returns its body.
+    /// Parses a response in pieces of every length, and returns its body.
     fn read(text: &str) -> Vec<u8> {
         let mut bodies = (1..=text.len()).map(|len| {
-            let (mut answer, mut read) = (Answer::new(), Vec::new());
+            let (mut response, mut read) = (ResponseParser::new(), Vec::new());
             for piece in text.as_bytes().chunks(len) {
-                answer.take(piece, |bytes| read.extend_from_slice(bytes)).unwrap();
+                response.feed(piece, |bytes| read.extend_from_slice(bytes)).unwrap();
             }
-            assert_eq!(answer.status(), Some(200));
-            (answer.is_complete(), read)
+            assert_eq!(response.status(), Some(200));
+            (response.is_complete(), read)
         });
         let (complete, body) = bodies.next().unwrap();
         assert_eq!(complete, !text.contains("event-stream"));
@@ -206,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_comes_without_its_framing() {
+    fn a_body_comes_out_without_its_framing() {
         let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n\
                        5;x=y\r\nhello\r\n00d\r\n \nworld, you\n\r\n0\r\nA: b\r\n\r\n";
         assert_eq!(read(chunked), b"hello \nworld, you\n");
@@ -216,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_is_refused() {
+    fn a_malformed_response_is_refused() {
         for text in [
             "SSH-2.0-server\r\n\r\n",
             "HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n",
@@ -226,7 +228,7 @@ mod tests {
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n",
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n11111111111111111\r\n",
         ] {
-            assert!(Answer::new().take(text.as_bytes(), |_| ()).is_err(), "{text:?}");
+            assert!(ResponseParser::new().feed(text.as_bytes(), |_| ()).is_err(), "{text:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a measurement leaves behind: enough to print it, to draw it, and to repeat it.
+//! The result of one invocation: all that is needed to print it, to draw it, and to repeat it.
 
 use std::fs;
 use std::path::Path;
@@ -7,47 +7,46 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::{Scenario, Settings};
-use crate::compare::{Compared, Pair};
+use crate::compare::{MetricComparison, RunPair};
 use crate::metric::digits;
+use crate::procfs;
 use crate::run::Run;
-use crate::sample;
-use crate::scenario::churn_rate;
 
-/// A measurement: runs of one server, or pairs of runs.
+/// The result of one invocation: runs of one server, or pairs of runs of two.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Record {
+pub(crate) struct BenchResult {
     /// Processors and kernel.
     pub(crate) machine: String,
     /// The command line.
     pub(crate) command: String,
     pub(crate) scenario: String,
-    /// What was asked of the servers, in a few words.
+    /// The load of the servers, in a few words.
     pub(crate) load: String,
     pub(crate) connections: usize,
-    /// Messages under way at once, unless there is a rate.
+    /// Number of messages in flight, unless there is a rate.
     pub(crate) in_flight: Option<u32>,
-    /// Messages a second.
+    /// Messages per second.
     pub(crate) rate: Option<f64>,
     pub(crate) payload: usize,
     pub(crate) publishers: u8,
     pub(crate) workers: usize,
     pub(crate) pinned: bool,
-    /// Runs that were repeated because others took too much of the machine.
+    /// Number of runs that were repeated because of noise.
     pub(crate) discarded_runs: u32,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) runs: Vec<Run>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) pairs: Vec<Pair>,
+    pub(crate) pairs: Vec<RunPair>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) compared: Vec<Compared>,
+    pub(crate) compared: Vec<MetricComparison>,
 }
 
-impl Record {
-    /// A record of what `settings` ask for, without runs.
+impl BenchResult {
+    /// A result of what `settings` ask for, without runs.
     pub(crate) fn new(scenario: Scenario, settings: &Settings, discarded_runs: u32) -> Self {
         let load = &settings.load;
         Self {
-            machine: sample::machine(),
+            machine: procfs::machine(),
             command: command(std::env::args()),
             scenario: scenario.name(),
             load: self::load(scenario, settings),
@@ -65,7 +64,7 @@ impl Record {
         }
     }
 
-    /// Reads what was printed as JSON.
+    /// Reads a result that was printed as JSON.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let name = path.display();
         let text = fs::read_to_string(path).with_context(|| format!("cannot read {name}"))?;
@@ -77,32 +76,32 @@ impl Record {
         self.runs.iter().chain(self.pairs.iter().flat_map(|pair| [&pair.a, &pair.b]))
     }
 
-    /// Whether every event was delivered as it should be.
+    /// Whether there was no fault in any run.
     pub(crate) fn is_faultless(&self) -> bool {
         !self.all_runs().any(|run| run.faults.any())
     }
 }
 
-/// What is asked of a server, in a few words.
+/// The load of a server, in a few words.
 fn load(scenario: Scenario, settings: &Settings) -> String {
     let Settings { load, scenarios, .. } = settings;
     let count = |number: usize| match number {
         0..1000 => number.to_string(),
         _ => digits(number as f64),
     };
-    let pace = match (scenario, load.rate) {
+    let rate = match (scenario, load.rate) {
         (_, Some(rate)) => format!("{rate} messages a second"),
-        (Scenario::Churn, None) => format!("{} messages a second", churn_rate(settings)),
+        (Scenario::Churn, None) => format!("{} messages a second", settings.churn_rate()),
         (_, None) => format!("{} in flight", load.in_flight),
     };
     let connections = count(settings.connections(scenario));
     let bytes = load.payload;
     match scenario {
         Scenario::Idle => format!("{connections} idle connections"),
-        Scenario::Fanout => format!("{connections} connections, {pace}, {bytes} bytes each"),
+        Scenario::Fanout => format!("{connections} connections, {rate}, {bytes} bytes each"),
         Scenario::Churn => {
             let churning = scenarios.churning;
-            format!("{connections} connections stay, {churning} come and go, {pace}")
+            format!("{connections} connections stay, {churning} come and go, {rate}")
         }
         Scenario::Storm => {
             let missed = count(scenarios.replay as usize);
@@ -110,12 +109,12 @@ fn load(scenario: Scenario, settings: &Settings) -> String {
         }
         Scenario::Slow => {
             let part = 100.0 * scenarios.slow;
-            format!("{connections} connections, {part} % never read, {pace}, {bytes} bytes each")
+            format!("{connections} connections, {part} % never read, {rate}, {bytes} bytes each")
         }
         Scenario::Topics => {
             let topics = scenarios.topics.map_or(connections.clone(), |it| count(it as usize));
             let kind = if scenarios.private { "private" } else { "public" };
-            format!("{connections} connections, {topics} {kind} topics, {pace}")
+            format!("{connections} connections, {topics} {kind} topics, {rate}")
         }
         Scenario::Publish => {
             let publishers = load.publishers;
@@ -129,7 +128,7 @@ fn load(scenario: Scenario, settings: &Settings) -> String {
     }
 }
 
-/// A command line without the directory of the program.
+/// The command line without the directory of the program.
 fn command(arguments: impl Iterator<Item = String>) -> String {
     let quoted = |argument: String| match argument.contains(char::is_whitespace) {
         true => format!("'{argument}'"),
@@ -150,7 +149,7 @@ pub(crate) mod tests {
     use crate::check::Faults;
     use crate::cli::{Cli, Mode};
     use crate::compare;
-    use crate::run::{Delivery, Noise};
+    use crate::run::{DeliveryFigures, Noise};
 
     /// A run in which each delivery took this long.
     fn run(target: &str, cpu_us: f64) -> Run {
@@ -164,7 +163,7 @@ pub(crate) mod tests {
             kernel_per_connection: 8000.0,
             threads: Some(1),
             resident_growth: None,
-            delivery: Some(Delivery {
+            delivery: Some(DeliveryFigures {
                 seconds: 2.0,
                 messages: 100,
                 deliveries: 100_000,
@@ -183,18 +182,18 @@ pub(crate) mod tests {
             churn: None,
             storm: None,
             published: None,
-            crowd: None,
+            broadcasts: None,
             faults: Faults::default(),
             noise: Noise { stolen: 0.01, foreign: Some(0.02), load: None },
             noisy: false,
         }
     }
 
-    /// A made-up record of pairs.
-    pub(crate) fn record(scenario: &str, a: &str, b: &str) -> Record {
-        let pair = |number| Pair { a: run(a, 3.0 + 0.1 * f64::from(number)), b: run(b, 3.0) };
-        let pairs: Vec<Pair> = (0..9).map(pair).collect();
-        Record {
+    /// A synthetic result of pairs.
+    pub(crate) fn bench_result(scenario: &str, a: &str, b: &str) -> BenchResult {
+        let pair = |number| RunPair { a: run(a, 3.0 + 0.1 * f64::from(number)), b: run(b, 3.0) };
+        let pairs: Vec<RunPair> = (0..9).map(pair).collect();
+        BenchResult {
             machine: "2 x A & B".to_owned(),
             command: format!("prism-bench compare {a} {b} --scenario {scenario}"),
             scenario: scenario.to_owned(),
@@ -214,18 +213,18 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_was_written_can_be_read() {
-        let record = record("fanout", "prism-layer", "raw");
-        let text = serde_json::to_string_pretty(&record).unwrap();
-        let again: Record = serde_json::from_str(&text).unwrap();
+    fn a_result_can_be_written_and_read() {
+        let result = bench_result("fanout", "prism-layer", "raw");
+        let text = serde_json::to_string_pretty(&result).unwrap();
+        let again: BenchResult = serde_json::from_str(&text).unwrap();
         assert_eq!(again.all_runs().count(), 18);
         assert!(again.is_faultless());
-        assert_eq!((again.command, again.machine), (record.command, record.machine));
+        assert_eq!((again.command, again.machine), (result.command, result.machine));
     }
 
     #[test]
-    fn a_load_is_told_in_a_few_words() {
-        let told = |arguments: &[&str]| {
+    fn a_load_is_described_in_a_few_words() {
+        let described = |arguments: &[&str]| {
             let command = [&["prism-bench"], arguments, &["raw"]].concat();
             let scenario = Scenario::from_str(arguments[0], false).unwrap();
             match Cli::parse_from(command).mode {
@@ -256,7 +255,7 @@ pub(crate) mod tests {
                 "1,000,000 connections in several processes, 100 bytes each",
             ),
         ] {
-            assert_eq!(told(arguments), words);
+            assert_eq!(described(arguments), words);
         }
     }
 

@@ -1,4 +1,4 @@
-//! Where connections come from.
+//! Opens connections to a server, from many local addresses.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -9,30 +9,30 @@ use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Addresses of this machine that the connections of one process come from, so that no address
-/// runs out of ports.
+/// Number of loopback addresses that one process connects from, so that no address runs out of
+/// ports.
 const SOURCES: usize = 64;
 
 /// Opens connections to one server.
 #[derive(Debug)]
-pub(super) struct Opener {
+pub(super) struct Connector {
     registry: Registry,
-    /// Keeps the addresses of several processes apart.
-    place: u8,
+    /// The number of this process, which is a part of the addresses that it connects from.
+    process: u8,
 }
 
-impl Opener {
-    /// Registers what it opens in `registry`.
-    pub(super) fn new(registry: &Registry, place: u8) -> Result<Self> {
-        Ok(Self { registry: registry.try_clone()?, place })
+impl Connector {
+    /// A connector that registers its connections in `registry`.
+    pub(super) fn new(registry: &Registry, process: u8) -> Result<Self> {
+        Ok(Self { registry: registry.try_clone()?, process })
     }
 
-    /// Begins a connection. It is reset when it is dropped, so that its port is free at once.
+    /// Begins to open a connection. Dropping it resets it, so that its port is free at once.
     pub(super) fn open(&self, to: SocketAddr, token: Token, number: usize) -> Result<TcpStream> {
         self.open_with(to, token, number, |_| Ok(()))
     }
 
-    /// As [`open`](Self::open), with a socket that is set up by `set_up` first.
+    /// As [`open`](Self::open); `set_up` sets options of the socket first.
     pub(super) fn open_with(
         &self,
         to: SocketAddr,
@@ -47,11 +47,11 @@ impl Opener {
         socket.set_linger(Some(Duration::ZERO))?;
         set_up(&socket)?;
         if to.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST) {
-            let source = Ipv4Addr::new(127, 0, self.place, (number % SOURCES) as u8 + 1);
+            let source = Ipv4Addr::new(127, 0, self.process, (number % SOURCES) as u8 + 1);
             socket.bind(&SocketAddr::from((source, 0)).into())?;
         }
         match socket.connect(&to.into()) {
-            Err(error) if !is_under_way(&error) => {
+            Err(error) if !is_in_progress(&error) => {
                 return Err(error).with_context(|| format!("{to} does not accept connections"));
             }
             _ => {}
@@ -62,13 +62,13 @@ impl Opener {
         Ok(stream)
     }
 
-    /// No longer waits for a connection, which stays open.
+    /// Deregisters a connection, which stays open.
     pub(super) fn forget(&self, stream: &mut TcpStream) -> Result<()> {
         Ok(self.registry.deregister(stream)?)
     }
 }
 
-fn is_under_way(error: &std::io::Error) -> bool {
+fn is_in_progress(error: &std::io::Error) -> bool {
     let in_progress = Errno::INPROGRESS.raw_os_error();
     error.kind() == std::io::ErrorKind::WouldBlock || error.raw_os_error() == Some(in_progress)
 }

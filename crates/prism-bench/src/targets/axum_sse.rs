@@ -1,4 +1,4 @@
-//! What most axum applications do: axum's own `Sse` on a broadcast channel of tokio.
+//! axum's own `Sse` on a broadcast channel of tokio, as most axum applications do it.
 
 use std::convert::Infallible;
 
@@ -12,13 +12,13 @@ use tokio::sync::broadcast::Sender;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::BroadcastStream;
 
-use super::{PUBLISH_PATH, SUBSCRIBE_PATH};
+use super::contract::{PUBLISH_PATH, SUBSCRIBE_PATH};
 
-/// Events that wait for the slowest reader.
+/// Number of events that the channel keeps for the slowest subscriber.
 const CAPACITY: usize = 1024;
 
 #[derive(Clone)]
-struct Hub {
+struct AxumState {
     events: Sender<String>,
     heartbeats: bool,
 }
@@ -27,14 +27,14 @@ pub(super) fn router(heartbeats: bool) -> Router {
     Router::new()
         .route(SUBSCRIBE_PATH, get(subscribe))
         .route(PUBLISH_PATH, post(publish))
-        .with_state(Hub { events: Sender::new(CAPACITY), heartbeats })
+        .with_state(AxumState { events: Sender::new(CAPACITY), heartbeats })
 }
 
-async fn subscribe(State(hub): State<Hub>) -> Response {
-    stream(&hub.events, hub.heartbeats)
+async fn subscribe(State(state): State<AxumState>) -> Response {
+    stream(&state.events, state.heartbeats)
 }
 
-/// A stream of what the channel is sent from now on.
+/// A stream of all events that are sent to the channel from now on.
 pub(super) fn stream(events: &Sender<String>, heartbeats: bool) -> Response {
     let events = BroadcastStream::new(events.subscribe())
         .filter_map(Result::ok)
@@ -46,8 +46,8 @@ pub(super) fn stream(events: &Sender<String>, heartbeats: bool) -> Response {
     }
 }
 
-async fn publish(State(hub): State<Hub>, text: String) -> StatusCode {
-    // An event without readers is nobody's loss.
-    drop(hub.events.send(text));
+async fn publish(State(state): State<AxumState>, text: String) -> StatusCode {
+    // Sending fails only if there are no subscribers.
+    drop(state.events.send(text));
     StatusCode::NO_CONTENT
 }
