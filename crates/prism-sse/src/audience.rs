@@ -4,6 +4,8 @@
 //! selects one of its topics and is granted one of them, not necessarily the same one.
 //! Subscriptions with equal selectors and grants share one audience.
 
+use std::cmp::Ordering;
+
 use crate::limits;
 use crate::selector::{InvalidTopic, OneOrMany, Selector, Topic, collect};
 
@@ -93,7 +95,8 @@ impl Audience {
 
     /// Whether one of the selectors matches every topic.
     pub(crate) fn selects_any(&self) -> bool {
-        self.selectors.contains(&Selector::Any)
+        // Selectors are sorted, and `*` comes first.
+        self.selectors.first() == Some(&Selector::Any)
     }
 
     pub(crate) fn wants_broadcasts(&self) -> bool {
@@ -104,16 +107,77 @@ impl Audience {
         self.control_events
     }
 
-    /// Whether the audience may read a private record of these topics. A private broadcast has none.
-    pub(crate) fn is_granted<'a>(&self, topics: impl IntoIterator<Item = &'a Topic>) -> bool {
-        if self.grants.is_empty() {
-            return false;
-        }
-        if self.grants.contains(&Selector::Any) {
-            return true;
-        }
-        topics.into_iter().any(|topic| self.grants.iter().any(|grant| grant.matches(topic)))
+    /// Whether one grant is `*`, which opens every private record, broadcasts included.
+    pub(crate) fn grants_everything(&self) -> bool {
+        // Selectors are sorted, and `*` comes first.
+        self.grants.first() == Some(&Selector::Any)
     }
+
+    /// The grants that are patterns: none, if everything is granted anyway.
+    pub(crate) fn grant_patterns(&self) -> impl Iterator<Item = &Selector> {
+        let grants = if self.grants_everything() { &[] } else { &*self.grants };
+        grants.iter().filter(|grant| grant.is_pattern())
+    }
+
+    pub(crate) fn has_grant_patterns(&self) -> bool {
+        self.grant_patterns().next().is_some()
+    }
+
+    /// The topics that are granted by name: none, if everything is granted anyway.
+    pub(crate) fn granted_topics(&self) -> impl Iterator<Item = &Topic> {
+        let grants = if self.grants_everything() { &[] } else { &*self.grants };
+        grants.iter().filter_map(|grant| match grant {
+            Selector::Exact(topic) => Some(topic),
+            _ => None,
+        })
+    }
+
+    /// Whether `*` or a grant by name opens a private record of one of these topics. A private
+    /// broadcast has no topics.
+    pub(crate) fn is_granted_by_name<'a>(
+        &self,
+        topics: impl IntoIterator<Item = &'a Topic>,
+    ) -> bool {
+        self.grants_everything()
+            || (!self.grants.is_empty()
+                && topics.into_iter().any(|topic| has_exact(&self.grants, topic)))
+    }
+
+    /// Whether a private record of a topic is open to the audience. Patterns that are matched are
+    /// paid for from `budget`.
+    pub(crate) fn is_granted(&self, topic: &Topic, budget: &mut u64) -> bool {
+        self.grants_everything()
+            || has_exact(&self.grants, topic)
+            || matches_any(self.grant_patterns(), topic, budget)
+    }
+
+    /// Whether the audience selects a topic. Patterns that are matched are paid for from `budget`.
+    pub(crate) fn selects(&self, topic: &Topic, budget: &mut u64) -> bool {
+        self.selects_any()
+            || has_exact(&self.selectors, topic)
+            || matches_any(self.patterns(), topic, budget)
+    }
+}
+
+/// Whether one of these sorted selectors is the topic's name.
+fn has_exact(selectors: &[Selector], topic: &Topic) -> bool {
+    let order = |selector: &Selector| match selector {
+        Selector::Any => Ordering::Less,
+        Selector::Exact(other) => other.cmp(topic),
+        _ => Ordering::Greater,
+    };
+    selectors.binary_search_by(order).is_ok()
+}
+
+fn matches_any<'a>(
+    mut patterns: impl Iterator<Item = &'a Selector>,
+    topic: &Topic,
+    budget: &mut u64,
+) -> bool {
+    patterns.any(|pattern| {
+        *budget = budget.saturating_sub(pattern.match_cost(topic.as_str().len()));
+        pattern.matches(topic)
+    })
 }
 
 #[cfg(test)]
@@ -132,13 +196,16 @@ mod tests {
     fn a_grant_is_for_its_topic_alone() {
         let audience = Audience::select("a").unwrap().grant("secret").unwrap();
         let [a, secret] = ["a", "secret"].map(|name| Topic::try_from(name).unwrap());
-        assert!(!audience.is_granted([&a]));
-        assert!(audience.is_granted([&a, &secret]));
+        assert!(!audience.is_granted_by_name([&a]));
+        assert!(audience.is_granted_by_name([&a, &secret]));
         let all = audience.clone().grant("*").unwrap();
-        assert!(all.is_granted([&a]) && all.is_granted([]));
-        assert!(!audience.is_granted([]));
+        assert!(all.is_granted_by_name([&a]) && all.is_granted_by_name([]));
+        assert!(!audience.is_granted_by_name([]));
         let both = audience.grant("a").unwrap();
-        assert!(both.is_granted([&a]) && both.is_granted([&secret]), "grants accumulate");
+        assert!(
+            both.is_granted_by_name([&a]) && both.is_granted_by_name([&secret]),
+            "grants accumulate"
+        );
     }
 
     #[test]

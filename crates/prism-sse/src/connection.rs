@@ -25,13 +25,15 @@ use futures_core::Stream;
 use http_body::{Body, Frame};
 
 use crate::audience::Audience;
-use crate::log::Gap;
+use crate::log::{Gap, Readers, ResolvedId};
 use crate::manager::{CloseReason, ConnectionRef, EndedConnection, Manager, ManagerInner, State};
 use crate::random;
+use crate::selector::Topic;
+use crate::subscription::replay::Replay;
 use crate::subscription::{Start, Subscription};
-use crate::wire::{ConnectionId, HEARTBEAT};
+use crate::wire::{ConnectionId, EARLIEST, HEARTBEAT};
 use first_frame::FirstFrame;
-use next_bytes::{Framing, NextBytes, read_scope};
+use next_bytes::{Framing, NextBytes, read_replay, read_scope};
 
 /// An open event stream. Dropping it closes the connection and frees everything it uses.
 ///
@@ -74,6 +76,8 @@ struct Opening(Vec<u8>);
 /// The result of one poll under the manager's lock.
 enum PollStep {
     Bytes(Bytes),
+    /// The next events are to be read after the lock was released.
+    Replay(Box<Replay>),
     End,
     Again,
     Wait,
@@ -163,6 +167,10 @@ impl Connection {
             (_, Start::After(_)) if !has_history => Start::Now,
             (_, start) => start,
         };
+        let known_id = match &start {
+            Start::After(id) => look_up_publisher_id(&inner, &options.audience, id),
+            _ => None,
+        };
         let mut guard = inner.lock();
         let state = &mut *guard;
         admit(state, &options.audience)?;
@@ -170,7 +178,7 @@ impl Connection {
         let (slot, id, driver_sleeps_too_long) =
             state.connect(random, now, options.audience, options.state, &inner.settings);
         let (mut subscription, gap) =
-            Subscription::open(&state.log, read_scope(state, slot), &start);
+            Subscription::open(&state.log, read_scope(state, slot), &start, known_id);
         state.counters.gaps += u64::from(gap.is_some());
         let last_sent = subscription.last_sent();
         let controls = next_bytes::has_control_events(state, &inner.settings, slot);
@@ -260,6 +268,10 @@ impl Connection {
         drop(guard);
         // Dropping a waker may drop a task, and with it other connections.
         drop(replaced);
+        let step = match step {
+            PollStep::Replay(replay) => self.read_replay(replay, &mut ended),
+            step => step,
+        };
         manager.run_disconnect_hook(ended);
         match step {
             PollStep::Bytes(bytes) => Poll::Ready(Some(bytes)),
@@ -268,7 +280,7 @@ impl Connection {
                 Poll::Ready(None)
             }
             PollStep::Wait => Poll::Pending,
-            PollStep::Again => {
+            PollStep::Again | PollStep::Replay(_) => {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
@@ -296,12 +308,34 @@ impl Connection {
                 batch.bytes
             }
             NextBytes::Control(bytes) => bytes.into(),
+            NextBytes::Replay(replay) => {
+                state.progress(self.slot, now);
+                return PollStep::Replay(replay);
+            }
             NextBytes::Again => return PollStep::Again,
             NextBytes::End => return PollStep::End,
             NextBytes::Wait => return self.keep_alive(state, now),
         };
         state.progress(self.slot, now);
         PollStep::Bytes(bytes)
+    }
+
+    /// Reads what the log has for a reader that is behind, with the lock released.
+    fn read_replay(
+        &mut self,
+        mut replay: Box<Replay>,
+        ended: &mut Option<EndedConnection>,
+    ) -> PollStep {
+        let (manager, subscription) = (&self.manager, &mut self.subscription);
+        match read_replay(subscription, &mut replay, manager, self.slot, Framing::Block, ended) {
+            NextBytes::Events(batch) => {
+                self.manager.count_delivered(u64::from(batch.events), batch.event_bytes);
+                PollStep::Bytes(batch.bytes)
+            }
+            NextBytes::Control(bytes) => PollStep::Bytes(bytes.into()),
+            NextBytes::End => PollStep::End,
+            NextBytes::Replay(_) | NextBytes::Again | NextBytes::Wait => PollStep::Again,
+        }
     }
 
     /// What a server needs to take the stream over and write to the socket itself.
@@ -339,6 +373,32 @@ impl Connection {
             (false, false) => PollStep::Wait,
         }
     }
+}
+
+/// What an id that a publisher chose stands for, if the reader may know of it. Grants are matched
+/// with the lock released; for an id that nobody used as well, so that both take the same time.
+fn look_up_publisher_id(
+    manager: &ManagerInner,
+    audience: &Audience,
+    id: &str,
+) -> Option<ResolvedId> {
+    if id.starts_with('#') || id == EARLIEST {
+        return None;
+    }
+    let resolved = manager.lock().log.resolve_publisher_id(id);
+    let (resolved, readers) = match resolved {
+        Some((resolved, readers)) => (Some(resolved), readers),
+        None => (None, Readers::GrantedOneOf(Topic::try_from(id).into_iter().collect())),
+    };
+    let mut unlimited = u64::MAX;
+    let may_know = match &readers {
+        Readers::Everyone => true,
+        Readers::GrantedOneOf(topics) => {
+            audience.grants_everything()
+                || topics.iter().any(|topic| audience.is_granted(topic, &mut unlimited))
+        }
+    };
+    resolved.filter(|_| may_know)
 }
 
 /// The identity of a waker: what `Waker::will_wake` compares.

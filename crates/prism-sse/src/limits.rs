@@ -113,12 +113,14 @@ pub(crate) const INDEX_ENTRY_BYTES: usize = 16;
 /// retention, so that many topics are bounded too.
 pub(crate) const TOPIC_OVERHEAD_BYTES: usize = 320;
 
-/// Unread events that were sent to one connection, of all connections together. They are kept apart
-/// from published events, and evict none of them.
-pub const SENT_RECORDS: usize = 65_536;
+/// Bytes of events to single connections that wait to be read, for all connections together, with
+/// their bookkeeping. They are kept apart from what is published, which they do not push out; an event
+/// beyond it is refused to its sender.
+pub const SENT_BYTES: usize = 64 * 1024 * 1024;
 
-/// Bytes of unread events that were sent to one connection, of all connections together.
-pub const SENT_BYTES: usize = 16 * 1024 * 1024;
+/// Bytes of events that wait for one connection and were sent to it alone. One event may wait
+/// whatever its size; another one beyond it is refused to its sender.
+pub const CONNECTION_SENT_BYTES: usize = 64 * 1024;
 
 /// Epochs whose positions are still known. Positions of older ones are a gap.
 pub const EPOCHS_MAX: usize = 1024;
@@ -130,9 +132,13 @@ pub(crate) const DROPPED_FLOORS: usize = 7000;
 /// share the highest floor, which can cause a false gap, and never a missed one.
 pub(crate) const DROPPED_TOPICS: usize = 1024;
 
-/// Publishers' ids remembered after their record was evicted, so that they are `expired` and not
-/// `unknown`.
+/// Publishers' ids that are known one by one after their record was evicted. Each takes about 150
+/// bytes, and the topics of its record if that was private.
 pub(crate) const EVICTED_IDS: usize = 4096;
+
+/// Publishers' ids of before, of which it is known that they were used: at least so many, and twice as
+/// many in 512 KiB.
+pub(crate) const USED_IDS: usize = 65_536;
 
 /// Time after which a quiet connection gets a heartbeat. Common proxies close after 60 s.
 /// Setting: [`ManagerBuilder::heartbeat`](crate::ManagerBuilder::heartbeat).
@@ -169,8 +175,43 @@ pub(crate) const TIMER_TICK: Duration = Duration::from_millis(50);
 /// costs the kernel about what a write of one small event costs.
 pub(crate) const FRAME_BYTES: usize = 16 * 1024;
 
-/// Records that a reader looks at in one poll.
-pub(crate) const READ_BUDGET: usize = 1024;
+/// Records of the log's tail that a live reader looks at under the manager's lock.
+pub(crate) const LIVE_RECORDS_READ: usize = 256;
+
+/// Work of one piece of a replay, after which others have their turn: 1 for a record, and for a
+/// pattern that is matched what it [costs](crate::Selector) for the topic. It takes well under a
+/// millisecond.
+pub(crate) const REPLAY_WORK: u64 = 16 * 1024;
+
+/// Newest records of a topic that are looked at under the lock to tell whether one of them replaces
+/// an older one: a public one does, and a private one if the reader may read it.
+pub(crate) const NEWER_RECORDS: usize = 16;
+
+/// Topics of which newer records are looked up under the lock at once.
+pub(crate) const NEWER_LOOKUPS: usize = 64;
+
+/// Records of a chunk.
+pub(crate) const CHUNK_RECORDS: usize = 256;
+
+/// Bytes of a chunk, beside its last record.
+pub(crate) const CHUNK_BYTES: usize = 64 * 1024;
+
+/// Records of the tail of a ring, at which its oldest become a chunk. Live readers are rarely
+/// further behind.
+pub(crate) const TAIL_RECORDS: usize = 2 * CHUNK_RECORDS;
+
+/// Bytes of the tail of a ring, at which its oldest records become a chunk.
+pub(crate) const TAIL_BYTES: usize = 4 * CHUNK_BYTES;
+
+/// References to records of a tail that a reader copies under the lock.
+pub(crate) const TAIL_COPY: usize = 64;
+
+/// Records of a class that are evicted at once. Where time passes and nothing is published, many may
+/// be too old in one moment.
+pub(crate) const EVICTION_BATCH: usize = 256;
+
+/// Audiences that an event is matched with before the lock is released for a moment.
+pub(crate) const MATCH_BATCH: usize = 256;
 
 /// Bytes a connection that is handed to a delivery shard may send before it is closed. Nobody reads
 /// them; a reader of an event stream has nothing to say.

@@ -25,6 +25,7 @@
 //! [evicted after](Log::evicted_after) it at that moment, and is not told of that as a gap.
 
 mod audience_list;
+mod chunk;
 mod class;
 mod class_rings;
 mod dropped_floors;
@@ -35,14 +36,18 @@ mod patterns;
 mod record;
 mod retention;
 mod ring;
+mod sent;
+mod stretch;
 mod topics;
 mod walk;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::limits;
 use crate::selector::{Selector, Topic};
 use crate::wire::{Epoch, Position};
+pub(crate) use audience_list::AudienceList;
 pub(crate) use class::{Class, PerClass};
 use class_rings::ClassRings;
 pub(crate) use class_rings::EvictedSpan;
@@ -50,11 +55,12 @@ use floors::Floor;
 use ids::PublisherIds;
 pub(crate) use keys::{EVERYONE, PatternKey, TopicKey};
 use patterns::Patterns;
-pub(crate) use record::Record;
+pub(crate) use record::{Record, RecordTopic};
 pub use retention::Retention;
-use ring::Ring;
+use sent::SentEvents;
+pub(crate) use stretch::Stretch;
 use topics::Topics;
-pub(crate) use walk::Walk;
+pub(crate) use walk::{Newer, Walk};
 
 /// Why a stream is not complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -91,11 +97,19 @@ pub(crate) struct ResolvedId {
     pub(crate) is_expired: bool,
 }
 
+/// Who may know of an event.
+#[derive(Clone, Debug)]
+pub(crate) enum Readers {
+    Everyone,
+    /// Those who are granted one of these topics, or everything.
+    GrantedOneOf(Box<[Topic]>),
+}
+
 #[derive(Debug)]
 pub(crate) struct Log {
     rings: ClassRings,
-    /// Events that were sent to one connection.
-    sent: Ring,
+    /// Events that were sent to one connection and wait to be read.
+    sent: SentEvents,
     /// Index of the next record.
     end: u64,
     /// Bytes of all records ever appended. The difference of two values is the bytes between them.
@@ -118,7 +132,7 @@ impl Log {
     pub(crate) fn new(retention: PerClass<Retention>, resumable: bool) -> Self {
         Self {
             rings: ClassRings::new(retention),
-            sent: Ring::new(Retention::sent()),
+            sent: SentEvents::default(),
             end: 0,
             appended_bytes: 0,
             applied: 0,
@@ -172,15 +186,15 @@ impl Log {
     }
 
     /// Finds the patterns that match a record of these topics, which is appended next.
-    pub(crate) fn match_patterns(&mut self, topics: &[TopicKey]) {
+    pub(crate) fn match_patterns(&mut self, topics: &[RecordTopic]) {
         self.matching.clear();
         if self.patterns.is_empty() {
             return;
         }
         let generation = self.patterns.generation();
-        for &key in topics {
+        for RecordTopic { key, name } in topics {
+            let (key, Some(name)) = (*key, name) else { continue };
             let topic = &self.topics[key];
-            let Some(name) = &topic.name else { continue };
             if let Some(cached) = topic.matching_patterns(generation) {
                 self.matching.extend_from_slice(cached);
                 continue;
@@ -189,16 +203,25 @@ impl Log {
             self.patterns.find(name, &mut self.matching);
             self.topics.cache_matching_patterns(key, generation, &self.matching[begin..]);
         }
-        if topics.len() > 1 {
-            self.matching.sort_unstable();
-            self.matching.dedup();
-        }
+        self.matching.sort_unstable();
+        self.matching.dedup();
     }
 
-    /// Audiences that select one of the patterns which [`match_patterns`](Self::match_patterns)
-    /// found.
-    pub(crate) fn audiences_by_pattern(&self) -> impl Iterator<Item = &u32> {
-        self.matching.iter().flat_map(|&key| self.patterns[key].audiences.iter())
+    /// The patterns that [`match_patterns`](Self::match_patterns) found, sorted.
+    pub(crate) fn matching(&self) -> &[PatternKey] {
+        &self.matching
+    }
+
+    /// Those of them that grant private records to an audience.
+    pub(crate) fn granting(&self) -> Box<[PatternKey]> {
+        let grants = |key: &PatternKey| !self.patterns[*key].granted.is_empty();
+        self.matching.iter().copied().filter(grants).collect()
+    }
+
+    /// Adds an audience that selects a pattern. Returns its position in the pattern's list.
+    pub(crate) fn add_pattern_audience(&mut self, pattern: PatternKey, audience: u32) -> u32 {
+        let since = Floor { index: self.end, seq: self.applied };
+        self.patterns.add_audience(pattern, audience, since)
     }
 
     /// Whether a pattern is in use, or fewer than `max` are.
@@ -212,52 +235,84 @@ impl Log {
     }
 
     /// The table of patterns.
+    pub(crate) fn patterns(&self) -> &Patterns {
+        &self.patterns
+    }
+
+    /// The table of patterns.
     pub(crate) fn patterns_mut(&mut self) -> &mut Patterns {
         &mut self.patterns
     }
 
-    /// Appends a record.
-    pub(crate) fn append(&mut self, mut record: Record) {
+    /// Appends a record of the order.
+    pub(crate) fn append(&mut self, mut record: Record) -> Arc<Record> {
+        self.number(&mut record);
+        let now = record.at;
+        for topic in &record.topics {
+            self.topics.push(topic.key, record.class, record.index);
+        }
+        self.applied = record.seq;
+        if let (Some(ids), Some(id)) = (&mut self.ids, &record.id) {
+            ids.insert(id, record.seq);
+        }
+        for &key in &self.matching {
+            self.patterns.push(key, &record);
+        }
+        let record = Arc::new(record);
+        self.rings.push(Arc::clone(&record));
+        self.trim(now);
+        record
+    }
+
+    /// Appends an event that is sent to the connection in `slot` alone. It waits there until the
+    /// reader has [passed](Self::release_sent) it. Returns the bytes that it counts.
+    pub(crate) fn append_sent(&mut self, slot: u32, mut record: Record) -> usize {
+        self.number(&mut record);
+        let bytes = sent::size(&record);
+        self.sent.push(slot, Arc::new(record));
+        bytes
+    }
+
+    /// Whether an event of `len` bytes may be sent to a connection, beside all that waits.
+    pub(crate) fn has_room_for_sent(&self, len: usize) -> bool {
+        self.sent.has_room(len)
+    }
+
+    /// Drops the oldest event that was sent to a connection, if it is before index `read`. Returns
+    /// the bytes that it counted.
+    pub(crate) fn release_sent(&mut self, slot: u32, read: u64) -> Option<usize> {
+        self.sent.pop_read(slot, read).map(|record| sent::size(&record))
+    }
+
+    fn number(&mut self, record: &mut Record) {
         record.index = self.end;
         record.offset = self.appended_bytes;
         self.end += 1;
-        for &key in &record.topics {
-            self.topics.push(key, record.class, record.index);
-        }
-        let now = record.at;
         self.appended_bytes += record.framed.len() as u64;
-        if record.ephemeral {
-            self.sent.push(record);
-        } else {
-            self.applied = record.seq;
-            if let (Some(ids), Some(id)) = (&mut self.ids, &record.id) {
-                ids.insert(id, record.seq);
-            }
-            for key in self.matching.drain(..) {
-                self.patterns.push(key, &record);
-            }
-            self.rings.push(record);
-        }
-        self.trim(now);
     }
 
-    /// Evicts the records that the retention does not cover at `now`.
+    /// Evicts the records that the retention does not cover at `now`, at most
+    /// [`limits::EVICTION_BATCH`] of a class.
     pub(crate) fn trim(&mut self, now: u64) {
         for class in Class::ALL {
-            while let Some(record) =
-                self.rings.pop_exceeding(class, now, self.topics.bytes_of(class))
-            {
+            for _ in 0..limits::EVICTION_BATCH {
+                let index_bytes = self.topics.bytes_of(class);
+                let Some(record) = self.rings.pop_exceeding(class, now, index_bytes) else { break };
                 self.evicted(&record);
             }
         }
-        while let Some(record) = self.sent.pop_exceeding(now, 0) {
-            self.evicted(&record);
-        }
+    }
+
+    /// Whether there are records that the retention does not cover at `now`.
+    pub(crate) fn exceeds_retention(&self, now: u64) -> bool {
+        Class::ALL
+            .into_iter()
+            .any(|class| self.rings.exceeds(class, now, self.topics.bytes_of(class)))
     }
 
     /// When a record will next exceed the age of its retention.
     pub(crate) fn expires(&self) -> Option<u64> {
-        [self.rings.expires(), self.sent.expires()].into_iter().flatten().min()
+        self.rings.expires()
     }
 
     /// Index of the next record.
@@ -297,7 +352,7 @@ impl Log {
     }
 
     /// The record with this sequence number, if it is retained.
-    pub(crate) fn find(&self, seq: u64) -> Option<&Record> {
+    pub(crate) fn find(&self, seq: u64) -> Option<&Arc<Record>> {
         self.rings.first_from_seq(seq).filter(|record| record.seq == seq)
     }
 
@@ -311,18 +366,26 @@ impl Log {
         self.replaced
     }
 
-    /// Finds the sequence number of a `Last-Event-ID`.
-    pub(crate) fn resolve(&self, id: &str) -> Result<ResolvedId, Gap> {
-        if id.starts_with('#') {
-            let position: Position = id.parse().map_err(|_| Gap::Unknown)?;
-            let seq = self.resolve_position(position)?;
-            return Ok(ResolvedId { seq, is_expired: false });
-        }
-        let seq = self.ids.as_ref().and_then(|ids| ids.first_seq(id)).ok_or(Gap::Unknown)?;
-        Ok(ResolvedId { seq, is_expired: self.find(seq).is_none() })
+    /// What an id stands for that a publisher chose, and who may know of it.
+    pub(crate) fn resolve_publisher_id(&self, id: &str) -> Option<(ResolvedId, Readers)> {
+        let (seq, evicted) = self.ids.as_ref()?.first_seq(id)?;
+        let readers = match (self.find(seq), evicted) {
+            (Some(record), _) if record.private => {
+                Readers::GrantedOneOf(record.names().cloned().collect())
+            }
+            (None, Some(topics)) => Readers::GrantedOneOf(topics.into()),
+            _ => Readers::Everyone,
+        };
+        Some((ResolvedId { seq, is_expired: self.find(seq).is_none() }, readers))
     }
 
-    fn resolve_position(&self, position: Position) -> Result<u64, Gap> {
+    /// What an id of ours stands for.
+    pub(crate) fn resolve_position(&self, id: &str) -> Result<ResolvedId, Gap> {
+        let position: Position = id.parse().map_err(|_| Gap::Unknown)?;
+        Ok(ResolvedId { seq: self.seq_of(position)?, is_expired: false })
+    }
+
+    fn seq_of(&self, position: Position) -> Result<u64, Gap> {
         let at = self.epochs.iter().position(|&(epoch, _)| epoch == position.epoch);
         let at = at.ok_or(Gap::Epoch)?;
         let begin = self.epochs[at].1;
@@ -376,22 +439,14 @@ impl Log {
         &mut self.topics
     }
 
-    /// Names of a record's topics.
-    pub(crate) fn names<'a>(&'a self, record: &'a Record) -> impl Iterator<Item = &'a Topic> {
-        record.topics.iter().filter_map(|&key| self.topics[key].name.as_ref())
-    }
-
     fn evicted(&mut self, record: &Record) {
         let floor = Floor { index: record.index + 1, seq: record.seq };
-        for &key in &record.topics {
-            self.topics.evict(key, record.class, record.private, floor);
-        }
-        if record.ephemeral {
-            return;
+        for topic in &record.topics {
+            self.topics.evict(topic.key, record.class, record.private, floor);
         }
         self.rings.raise_floor(record, floor);
         if let (Some(ids), Some(id)) = (&mut self.ids, &record.id) {
-            ids.evict(id, record.seq, record.private);
+            ids.evict(id, record);
         }
     }
 }

@@ -192,6 +192,11 @@ impl Selector {
         }
     }
 
+    /// What matching a topic of so many bytes costs, in work.
+    pub(crate) fn match_cost(&self, topic_len: usize) -> u64 {
+        1 + topic_len as u64 / 16
+    }
+
     /// Whether it is a URI Template or a URL Pattern.
     pub(crate) fn is_pattern(&self) -> bool {
         !matches!(self, Self::Any | Self::Exact(_))

@@ -4,11 +4,18 @@
 //! sent. Replay after a reconnect, live delivery and catching up after a slow spell are the same
 //! operation. The type knows no lock, no clock and no transport: response bodies and delivery shards
 //! use it alike.
+//!
+//! A live reader takes its records from the tail of the log, while its caller holds the manager's
+//! lock. Whatever else is read comes from a [stretch](crate::log::Stretch) that was taken under the
+//! lock and is read without it; see [`replay`](crate::subscription::replay).
+
+use std::sync::Arc;
 
 use crate::audience::Audience;
-use crate::limits;
-use crate::log::{Class, EVERYONE, EvictedSpan, Gap, Log, Record, TopicKey, Walk};
+use crate::log::{Class, EvictedSpan, Gap, Log, PatternKey, Record, ResolvedId, Walk};
 use crate::wire::EARLIEST;
+
+pub(crate) mod replay;
 
 /// Where a subscription begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,19 +38,21 @@ pub enum Start {
 /// What a subscription reads: an audience, and the indexes to walk for it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ReadScope<'a> {
-    pub(crate) audience: &'a Audience,
+    pub(crate) audience: &'a Arc<Audience>,
     pub(crate) walk: Walk<'a>,
+    /// The patterns that grant private records, sorted.
+    pub(crate) granting: &'a [PatternKey],
 }
 
-/// The result of [`Subscription::next_record`].
-#[derive(Debug)]
-pub(crate) enum NextRecord<'a> {
-    /// The next record for this reader; the subscription is past it.
-    Record(&'a Record),
-    /// Nothing more for now.
+/// The result of [`Subscription::look`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Everything was read.
     AtEnd,
-    /// Nothing for this reader among as many records as the budget allows.
-    BudgetSpent,
+    /// The next records are in the tail of the log, and are read under the lock.
+    Live,
+    /// The next records are read without the lock.
+    Behind,
     /// A record for this reader was evicted before it was read.
     Gap(Gap),
 }
@@ -74,8 +83,14 @@ pub(crate) struct Subscription {
 }
 
 impl Subscription {
-    /// A subscription that begins at `start`, and the gap it begins with.
-    pub(crate) fn open(log: &Log, scope: ReadScope<'_>, start: &Start) -> (Self, Option<Gap>) {
+    /// A subscription that begins at `start`, and the gap it begins with. `known_id` is the id of
+    /// [`Start::After`] if it was looked up, and the reader may know of it.
+    pub(crate) fn open(
+        log: &Log,
+        scope: ReadScope<'_>,
+        start: &Start,
+        known_id: Option<ResolvedId>,
+    ) -> (Self, Option<Gap>) {
         let now = Self::at(log.end(), log.applied());
         let retained_from =
             |next| Self { next, last_sent: log.position_before(next), ..now }.with_known_gap(log);
@@ -87,10 +102,7 @@ impl Subscription {
             // cut off before it has them all gets them again.
             Start::Latest => (Self { newest_only: true, ..oldest }, None),
             Start::After(id) if id == EARLIEST => (oldest, None),
-            Start::After(id) => match log.resolve(id) {
-                Ok(resolved) if !scope.may_know(log, id, resolved.seq) => {
-                    (oldest, Some(Gap::Unknown))
-                }
+            Start::After(id) => match resolve(log, id, known_id) {
                 Ok(resolved) => match log.seek(resolved.seq, scope.walk) {
                     Some(next) if !resolved.is_expired => {
                         (Self { next, last_sent: resolved.seq, ..now }, None)
@@ -130,96 +142,88 @@ impl Subscription {
         EvictedSpan { class: self.known_gap_class, until: self.known_gap_until }
     }
 
-    /// Reads one record before index `until`. Each record that is looked at is taken from `budget`.
-    pub(crate) fn next_record<'a>(
-        &mut self,
-        log: &'a Log,
-        scope: ReadScope<'_>,
-        until: u64,
-        budget: &mut usize,
-    ) -> NextRecord<'a> {
+    /// What a reader has to do that reads up to index `until`.
+    pub(crate) fn look(&self, log: &Log, scope: ReadScope<'_>, until: u64) -> Look {
         if log.was_replaced(self.next) {
-            return NextRecord::Gap(Gap::Epoch);
+            return Look::Gap(Gap::Epoch);
         }
         if self.next >= until {
-            return NextRecord::AtEnd;
+            return Look::AtEnd;
         }
         // The newest retained record of a topic cannot have been evicted, so that records before
         // `live_from` cannot be missed.
         let from = if self.newest_only { self.next.max(self.live_from) } else { self.next };
         if log.missed(from, self.known_gap(), scope.walk) {
             // A record from before the connection was evicted during its replay: that is `expired`,
-            // and not the reader's fault. What was sent to it alone is always newer.
-            let shared = Walk { direct: None, ..scope.walk };
-            let expired = self.next < self.live_from && log.missed(from, self.known_gap(), shared);
-            return NextRecord::Gap(if expired { Gap::Expired } else { Gap::Lag });
+            // and not the reader's fault.
+            let expired = self.next < self.live_from;
+            return Look::Gap(if expired { Gap::Expired } else { Gap::Lag });
         }
+        if self.is_replaying_newest() || !log.is_live(self.next, scope.walk) {
+            Look::Behind
+        } else {
+            Look::Live
+        }
+    }
+
+    /// Reads one record of the log's tail before index `until`, under the lock. Each record that it
+    /// looks at is taken from `budget`.
+    pub(crate) fn next_live<'a>(
+        &mut self,
+        log: &'a Log,
+        scope: ReadScope<'_>,
+        until: u64,
+        budget: &mut usize,
+    ) -> Option<&'a Arc<Record>> {
         while *budget > 0 {
+            *budget -= 1;
             let found = log.next(self.next, scope.walk).filter(|record| record.index < until);
             let Some(record) = found else {
                 self.next = self.next.max(until);
-                *budget -= 1;
-                return NextRecord::AtEnd;
+                return None;
             };
-            let is_old = self.newest_only && record.index < self.live_from;
-            *budget = budget.saturating_sub(scope.cost(log, record, is_old));
             self.next = record.index + 1;
-            if scope.reads(log, record) && !self.is_outdated(log, scope, record) {
-                if record.sends_position {
-                    self.last_sent = record.seq;
-                }
-                if record.index < self.counted_to {
-                    self.pending_bytes = self.pending_bytes.saturating_sub(size_of(record));
-                }
-                return NextRecord::Record(record);
+            if scope.may_read(record) {
+                self.pass(record);
+                return Some(record);
             }
         }
-        NextRecord::BudgetSpent
+        None
     }
 
-    /// Whether the reader is too slow: the live records that it has not read are older than
-    /// `age_ms`, or have more than `bytes` beside the one it reads next.
+    /// Records that a record was delivered, before which nothing is missing.
+    fn pass(&mut self, record: &Record) {
+        self.next = record.index + 1;
+        if record.sends_position {
+            self.last_sent = record.seq;
+        }
+        if record.index < self.counted_to {
+            self.pending_bytes = self.pending_bytes.saturating_sub(size_of(record));
+        }
+    }
+
+    /// Whether the reader may be too slow, so that a [lag check](replay::LagCheck) has to count what
+    /// waits for it.
     ///
-    /// Counting is incremental: each call looks at no more records than the read budget allows, and
-    /// the count is kept for the next call.
-    pub(crate) fn lags(
+    /// The bytes and the age of all live records that it has not read, whoever they are for, are
+    /// upper bounds that take constant time.
+    pub(crate) fn exceeds_lag_bounds(
         &mut self,
         log: &Log,
-        scope: ReadScope<'_>,
+        walk: Walk<'_>,
         now: u64,
         bytes: usize,
         age_ms: u64,
     ) -> bool {
         let from = self.next.max(self.live_from);
         let old = |at: u64| at.saturating_add(age_ms) < now;
-        // The bytes and the age of all records after `from`, whoever they are for, are upper bounds
-        // that take constant time. Only a reader beyond one of them is counted exactly.
-        let may_exceed_bytes = log.bytes_from(from, scope.walk) > bytes as u64;
-        let may_exceed_age = log.oldest_from(from, scope.walk).is_some_and(old);
-        if log.was_replaced(self.next) || !(may_exceed_bytes || may_exceed_age) {
+        let may = !log.was_replaced(self.next)
+            && (log.bytes_from(from, walk) > bytes as u64
+                || log.oldest_from(from, walk).is_some_and(old));
+        if !may {
             self.counted_to = 0;
-            return false;
         }
-        if self.counted_to < from {
-            (self.counted_to, self.pending_bytes) = (from, 0);
-        }
-        let mut first = log.next(from, scope.walk);
-        let mut budget = limits::READ_BUDGET;
-        while let Some(record) = first.filter(|record| budget > 0 && !scope.reads(log, record)) {
-            budget = budget.saturating_sub(scope.cost(log, record, false));
-            first = log.next(record.index + 1, scope.walk);
-        }
-        let mut budget = limits::READ_BUDGET;
-        while let Some(record) = log.next(self.counted_to, scope.walk).filter(|_| budget > 0) {
-            budget = budget.saturating_sub(scope.cost(log, record, false));
-            self.counted_to = record.index + 1;
-            if scope.reads(log, record) {
-                self.pending_bytes = self.pending_bytes.saturating_add(size_of(record));
-            }
-        }
-        let Some(first) = first.filter(|record| scope.reads(log, record)) else { return false };
-        let beside = self.pending_bytes.saturating_sub(size_of(first));
-        beside as usize > bytes || old(first.at)
+        may
     }
 
     /// Skips everything that was not read and continues live.
@@ -279,6 +283,11 @@ impl Subscription {
         self.newest_only
     }
 
+    /// Whether what it reads next is delivered only if it is the newest of its topic.
+    pub(crate) fn is_replaying_newest(&self) -> bool {
+        self.newest_only && self.next < self.live_from
+    }
+
     /// Records that the last bytes before the close were sent. Returns `false` if they were sent
     /// before.
     pub(crate) fn set_end_sent(&mut self) -> bool {
@@ -310,19 +319,6 @@ impl Subscription {
     pub(crate) fn set_last_sent(&mut self, seq: u64) {
         self.last_sent = seq;
     }
-
-    /// Whether a record is left out because each of its topics that the reader selects has a newer
-    /// one.
-    fn is_outdated(&self, log: &Log, scope: ReadScope<'_>, record: &Record) -> bool {
-        let until = self.live_from;
-        if !self.newest_only || record.index >= until || record.ephemeral {
-            return false;
-        }
-        // A newer record of a selected topic is selected too; only grants are left to check.
-        let readable = |record: &Record| scope.may_read(log, record);
-        let mut keys = record.topics.iter().filter(|&&key| scope.selects(log, key));
-        keys.all(|&key| log.has_newer(key, record.class, record.index, until, readable))
-    }
 }
 
 /// Bytes of a record, as lag counts them: up to 4 GiB.
@@ -330,44 +326,27 @@ fn size_of(record: &Record) -> u32 {
     u32::try_from(record.framed.len()).unwrap_or(u32::MAX)
 }
 
+/// What an id stands for; one of ours needs no look-up before.
+fn resolve(log: &Log, id: &str, known_id: Option<ResolvedId>) -> Result<ResolvedId, Gap> {
+    if id.starts_with('#') { log.resolve_position(id) } else { known_id.ok_or(Gap::Unknown) }
+}
+
 impl ReadScope<'_> {
-    /// Whether a record that the walk yields is for the reader.
-    fn reads(&self, log: &Log, record: &Record) -> bool {
-        let is_indexed = record.index >= log.indexed_from(self.walk);
-        let selects = |key: &TopicKey| self.selects(log, *key);
+    /// Whether the reader may read a live record that its walk yields. That takes a look at keys
+    /// alone: which patterns match was found out before the record was appended.
+    fn may_read(&self, record: &Record) -> bool {
         // The walk yields no ephemeral records but this reader's own.
-        record.ephemeral
-            || ((is_indexed || record.topics.iter().any(selects)) && self.may_read(log, record))
-    }
-
-    fn selects(&self, log: &Log, topic: TopicKey) -> bool {
-        self.walk.topics.is_none_or(|keys| keys.contains(&topic))
-            || log.is_matched(topic, self.walk.patterns)
-    }
-
-    /// Whether the reader may learn that an event with this id exists. A position tells nothing
-    /// about its event; an id that a publisher chose may.
-    fn may_know(&self, log: &Log, id: &str, seq: u64) -> bool {
-        let is_open =
-            |record: &Record| !record.private || self.audience.is_granted(log.names(record));
-        id.starts_with('#') || log.find(seq).is_none_or(is_open)
-    }
-
-    /// Whether the reader may read a record that it selects.
-    fn may_read(&self, log: &Log, record: &Record) -> bool {
-        if *record.topics == [EVERYONE] && !self.audience.wants_broadcasts() {
+        if record.ephemeral {
+            return true;
+        }
+        if record.is_broadcast() && !self.audience.wants_broadcasts() {
             return false;
         }
-        !record.private || self.audience.is_granted(log.names(record))
+        !record.private || self.is_granted(record)
     }
 
-    /// What looking at a record takes from the read budget. Where no index helps, each pattern is
-    /// matched against each topic.
-    fn cost(&self, log: &Log, record: &Record, is_old: bool) -> usize {
-        let patterns = self.walk.patterns.len();
-        if patterns == 0 || !(is_old || record.index < log.indexed_from(self.walk)) {
-            return 1;
-        }
-        1 + patterns * record.topics.len()
+    fn is_granted(&self, record: &Record) -> bool {
+        self.audience.is_granted_by_name(record.names())
+            || self.granting.iter().any(|key| record.granting.binary_search(key).is_ok())
     }
 }

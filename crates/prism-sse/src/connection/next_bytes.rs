@@ -7,11 +7,12 @@ use bytes::Bytes;
 
 use super::control;
 use crate::limits;
-use crate::log::{Gap, Log, TopicKey};
+use crate::log::{Gap, Log, Record};
 use crate::manager::{
-    AudienceKey, CloseReason, Closing, EndedConnection, ManagerSettings, OnLag, State,
+    AudienceKey, CloseReason, Closing, EndedConnection, ManagerInner, ManagerSettings, OnLag, State,
 };
-use crate::subscription::{NextRecord, ReadScope, Subscription};
+use crate::subscription::replay::{LagCheck, Replay};
+use crate::subscription::{Look, ReadScope, Subscription};
 use crate::wire::Framed;
 
 /// The framing in which the caller needs events.
@@ -27,6 +28,8 @@ pub(crate) enum Framing {
 #[derive(Debug)]
 pub(crate) enum NextBytes {
     Events(EventBatch),
+    /// The next events are to be read by [`read_replay`], after the lock was released.
+    Replay(Box<Replay>),
     /// A control event or a `retry:` line, without framing.
     Control(Vec<u8>),
     /// The stream is over.
@@ -61,6 +64,8 @@ pub(crate) struct EventOffset {
 /// The result of [`next_batch`].
 pub(crate) enum NextBatch {
     Events(EventBatch),
+    /// The next events are to be read by [`replay_batch`], after the lock was released.
+    Replay(Box<Replay>),
     AtEnd,
     /// Nothing for this reader among as many records as one call may look at.
     BudgetSpent,
@@ -83,13 +88,15 @@ impl Subscription {
         let until = match closing {
             Some(closing) if closing.reason.is_planned() => closing.end,
             Some(_) => return NextBytes::End,
-            None if self.is_lagging(state, settings, slot, now) => {
-                return self.handle_gap(state, settings, slot, Gap::Lag, ended);
-            }
             None => state.log.end(),
         };
-        match next_batch(self, &state.log, read_scope(state, slot), until, framing) {
+        let may_lag = closing.is_none() && self.may_lag(state, settings, slot, now);
+        let lag = may_lag.then(|| self.lag_check(state, settings, slot, now));
+        let next = next_batch(self, &state.log, read_scope(state, slot), until, lag, framing);
+        state.release_sent(slot, self.next());
+        match next {
             NextBatch::Events(batch) => NextBytes::Events(batch),
+            NextBatch::Replay(replay) => NextBytes::Replay(replay),
             NextBatch::BudgetSpent => NextBytes::Again,
             NextBatch::Gap(gap) => self.handle_gap(state, settings, slot, gap, ended),
             NextBatch::AtEnd => match closing {
@@ -110,22 +117,28 @@ impl Subscription {
     ) -> bool {
         let entry = state.entry(slot);
         entry.closing().is_none()
-            && entry.direct().is_none()
+            && entry.sent_to(slot).is_none()
             && !self.is_newest_only()
             && !self.is_in_known_gap(&state.log, read_scope(state, slot).walk)
             && !state.log.was_replaced(self.next())
-            && !self.is_lagging(state, settings, slot, now)
+            && !self.may_lag(state, settings, slot, now)
     }
 
-    fn is_lagging(
-        &mut self,
+    fn may_lag(&mut self, state: &State, settings: &ManagerSettings, slot: u32, now: u64) -> bool {
+        let (bytes, age) = (settings.lag_bytes, settings.lag_age_ms());
+        self.exceeds_lag_bounds(&state.log, read_scope(state, slot).walk, now, bytes, age)
+    }
+
+    fn lag_check(
+        &self,
         state: &State,
         settings: &ManagerSettings,
         slot: u32,
         now: u64,
-    ) -> bool {
-        let (bytes, age) = (settings.lag_bytes, settings.lag_age_ms());
-        self.lags(&state.log, read_scope(state, slot), now, bytes, age)
+    ) -> LagCheck {
+        let oldest_at = now.saturating_sub(settings.lag_age_ms());
+        let walk = read_scope(state, slot).walk;
+        self.begin_lag_check(&state.log, walk, settings.lag_bytes, oldest_at)
     }
 
     /// Reports a gap with `prism.gap` and moves on as the manager's [`OnLag`] says, or closes the
@@ -208,52 +221,162 @@ impl Subscription {
     }
 }
 
-/// Reads the events before index `until`: one event in the record's own buffer, or several small
-/// ones joined.
+/// Reads the events before index `until`, or says what has to be done instead.
 pub(crate) fn next_batch(
     subscription: &mut Subscription,
     log: &Log,
     scope: ReadScope<'_>,
     until: u64,
+    lag: Option<LagCheck>,
     framing: Framing,
 ) -> NextBatch {
-    let mut budget = limits::READ_BUDGET;
-    let first = match subscription.next_record(log, scope, until, &mut budget) {
-        NextRecord::Record(record) => record,
-        NextRecord::AtEnd => return NextBatch::AtEnd,
-        NextRecord::BudgetSpent => return NextBatch::BudgetSpent,
-        NextRecord::Gap(gap) => return NextBatch::Gap(gap),
-    };
-    let mut events = 1;
-    let mut event_bytes = first.framed.as_block().len();
-    let mut joined = Vec::new();
-    let mut offsets = Vec::new();
-    if framing == Framing::Chunk {
-        offsets.push(EventOffset { at: 0, event_bytes: 0, index: first.index });
+    match subscription.look(log, scope, until) {
+        Look::Gap(gap) => return NextBatch::Gap(gap),
+        Look::AtEnd => return NextBatch::AtEnd,
+        Look::Live if lag.is_none() => {}
+        Look::Live | Look::Behind => {
+            return NextBatch::Replay(subscription.replay(log, scope, until, lag).into());
+        }
     }
+    let mut budget = limits::LIVE_RECORDS_READ;
+    let mut batch = BatchBuilder::new(framing);
     loop {
         let before = *subscription;
-        let next = subscription.next_record(log, scope, until, &mut budget);
-        let NextRecord::Record(record) = next else { break };
-        let so_far = if events == 1 { framing.of(&first.framed).len() } else { joined.len() };
-        let bytes = framing.of(&record.framed);
-        if so_far + bytes.len() > limits::FRAME_BYTES {
+        let Some(record) = subscription.next_live(log, scope, until, &mut budget) else { break };
+        if !batch.push(record) {
             *subscription = before;
             break;
         }
-        if events == 1 {
-            joined.extend_from_slice(framing.of(&first.framed));
-        }
-        if framing == Framing::Chunk {
-            let (at, event_bytes) = (so_far as u32, event_bytes as u32);
-            offsets.push(EventOffset { at, event_bytes, index: record.index });
-        }
-        joined.extend_from_slice(bytes);
-        events += 1;
-        event_bytes += record.framed.as_block().len();
     }
-    let bytes = if events == 1 { framing.shared(&first.framed) } else { joined.into() };
-    NextBatch::Events(EventBatch { bytes, events, event_bytes: event_bytes as u64, offsets })
+    match batch.finish() {
+        Some(batch) => NextBatch::Events(batch),
+        None if subscription.is_at(until) => NextBatch::AtEnd,
+        None => NextBatch::BudgetSpent,
+    }
+}
+
+/// Reads a replay, with the manager's lock released.
+pub(crate) fn read_replay(
+    subscription: &mut Subscription,
+    replay: &mut Replay,
+    manager: &ManagerInner,
+    slot: u32,
+    framing: Framing,
+    ended: &mut Option<EndedConnection>,
+) -> NextBytes {
+    if subscription.lags(replay) {
+        let mut state = manager.lock();
+        return subscription.handle_gap(&mut state, &manager.settings, slot, Gap::Lag, ended);
+    }
+    replay_batch(subscription, replay, manager, framing).map_or(NextBytes::Again, NextBytes::Events)
+}
+
+/// Reads the events of a replay, as many as one buffer takes. `None` if it has none for this reader,
+/// or none before its budget was spent.
+pub(crate) fn replay_batch(
+    subscription: &mut Subscription,
+    replay: &mut Replay,
+    manager: &ManagerInner,
+    framing: Framing,
+) -> Option<EventBatch> {
+    let mut batch = BatchBuilder::new(framing);
+    if subscription.is_replaying_newest() {
+        read_newest(subscription, replay, manager, &mut batch);
+    } else {
+        subscription.begin_replay(replay);
+        loop {
+            let before = *subscription;
+            let Some(record) = subscription.replay_record(replay) else { break };
+            if !batch.push(&record) {
+                *subscription = before;
+                break;
+            }
+        }
+    }
+    batch.finish()
+}
+
+/// Reads the events of a replay that are the newest of their topics. Which topics have newer ones is
+/// looked up under the lock, for a bounded number of topics.
+fn read_newest(
+    subscription: &mut Subscription,
+    replay: &mut Replay,
+    manager: &ManagerInner,
+    batch: &mut BatchBuilder,
+) {
+    let candidates = subscription.candidates(replay);
+    let until = subscription.live_from();
+    let newer: Vec<_> = {
+        let state = manager.lock();
+        candidates.iter().map(|candidate| candidate.newer(&state.log, until)).collect()
+    };
+    for (candidate, newer) in candidates.iter().zip(newer) {
+        if replay.is_outdated(&newer) {
+            continue;
+        }
+        if !batch.push(&candidate.record) {
+            subscription.skip_to(candidate.record.index);
+            return;
+        }
+        subscription.deliver(&candidate.record);
+    }
+}
+
+/// Joins events in one buffer. A single event stays in the record's own.
+struct BatchBuilder {
+    framing: Framing,
+    first: Bytes,
+    joined: Vec<u8>,
+    events: u32,
+    event_bytes: usize,
+    offsets: Vec<EventOffset>,
+}
+
+impl BatchBuilder {
+    fn new(framing: Framing) -> Self {
+        Self {
+            framing,
+            first: Bytes::new(),
+            joined: Vec::new(),
+            events: 0,
+            event_bytes: 0,
+            offsets: Vec::new(),
+        }
+    }
+
+    /// Adds an event. `false` if there is no room for it; the first one always has.
+    fn push(&mut self, record: &Record) -> bool {
+        let bytes = self.framing.of(&record.framed);
+        let at = if self.events == 1 { self.first.len() } else { self.joined.len() };
+        if self.events > 0 && at + bytes.len() > limits::FRAME_BYTES {
+            return false;
+        }
+        if self.framing == Framing::Chunk {
+            let (at, event_bytes) = (at as u32, self.event_bytes as u32);
+            self.offsets.push(EventOffset { at, event_bytes, index: record.index });
+        }
+        if self.events == 0 {
+            self.first = self.framing.shared(&record.framed);
+        } else {
+            if self.events == 1 {
+                self.joined.extend_from_slice(&self.first);
+            }
+            self.joined.extend_from_slice(bytes);
+        }
+        self.events += 1;
+        self.event_bytes += record.framed.as_block().len();
+        true
+    }
+
+    fn finish(self) -> Option<EventBatch> {
+        let Self { events, event_bytes, offsets, .. } = self;
+        let bytes = match events {
+            0 => return None,
+            1 => self.first,
+            _ => self.joined.into(),
+        };
+        Some(EventBatch { bytes, events, event_bytes: event_bytes as u64, offsets })
+    }
 }
 
 /// Whether the connection in this slot is sent control events with positions.
@@ -264,17 +387,18 @@ pub(super) fn has_control_events(state: &State, settings: &ManagerSettings, slot
 /// What the connection in this slot reads.
 pub(crate) fn read_scope(state: &State, slot: u32) -> ReadScope<'_> {
     let entry = state.entry(slot);
-    audience_scope(state, entry.audience(), entry.direct())
+    audience_scope(state, entry.audience(), entry.sent_to(slot))
 }
 
-/// What a connection of this audience reads whose topic for events sent to it alone is `direct`.
+/// What a connection of this audience reads; `sent_to` is its slot if events wait that were sent to
+/// it alone.
 pub(crate) fn audience_scope(
     state: &State,
     audience: AudienceKey,
-    direct: Option<TopicKey>,
+    sent_to: Option<u32>,
 ) -> ReadScope<'_> {
     let entry = &state.audiences[audience];
-    ReadScope { audience: &entry.audience, walk: entry.walk(direct) }
+    ReadScope { audience: &entry.audience, walk: entry.walk(sent_to), granting: entry.granting() }
 }
 
 impl Framing {

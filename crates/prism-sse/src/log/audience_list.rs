@@ -16,16 +16,20 @@ impl AudienceList {
 
     /// Removes the audience at `position`. The last audience of the list moves there; it is returned
     /// if it is another one.
-    pub(super) fn remove(&mut self, position: u32) -> Option<u32> {
+    pub(crate) fn remove(&mut self, position: u32) -> Option<u32> {
         self.0.swap_remove(position as usize);
         self.0.get(position as usize).copied()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub(crate) fn iter(&self) -> std::slice::Iter<'_, u32> {
-        self.0.iter()
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u32] {
+        &self.0
     }
 }

@@ -2,11 +2,13 @@
 //!
 //! Most logs have records of one class only. The empty ring then costs each access one branch.
 
+use std::sync::Arc;
+
 use super::class::{Class, PerClass};
 use super::floors::{Floor, Floors};
 use super::record::Record;
 use super::retention::Retention;
-use super::ring::Ring;
+use super::ring::{Ring, RingPart};
 
 /// Evicted records: those of one class before an index.
 #[derive(Clone, Copy, Debug)]
@@ -39,12 +41,12 @@ impl ClassRings {
         Self { classes: retention.map(ring) }
     }
 
-    pub(super) fn push(&mut self, record: Record) {
+    pub(super) fn push(&mut self, record: Arc<Record>) {
         self.classes[record.class].ring.push(record);
     }
 
     /// Removes the oldest record of a class.
-    pub(super) fn pop(&mut self, class: Class) -> Option<Record> {
+    pub(super) fn pop(&mut self, class: Class) -> Option<Arc<Record>> {
         self.classes[class].ring.pop()
     }
 
@@ -55,8 +57,13 @@ impl ClassRings {
         class: Class,
         now: u64,
         index_bytes: usize,
-    ) -> Option<Record> {
+    ) -> Option<Arc<Record>> {
         self.classes[class].ring.pop_exceeding(now, index_bytes)
+    }
+
+    /// Whether the retention of a class does not cover its oldest record at `now`.
+    pub(super) fn exceeds(&self, class: Class, now: u64, index_bytes: usize) -> bool {
+        self.classes[class].ring.exceeds(now, index_bytes)
     }
 
     /// Raises the floor of an evicted record's class.
@@ -90,33 +97,44 @@ impl ClassRings {
     }
 
     /// The oldest record of a class.
-    pub(super) fn oldest_of(&self, class: Class) -> Option<&Record> {
+    pub(super) fn oldest_of(&self, class: Class) -> Option<&Arc<Record>> {
         self.classes[class].ring.oldest()
     }
 
     /// The oldest record.
-    pub(super) fn oldest(&self) -> Option<&Record> {
+    pub(super) fn oldest(&self) -> Option<&Arc<Record>> {
         self.earliest(Ring::oldest)
     }
 
     /// The record with this index.
-    pub(super) fn get(&self, index: u64) -> Option<&Record> {
+    pub(super) fn get(&self, index: u64) -> Option<&Arc<Record>> {
         self.classes.iter().find_map(|class| class.ring.get(index))
     }
 
     /// The record of a class with this index.
-    pub(super) fn get_of(&self, class: Class, index: u64) -> Option<&Record> {
+    pub(super) fn get_of(&self, class: Class, index: u64) -> Option<&Arc<Record>> {
         self.classes[class].ring.get(index)
     }
 
     /// The first record at or after `from`.
-    pub(super) fn first_from(&self, from: u64) -> Option<&Record> {
+    pub(super) fn first_from(&self, from: u64) -> Option<&Arc<Record>> {
         self.earliest(|ring| ring.first_from(from))
     }
 
     /// The first record with a sequence number from `seq` on.
-    pub(super) fn first_from_seq(&self, seq: u64) -> Option<&Record> {
+    pub(super) fn first_from_seq(&self, seq: u64) -> Option<&Arc<Record>> {
         self.earliest(|ring| ring.first_from_seq(seq))
+    }
+
+    /// The index from which on reading looks at the tails of the rings alone.
+    pub(super) fn live_from(&self) -> u64 {
+        self.classes.iter().map(|class| class.ring.live_from()).max().unwrap_or(0)
+    }
+
+    /// What each class has from `from` on, as far as one chunk or a part of its tail reaches. `end`
+    /// is the index behind the newest record.
+    pub(super) fn parts_from(&self, from: u64, end: u64) -> PerClass<RingPart> {
+        PerClass::of(|class| self.classes[class].ring.part_from(from, end))
     }
 
     /// When a record will next exceed the age of its retention.
@@ -133,7 +151,10 @@ impl ClassRings {
         self.classes.iter().map(|class| class.ring.bytes()).sum()
     }
 
-    fn earliest<'a>(&'a self, of: impl Fn(&'a Ring) -> Option<&'a Record>) -> Option<&'a Record> {
+    fn earliest<'a>(
+        &'a self,
+        of: impl Fn(&'a Ring) -> Option<&'a Arc<Record>>,
+    ) -> Option<&'a Arc<Record>> {
         let [history, transient] = Class::ALL.map(|class| of(&self.classes[class].ring));
         match (history, transient) {
             (Some(one), Some(other)) if other.index < one.index => Some(other),

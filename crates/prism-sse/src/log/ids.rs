@@ -2,21 +2,29 @@
 //!
 //! An id that was published several times resumes after its first record, so that a reader may get
 //! events twice but loses none. Once the first record was evicted the id is expired, even while later
-//! records with the same id are retained. The sequence numbers of expired ids are kept in a table of
-//! fixed size.
+//! records with the same id are retained.
+//!
+//! The ids that were evicted last are known one by one. Of those before them a filter of fixed size
+//! remembers that they were used: an id that it knows may have been used before, and expires with
+//! the record that has it now. So an id that comes again can cause a false gap, and not a missed one,
+//! for as long as the filter remembers.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 
+use super::record::Record;
 use crate::limits;
+use crate::selector::Topic;
 use crate::wire::EventId;
 
 #[derive(Debug)]
 pub(super) struct PublisherIds {
     retained: HashMap<EventId, RetainedId>,
-    /// Ids without a retained record, by hash modulo the table's size. An id whose entry was
-    /// overwritten counts as new when it is used again.
-    evicted: Box<[EvictedId]>,
+    /// Ids without a retained record, by hash.
+    evicted: HashMap<u64, EvictedId>,
+    /// Their hashes, oldest first.
+    evicted_order: VecDeque<u64>,
+    older: UsedIds,
     hasher: RandomState,
 }
 
@@ -28,18 +36,24 @@ struct RetainedId {
     records: usize,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug)]
 struct EvictedId {
-    /// Hash of the id; 0 in an empty entry.
-    hash: u64,
     /// As in [`RetainedId`]. An expired id still resumes after it, so that records of the other
     /// class, which may be retained longer, are not sent twice.
     first_seq: u64,
+    /// The topics of its last record if that was private, so that grants can still be checked.
+    private: Option<Box<[Topic]>>,
 }
 
 impl PublisherIds {
     pub(super) fn new() -> Self {
-        Self { retained: HashMap::new(), evicted: Box::default(), hasher: RandomState::new() }
+        Self {
+            retained: HashMap::new(),
+            evicted: HashMap::new(),
+            evicted_order: VecDeque::new(),
+            older: UsedIds::default(),
+            hasher: RandomState::new(),
+        }
     }
 
     pub(super) fn insert(&mut self, id: &EventId, seq: u64) {
@@ -47,55 +61,124 @@ impl PublisherIds {
             entry.records += 1;
             return;
         }
-        let first_seq = self.evicted(id.as_str()).unwrap_or(seq);
+        let hash = self.hash(id.as_str());
+        let first_seq = match self.evicted.get(&hash) {
+            Some(evicted) => evicted.first_seq,
+            None if self.older.contains(hash) => 0,
+            None => seq,
+        };
         self.retained.insert(id.clone(), RetainedId { first_seq, records: 1 });
     }
 
-    /// A record with the id was evicted. The sequence number of a private one is forgotten, because
-    /// its topics are not kept and grants cannot be checked any more.
-    pub(super) fn evict(&mut self, id: &EventId, seq: u64, private: bool) {
+    /// A record with the id was evicted.
+    pub(super) fn evict(&mut self, id: &EventId, record: &Record) {
         let Some(entry) = self.retained.get_mut(id) else { return };
         entry.records -= 1;
-        if private && entry.first_seq == seq {
-            entry.first_seq = 0;
-        }
         if entry.records > 0 {
+            // A private record is not known any more to have been the first.
+            if record.private && entry.first_seq == record.seq {
+                entry.first_seq = 0;
+            }
             return;
         }
         let first_seq = entry.first_seq;
         self.retained.remove(id);
-        if self.evicted.is_empty() {
-            self.evicted = vec![EvictedId::default(); limits::EVICTED_IDS].into();
-        }
         let hash = self.hash(id.as_str());
-        self.evicted[bucket(hash)] = EvictedId { hash, first_seq };
+        let private = record.private.then(|| record.names().cloned().collect());
+        self.remember(hash, EvictedId { first_seq, private });
+    }
+
+    fn remember(&mut self, hash: u64, evicted: EvictedId) {
+        if self.evicted.insert(hash, evicted).is_none() {
+            self.evicted_order.push_back(hash);
+        }
+        if self.evicted_order.len() > limits::EVICTED_IDS
+            && let Some(oldest) = self.evicted_order.pop_front()
+        {
+            self.evicted.remove(&oldest);
+            self.older.insert(oldest);
+        }
     }
 
     /// Forgets the sequence numbers of evicted ids, because the order that they belong to was
     /// replaced.
     pub(super) fn forget_sequence_numbers(&mut self) {
-        self.evicted.iter_mut().for_each(|evicted| evicted.first_seq = 0);
+        self.evicted.values_mut().for_each(|evicted| evicted.first_seq = 0);
     }
 
-    /// The sequence number of the id's first record; 0 if it was forgotten. `None` for an unknown id.
-    pub(super) fn first_seq(&self, id: &str) -> Option<u64> {
-        match self.retained.get(id) {
-            Some(entry) => Some(entry.first_seq),
-            None => self.evicted(id),
+    /// The sequence number of the id's first record, 0 if it was forgotten; and the topics of the
+    /// last record with the id, if that was private and is evicted. `None` for an unknown id.
+    pub(super) fn first_seq(&self, id: &str) -> Option<(u64, Option<&[Topic]>)> {
+        if let Some(entry) = self.retained.get(id) {
+            return Some((entry.first_seq, None));
         }
-    }
-
-    fn evicted(&self, id: &str) -> Option<u64> {
-        let hash = self.hash(id);
-        let evicted = self.evicted.get(bucket(hash)).filter(|evicted| evicted.hash == hash)?;
-        Some(evicted.first_seq)
+        let evicted = self.evicted.get(&self.hash(id))?;
+        Some((evicted.first_seq, evicted.private.as_deref()))
     }
 
     fn hash(&self, id: &str) -> u64 {
-        self.hasher.hash_one(id).max(1)
+        self.hasher.hash_one(id)
     }
 }
 
-fn bucket(hash: u64) -> usize {
-    (hash % limits::EVICTED_IDS as u64) as usize
+/// Remembers hashes in fixed space. It may take a hash for one that it knows, about once in 100,000;
+/// one of the last [`limits::USED_IDS`] it always knows.
+#[derive(Debug, Default)]
+struct UsedIds {
+    /// The generation that is filled, and the one before.
+    generations: [Vec<u64>; 2],
+    filled: usize,
+}
+
+/// Bits that one hash sets.
+const BITS_PER_ID: u32 = 8;
+
+impl UsedIds {
+    fn insert(&mut self, hash: u64) {
+        if self.filled == limits::USED_IDS {
+            self.generations.swap(0, 1);
+            self.generations[0].clear();
+            self.filled = 0;
+        }
+        // 32 bits for each id.
+        let words = limits::USED_IDS / 2;
+        let current = &mut self.generations[0];
+        current.resize(words, 0);
+        for bit in bits(hash, words) {
+            current[bit / 64] |= 1 << (bit % 64);
+        }
+        self.filled += 1;
+    }
+
+    fn contains(&self, hash: u64) -> bool {
+        self.generations.iter().filter(|generation| !generation.is_empty()).any(|generation| {
+            bits(hash, generation.len()).all(|bit| generation[bit / 64] >> (bit % 64) & 1 == 1)
+        })
+    }
+}
+
+/// Positions of a hash's bits in so many words: two halves of it, combined.
+fn bits(hash: u64, words: usize) -> impl Iterator<Item = usize> {
+    let (one, other) = (hash as u32, (hash >> 32) as u32 | 1);
+    (0..BITS_PER_ID).map(move |n| one.wrapping_add(n.wrapping_mul(other)) as usize % (words * 64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_is_remembered_for_as_many_others_as_the_limit_says() {
+        let mut used = UsedIds::default();
+        let hasher = RandomState::new();
+        let hashes: Vec<u64> =
+            (0..2 * limits::USED_IDS).map(|number| hasher.hash_one(number)).collect();
+        for (number, &hash) in hashes.iter().enumerate() {
+            used.insert(hash);
+            assert!(used.contains(hashes[number.saturating_sub(limits::USED_IDS - 1)]));
+        }
+        let strangers = (0..100_000).map(|number| hasher.hash_one((number, "stranger")));
+        let mistaken = strangers.filter(|&hash| used.contains(hash)).count();
+        assert!(mistaken < 100, "{mistaken} of 100,000 are taken for others");
+    }
 }

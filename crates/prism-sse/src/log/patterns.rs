@@ -22,8 +22,10 @@ pub(crate) struct Pattern {
     selector: Selector,
     /// Per class, because the rings of the classes begin at different indexes.
     records: PerClass<PatternClassRecords>,
-    /// Audiences that select the pattern. The manager maintains the list.
+    /// Audiences that select the pattern. The manager maintains the list, and the next one.
     pub(crate) audiences: AudienceList,
+    /// Audiences to which the pattern grants private records.
+    pub(crate) granted: AudienceList,
 }
 
 /// The newest records of one class that a pattern matches; public and private ones apart, because not
@@ -116,10 +118,6 @@ impl Pattern {
         let indexes = Class::ALL.into_iter().flat_map(|class| self.records(class, private));
         indexes.map(|(records, _)| records.since.index).max().unwrap_or(0)
     }
-
-    pub(super) fn matches(&self, topic: &Topic) -> bool {
-        self.selector.matches(topic)
-    }
 }
 
 #[derive(Debug)]
@@ -160,6 +158,11 @@ impl Patterns {
         self.slots.len() < max || self.by_selector.contains_key(selector)
     }
 
+    /// A pattern, if it is in use.
+    pub(crate) fn get(&self, key: PatternKey) -> Option<&Pattern> {
+        self.slots.get(key.slot())
+    }
+
     /// The key of a pattern. A new pattern is indexed from `since` on.
     pub(super) fn intern(&mut self, selector: &Selector, since: Floor) -> PatternKey {
         if let Some(&key) = self.by_selector.get(selector) {
@@ -169,6 +172,7 @@ impl Patterns {
             selector: selector.clone(),
             records: PatternClassRecords::new(since),
             audiences: AudienceList::default(),
+            granted: AudienceList::default(),
         });
         let key = PatternKey::of_slot(slot);
         self.by_selector.insert(selector.clone(), key);
@@ -177,23 +181,48 @@ impl Patterns {
         key
     }
 
-    /// Removes an audience from a pattern's list; see [`AudienceList::remove`]. The pattern is dropped
-    /// with its last audience.
+    /// Adds an audience that selects a pattern. Its records are indexed from the first such audience
+    /// on, which is `since`. Returns the audience's position in the list.
+    pub(super) fn add_audience(&mut self, key: PatternKey, audience: u32, since: Floor) -> u32 {
+        let pattern = &mut self[key];
+        if pattern.audiences.is_empty() {
+            pattern.records = PatternClassRecords::new(since);
+        }
+        pattern.audiences.add(audience)
+    }
+
+    /// Removes an audience that selects a pattern; see [`AudienceList::remove`]. The pattern is
+    /// dropped with its last audience.
     pub(crate) fn remove_audience(&mut self, key: PatternKey, position: u32) -> Option<u32> {
-        let audiences = &mut self[key].audiences;
-        let moved = audiences.remove(position);
-        if audiences.is_empty() {
+        let moved = self[key].audiences.remove(position);
+        self.drop_if_unused(key);
+        moved
+    }
+
+    /// Removes an audience to which a pattern grants records, likewise.
+    pub(crate) fn remove_granted(&mut self, key: PatternKey, position: u32) -> Option<u32> {
+        let moved = self[key].granted.remove(position);
+        self.drop_if_unused(key);
+        moved
+    }
+
+    fn drop_if_unused(&mut self, key: PatternKey) {
+        let pattern = &self[key];
+        if pattern.audiences.is_empty() && pattern.granted.is_empty() {
             let pattern = self.slots.remove(key.slot());
             self.by_selector.remove(&pattern.selector);
             self.index.remove(&pattern.selector, key);
             self.generation += 1;
         }
-        moved
     }
 
     /// Adds a record to the index of a pattern that matches it.
     pub(super) fn push(&mut self, key: PatternKey, record: &Record) {
-        let records = &mut self[key].records[record.class];
+        let pattern = &mut self[key];
+        if pattern.audiences.is_empty() {
+            return;
+        }
+        let records = &mut pattern.records[record.class];
         let records = if record.private { &mut records.private } else { &mut records.public };
         records.push(record.index, record.seq);
     }

@@ -58,11 +58,6 @@ impl Retention {
         Self { count: usize::MAX, bytes: limits::TRANSIENT_BYTES, age: limits::TRANSIENT_AGE }
     }
 
-    /// The retention of events that were sent to one connection.
-    pub(super) fn sent() -> Self {
-        Self { count: limits::SENT_RECORDS, bytes: limits::SENT_BYTES, age: limits::LIVE_AGE }
-    }
-
     /// The retention of a manager without history, for readers that are slightly behind.
     pub(crate) fn live() -> Self {
         Self { count: limits::LIVE_RECORDS, bytes: limits::LIVE_BYTES, age: limits::LIVE_AGE }

@@ -15,7 +15,7 @@ use crate::selector::Topic;
 
 #[derive(Debug)]
 pub(crate) struct TopicIndex {
-    /// `None` for broadcasts, and for what is sent to one connection.
+    /// `None` for broadcasts.
     pub(crate) name: Option<Topic>,
     /// Per class, because each class evicts its own oldest record first.
     records: PerClass<TopicRecords>,
@@ -114,14 +114,9 @@ impl Topics {
         key
     }
 
-    /// A topic without a name, which is kept until [`release`](Self::release).
-    pub(crate) fn unnamed(&mut self) -> TopicKey {
-        self.insert(TopicIndex::new(None, PerClass::default(), true))
-    }
-
-    pub(crate) fn release(&mut self, key: TopicKey) {
-        self[key].is_pinned = false;
-        self.drop_if_unused(key);
+    /// A topic by name, if it has a record or an audience.
+    pub(crate) fn find(&self, topic: &Topic) -> Option<&TopicIndex> {
+        self.by_name.get(topic).map(|&key| &self[key])
     }
 
     /// Removes an audience from a topic's list; see [`AudienceList::remove`].
@@ -147,9 +142,9 @@ impl Topics {
     }
 
     pub(super) fn push(&mut self, key: TopicKey, class: Class, index: u64) {
-        let at = &mut self[key].records[class].at;
-        at.push_back(index);
-        if at.len() == 1 {
+        let records = &mut self[key].records[class];
+        records.at.push_back(index);
+        if records.at.len() == 1 {
             self.bytes[class] += self[key].cost();
         }
     }

@@ -1,12 +1,18 @@
-//! Reading the log: walking the rings, or the merged indexes of topics and patterns.
+//! Reading the log under the manager's lock: walking the rings, or the merged indexes of topics and patterns.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::Log;
 use super::class::Class;
 use super::class_rings::EvictedSpan;
 use super::floors::Floor;
-use super::keys::{PatternKey, TopicKey};
+use super::keys::{EVERYONE, PatternKey, TopicKey};
 use super::patterns::PatternRecords;
 use super::record::Record;
+use super::stretch::Stretch;
+use crate::limits;
+use crate::selector::Topic;
 
 /// The indexes that a reader walks.
 #[derive(Clone, Copy, Debug)]
@@ -17,34 +23,63 @@ pub(crate) struct Walk<'a> {
     pub(crate) patterns: &'a [PatternKey],
     /// Whether the reader has grants, so that private records count for its floors.
     pub(crate) private: bool,
-    /// The unnamed topic of what is sent to this connection alone.
-    pub(crate) direct: Option<TopicKey>,
+    /// Index from which on the patterns that grant private records were in use.
+    pub(crate) granting_since: u64,
+    /// The slot of the connection, if events wait that were sent to it alone.
+    pub(crate) sent_to: Option<u32>,
+}
+
+/// The records of a topic that are newer than another.
+#[derive(Debug)]
+pub(crate) enum Newer {
+    /// There is a public one.
+    Public,
+    /// There may be these.
+    Private(Vec<Arc<Record>>),
 }
 
 impl Log {
-    /// The first record at or after `from` that `walk` yields.
-    ///
-    /// Below the index from which on the walk's patterns are [indexed](Self::indexed_from) that is
-    /// any record: the caller checks whether it is selected.
-    pub(crate) fn next(&self, from: u64, walk: Walk<'_>) -> Option<&Record> {
+    /// Whether a reader at `from` reads records under the lock: they are in the tails of the rings,
+    /// and its topics and patterns are indexed, so that each takes a constant time to find.
+    pub(crate) fn is_live(&self, from: u64, walk: Walk<'_>) -> bool {
+        from >= self.rings.live_from() && from >= self.indexed_from(walk)
+    }
+
+    /// The first record at or after `from` that `walk` selects. The reader [is live](Self::is_live)
+    /// there.
+    pub(crate) fn next(&self, from: u64, walk: Walk<'_>) -> Option<&Arc<Record>> {
         let retained = match walk.topics {
             None => self.rings.first_from(from),
             Some(keys) => {
-                let indexed = self.indexed_from(walk);
-                let any = if from < indexed { self.rings.first_from(from) } else { None };
-                any.filter(|record| record.index < indexed).or_else(|| {
-                    let from = from.max(indexed);
-                    let named = keys.iter().filter_map(|&key| self.topics[key].first_from(from));
-                    let index = named.chain(self.matching_from(from, walk)).min();
-                    index.and_then(|index| self.rings.get(index))
-                })
+                let named = keys.iter().filter_map(|&key| self.topics[key].first_from(from));
+                let index = named.chain(self.matching_from(from, walk)).min();
+                index.and_then(|index| self.rings.get(index))
             }
         };
-        let sent = walk.direct.and_then(|key| self.topics[key].first_from(from));
-        match sent.and_then(|index| self.sent.get(index)) {
+        let sent = walk.sent_to.and_then(|slot| self.sent.first_from(slot, from));
+        match sent {
             Some(sent) if retained.is_none_or(|it| sent.index < it.index) => Some(sent),
             _ => retained,
         }
+    }
+
+    /// Takes a stretch that begins at `from`, or at the first later index at which the reader may
+    /// have something to read, which is returned with it.
+    pub(crate) fn stretch(&self, mut from: u64, walk: Walk<'_>) -> (Stretch, u64) {
+        if let Some(keys) = walk.topics.filter(|_| walk.patterns.is_empty()) {
+            let named = keys.iter().filter_map(|&key| self.topics[key].first_from(from));
+            let sent = walk.sent_to.and_then(|slot| self.sent.first_from(slot, from));
+            let sent = sent.map(|record| record.index);
+            from = named.chain(sent).min().unwrap_or(self.end);
+        }
+        let parts = self.rings.parts_from(from, self.end);
+        let sent = walk.sent_to.into_iter().flat_map(|slot| self.sent.range(slot, from));
+        let mut sent: VecDeque<_> = sent.take(limits::TAIL_COPY + 1).cloned().collect();
+        let until = parts.iter().map(|part| part.until).min().unwrap_or(self.end);
+        // What is beyond the copied references begins the next stretch.
+        let beyond = if sent.len() > limits::TAIL_COPY { sent.pop_back() } else { None };
+        let until = beyond.map_or(until, |record| until.min(record.index));
+        (Stretch::new(parts, sent, until), from)
     }
 
     /// The first record at or after `from` of each of the walk's patterns and each class.
@@ -58,20 +93,10 @@ impl Log {
         Class::ALL.into_iter().flat_map(of)
     }
 
-    /// The index from which on `walk` yields only records that its topics and patterns select.
+    /// The index from which on all records of the walk's patterns are indexed.
     pub(crate) fn indexed_from(&self, walk: Walk<'_>) -> u64 {
         let since = walk.patterns.iter().map(|&key| self.patterns[key].since(walk.private));
-        since.max().unwrap_or(0)
-    }
-
-    /// Whether one of these patterns matches a topic.
-    pub(crate) fn is_matched(&self, topic: TopicKey, patterns: &[PatternKey]) -> bool {
-        let topic = &self.topics[topic];
-        match (topic.matching_patterns(self.patterns.generation()), &topic.name) {
-            (Some(cached), _) => patterns.iter().any(|key| cached.contains(key)),
-            (None, Some(name)) => patterns.iter().any(|&key| self.patterns[key].matches(name)),
-            (None, None) => false,
-        }
+        since.fold(walk.granting_since, u64::max)
     }
 
     /// Whether a record of `walk` at or after `from` was evicted, other than those of `known_gap`.
@@ -93,8 +118,7 @@ impl Log {
                             .any(|(records, floor)| records.missed(from, first, floor))
                 })
         };
-        let sent = |key| self.topic_floor(key, Class::History, walk).index > from;
-        Class::ALL.into_iter().any(lost) || walk.direct.is_some_and(sent)
+        Class::ALL.into_iter().any(lost)
     }
 
     fn topic_floor(&self, key: TopicKey, class: Class, walk: Walk<'_>) -> Floor {
@@ -138,33 +162,44 @@ impl Log {
 
     /// Bytes of all records from `from` to the end, whoever they are for.
     pub(crate) fn bytes_from(&self, from: u64, walk: Walk<'_>) -> u64 {
-        let sent = walk.direct.and_then(|key| self.topics[key].first_from(from));
-        let sent = sent.and_then(|index| self.sent.get(index));
+        let sent = walk.sent_to.and_then(|slot| self.sent.first_from(slot, from));
         let first = [self.rings.first_from(from), sent].into_iter().flatten();
         first.map(|record| self.appended_bytes - record.offset).max().unwrap_or(0)
     }
 
     /// When the oldest record at or after `from` was applied, whoever it is for.
     pub(crate) fn oldest_from(&self, from: u64, walk: Walk<'_>) -> Option<u64> {
-        let sent = walk.direct.and_then(|key| self.topics[key].first_from(from));
-        let sent = sent.and_then(|index| self.sent.get(index));
+        let sent = walk.sent_to.and_then(|slot| self.sent.first_from(slot, from));
         [self.rings.first_from(from), sent].into_iter().flatten().map(|record| record.at).min()
     }
 
-    /// Whether `key` has a record of the class after `index` and before `until` that `readable`
-    /// accepts. Records of the other class do not count, because they may be evicted earlier.
-    pub(crate) fn has_newer(
+    /// Looks for a record of a topic and a class after index `index` and before `until`. Public ones
+    /// are for every reader; private ones are returned for the caller to check, the newest few.
+    ///
+    /// Records of the other class do not count, because they may be evicted earlier.
+    pub(crate) fn newer(
         &self,
-        key: TopicKey,
+        topic: Option<&Topic>,
         class: Class,
         index: u64,
         until: u64,
-        readable: impl Fn(&Record) -> bool,
-    ) -> bool {
-        let at = &self.topics[key].records(class).at;
-        let begin = at.partition_point(|&other| other <= index);
+    ) -> Newer {
+        let topic = match topic {
+            Some(name) => self.topics.find(name),
+            None => Some(&self.topics[EVERYONE]),
+        };
+        let Some(topic) = topic else { return Newer::Private(Vec::new()) };
+        let at = &topic.records(class).at;
         let end = at.partition_point(|&other| other < until);
-        let mut newer = at.range(begin..end.max(begin));
-        newer.any(|&other| self.rings.get_of(class, other).is_some_and(&readable))
+        let newest_first = at.range(..end).rev().take_while(|&&other| other > index);
+        let mut private = Vec::new();
+        for &other in newest_first.take(limits::NEWER_RECORDS) {
+            match self.rings.get_of(class, other) {
+                Some(record) if record.private => private.push(Arc::clone(record)),
+                Some(_) => return Newer::Public,
+                None => {}
+            }
+        }
+        Newer::Private(private)
     }
 }

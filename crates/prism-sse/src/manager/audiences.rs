@@ -1,6 +1,6 @@
 //! Audiences in use: each distinct one once, with its connections.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::task::Waker;
@@ -9,15 +9,20 @@ use slab::Slab;
 
 use super::keys::{AudienceKey, ShardKey};
 use crate::audience::Audience;
-use crate::log::{EVERYONE, Log, PatternKey, Record, TopicKey, Walk};
-use crate::selector::Selector;
+use crate::limits;
+use crate::log::{AudienceList, EVERYONE, Log, PatternKey, Record, TopicKey, Walk};
+use crate::selector::{Selector, Topic};
 
 #[derive(Debug, Default)]
 pub(crate) struct Audiences {
     slots: Slab<AudienceEntry>,
     by_value: HashMap<Arc<Audience>, AudienceKey>,
     /// Audiences that select every topic.
-    any: BTreeSet<AudienceKey>,
+    selects_any: AudienceList,
+    /// Audiences that are granted everything.
+    granted_all: AudienceList,
+    /// Audiences that are granted a topic by name.
+    granted_topics: HashMap<Topic, AudienceList>,
 }
 
 /// One audience and its members.
@@ -27,7 +32,11 @@ pub(crate) struct AudienceEntry {
     /// The topics that it selects by name. Empty, like the patterns, if it selects every topic.
     topics: Box<[TopicKey]>,
     patterns: Box<[PatternKey]>,
-    /// Its position in the audience list of each of its topics, and then of each of its patterns.
+    /// The patterns that grant private records, sorted.
+    granting: Box<[PatternKey]>,
+    /// Index from which on `granting` was in use.
+    granting_since: u64,
+    /// Its position in each of the lists that it is in, in the order of [`ListOf`].
     positions: Box<[u32]>,
     /// Members that are polled as response bodies.
     pub(crate) members: Vec<AudienceMember>,
@@ -82,11 +91,23 @@ fn nonzero(now: u64) -> NonZeroU64 {
 }
 
 impl AudienceEntry {
-    /// The indexes that a member walks whose topic for events sent to it alone is `direct`.
-    pub(crate) fn walk(&self, direct: Option<TopicKey>) -> Walk<'_> {
+    /// The indexes that a member walks; `sent_to` is its slot if events wait that were sent to it
+    /// alone.
+    pub(crate) fn walk(&self, sent_to: Option<u32>) -> Walk<'_> {
         let topics = if self.audience.selects_any() { None } else { Some(&*self.topics) };
         let private = !self.audience.grants().is_empty();
-        Walk { topics, patterns: &self.patterns, private, direct }
+        Walk {
+            topics,
+            patterns: &self.patterns,
+            private,
+            granting_since: self.granting_since,
+            sent_to,
+        }
+    }
+
+    /// The patterns that grant private records, sorted.
+    pub(crate) fn granting(&self) -> &[PatternKey] {
+        &self.granting
     }
 
     /// The shards to wake because a record was appended for all members. They are woken once until
@@ -132,17 +153,63 @@ impl AudienceEntry {
         self.due > 0
     }
 
-    fn set_position_of_topic(&mut self, topic: TopicKey, position: u32) {
-        if let Some(index) = self.topics.iter().position(|&other| other == topic) {
+    /// The lists that the audience is in. Its position in each is at the same place of `positions`.
+    fn lists(&self) -> impl Iterator<Item = ListOf<'_>> {
+        let any = self.audience.selects_any().then_some(ListOf::Any);
+        let granted_all = self.audience.grants_everything().then_some(ListOf::GrantedAll);
+        any.into_iter()
+            .chain(self.topics.iter().map(|&topic| ListOf::Topic(topic)))
+            .chain(self.patterns.iter().map(|&pattern| ListOf::Pattern(pattern)))
+            .chain(granted_all)
+            .chain(self.audience.granted_topics().map(ListOf::GrantedTopic))
+            .chain(self.granting.iter().map(|&pattern| ListOf::Granting(pattern)))
+    }
+
+    fn set_position(&mut self, list: ListOf<'_>, position: u32) {
+        let index = self.lists().position(|other| other == list);
+        if let Some(index) = index {
             self.positions[index] = position;
         }
     }
 
-    fn set_position_of_pattern(&mut self, pattern: PatternKey, position: u32) {
-        if let Some(index) = self.patterns.iter().position(|&other| other == pattern) {
-            self.positions[self.topics.len() + index] = position;
-        }
+    /// Whether the audience selects a record, whose topics are matched by `patterns`.
+    fn selects(&self, record: &Record, patterns: &[PatternKey]) -> bool {
+        self.audience.selects_any()
+            || record.topics.iter().any(|topic| self.topics.contains(&topic.key))
+            || self.patterns.iter().any(|key| patterns.binary_search(key).is_ok())
     }
+
+    /// Whether a private record is open to the audience.
+    fn is_granted(&self, record: &Record, patterns: &[PatternKey]) -> bool {
+        self.audience.is_granted_by_name(record.names())
+            || self.granting.iter().any(|key| patterns.binary_search(key).is_ok())
+    }
+}
+
+/// Whose list of audiences.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ListOf<'a> {
+    /// Those that select every topic.
+    Any,
+    Topic(TopicKey),
+    Pattern(PatternKey),
+    /// Those that are granted everything.
+    GrantedAll,
+    GrantedTopic(&'a Topic),
+    /// Those that are granted what a pattern matches.
+    Granting(PatternKey),
+}
+
+/// How far a record was matched with the audiences that it may be for.
+#[derive(Debug)]
+pub(crate) struct MatchCursor {
+    /// Private records are matched with the audiences that they are granted to, where those are
+    /// fewer than the ones that select them.
+    by_grant: bool,
+    /// Number of the list among those of the record.
+    list: usize,
+    /// Audiences of that list that are still to be matched, from its end; `None` before its first.
+    left: Option<usize>,
 }
 
 impl Audiences {
@@ -151,29 +218,34 @@ impl Audiences {
             return key;
         }
         let key = self.slots.vacant_key() as AudienceKey;
-        let mut positions = Vec::new();
         let (topics, patterns) = if audience.selects_any() {
-            self.any.insert(key);
             Default::default()
         } else {
-            let topics = add_to_topics(&audience, key, log, &mut positions);
-            (topics, add_to_patterns(&audience, key, log, &mut positions))
+            let topics = topics_of(&audience, log);
+            (topics, audience.patterns().map(|pattern| log.intern_pattern(pattern)).collect())
         };
+        let mut granting: Box<[PatternKey]> =
+            audience.grant_patterns().map(|pattern| log.intern_pattern(pattern)).collect();
+        granting.sort_unstable();
+        let granting_since = if granting.is_empty() { 0 } else { log.end() };
         let audience = Arc::new(audience);
         self.by_value.insert(Arc::clone(&audience), key);
-        let members = Vec::new();
-        self.slots.insert(AudienceEntry {
+        let mut entry = AudienceEntry {
             audience,
             topics,
             patterns,
-            positions: positions.into(),
-            members,
+            granting,
+            granting_since,
+            positions: Box::default(),
+            members: Vec::new(),
             shards: Vec::new(),
             open: 0,
             due: 0,
             again: false,
             matched: u64::MAX,
-        });
+        };
+        entry.positions = entry.lists().map(|list| self.add_to(list, key, log)).collect();
+        self.slots.insert(entry);
         key
     }
 
@@ -226,31 +298,119 @@ impl Audiences {
         self.remove_if_unused(key, log);
     }
 
-    /// Calls `found` for each audience that may read `record`, which is appended at `index`. The log
-    /// has matched its patterns before.
-    pub(crate) fn matching(
-        &mut self,
-        index: u64,
+    /// Begins to match a record with the audiences that it may be for. `patterns` match one of its
+    /// topics.
+    pub(crate) fn begin_match(
+        &self,
         record: &Record,
+        patterns: &[PatternKey],
+        log: &Log,
+    ) -> MatchCursor {
+        let size = |by_grant| {
+            let lists = (0..).map_while(|list| list_of(by_grant, list, record, patterns));
+            lists.filter_map(|list| self.list(list, log)).map(AudienceList::len).sum::<usize>()
+        };
+        let by_grant = record.private && size(true) < size(false);
+        MatchCursor { by_grant, list: 0, left: None }
+    }
+
+    /// Calls `found` for audiences that may read the record, at most [`limits::MATCH_BATCH`] of
+    /// those that it may be for. Returns whether all were matched.
+    ///
+    /// Between two calls audiences may come and go. Lists are matched from their ends, and what is
+    /// removed from a list is replaced by its last, which was matched then.
+    pub(crate) fn match_some(
+        &mut self,
+        cursor: &mut MatchCursor,
+        record: &Record,
+        patterns: &[PatternKey],
         log: &Log,
         mut found: impl FnMut(AudienceKey, &mut AudienceEntry),
-    ) {
-        let named = record.topics.iter().flat_map(|&key| log.topics()[key].audiences.iter());
-        for &key in self.any.iter().chain(named).chain(log.audiences_by_pattern()) {
-            let entry = &mut self.slots[key as usize];
-            if std::mem::replace(&mut entry.matched, index) == index {
-                continue;
+    ) -> bool {
+        let mut budget = limits::MATCH_BATCH;
+        let Self { slots, selects_any, granted_all, granted_topics, .. } = self;
+        while let Some(list) = list_of(cursor.by_grant, cursor.list, record, patterns) {
+            let list = match list {
+                ListOf::Any => Some(&*selects_any),
+                ListOf::GrantedAll => Some(&*granted_all),
+                ListOf::GrantedTopic(topic) => granted_topics.get(topic),
+                ListOf::Topic(topic) => Some(&log.topics()[topic].audiences),
+                ListOf::Pattern(pattern) => log.patterns().get(pattern).map(|it| &it.audiences),
+                ListOf::Granting(pattern) => log.patterns().get(pattern).map(|it| &it.granted),
+            };
+            let keys = list.map_or(&[][..], AudienceList::as_slice);
+            let mut left = cursor.left.unwrap_or(keys.len()).min(keys.len());
+            while left > 0 {
+                if budget == 0 {
+                    cursor.left = Some(left);
+                    return false;
+                }
+                budget -= 1;
+                left -= 1;
+                let key = keys[left];
+                let entry = &mut slots[key as usize];
+                if std::mem::replace(&mut entry.matched, record.index) == record.index {
+                    continue;
+                }
+                let is_wanted = !record.is_broadcast() || entry.audience.wants_broadcasts();
+                let is_selected = !cursor.by_grant || entry.selects(record, patterns);
+                let is_open = !record.private || entry.is_granted(record, patterns);
+                if is_wanted && is_selected && is_open {
+                    found(key, entry);
+                }
             }
-            let audience = &entry.audience;
-            let is_selected = *record.topics != [EVERYONE] || audience.wants_broadcasts();
-            if is_selected && (!record.private || audience.is_granted(log.names(record))) {
-                found(key, entry);
-            }
+            (cursor.list, cursor.left) = (cursor.list + 1, None);
+        }
+        true
+    }
+
+    fn list<'a>(&'a self, list: ListOf<'_>, log: &'a Log) -> Option<&'a AudienceList> {
+        match list {
+            ListOf::Any => Some(&self.selects_any),
+            ListOf::GrantedAll => Some(&self.granted_all),
+            ListOf::GrantedTopic(topic) => self.granted_topics.get(topic),
+            ListOf::Topic(topic) => Some(&log.topics()[topic].audiences),
+            ListOf::Pattern(pattern) => log.patterns().get(pattern).map(|it| &it.audiences),
+            ListOf::Granting(pattern) => log.patterns().get(pattern).map(|it| &it.granted),
         }
     }
 
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (AudienceKey, &mut AudienceEntry)> {
-        self.slots.iter_mut().map(|(key, entry)| (key as AudienceKey, entry))
+    /// Adds an audience to a list. Returns its position there.
+    fn add_to(&mut self, list: ListOf<'_>, key: AudienceKey, log: &mut Log) -> u32 {
+        match list {
+            ListOf::Any => self.selects_any.add(key),
+            ListOf::GrantedAll => self.granted_all.add(key),
+            ListOf::GrantedTopic(topic) => {
+                self.granted_topics.entry(topic.clone()).or_default().add(key)
+            }
+            ListOf::Topic(topic) => log.topics_mut()[topic].audiences.add(key),
+            ListOf::Pattern(pattern) => log.add_pattern_audience(pattern, key),
+            ListOf::Granting(pattern) => log.patterns_mut()[pattern].granted.add(key),
+        }
+    }
+
+    /// Removes the audience at a position of a list. Returns the one that is there now.
+    fn remove_from(&mut self, list: ListOf<'_>, position: u32, log: &mut Log) -> Option<u32> {
+        match list {
+            ListOf::Any => self.selects_any.remove(position),
+            ListOf::GrantedAll => self.granted_all.remove(position),
+            ListOf::GrantedTopic(topic) => {
+                let granted = self.granted_topics.get_mut(topic)?;
+                let moved = granted.remove(position);
+                if granted.is_empty() {
+                    self.granted_topics.remove(topic);
+                }
+                moved
+            }
+            ListOf::Topic(topic) => log.topics_mut().remove_audience(topic, position),
+            ListOf::Pattern(pattern) => log.patterns_mut().remove_audience(pattern, position),
+            ListOf::Granting(pattern) => log.patterns_mut().remove_granted(pattern, position),
+        }
+    }
+
+    /// A key above all keys in use.
+    pub(crate) fn keys_end(&self) -> AudienceKey {
+        self.slots.iter().next_back().map_or(0, |(key, _)| key as AudienceKey + 1)
     }
 
     pub(crate) fn get_mut(&mut self, key: AudienceKey) -> Option<&mut AudienceEntry> {
@@ -268,57 +428,47 @@ impl Audiences {
         }
         let entry = self.slots.remove(key as usize);
         self.by_value.remove(&entry.audience);
-        self.any.remove(&key);
-        let (of_topics, of_patterns) = entry.positions.split_at(entry.topics.len());
-        for (&topic, &position) in entry.topics.iter().zip(of_topics) {
-            if let Some(moved) = log.topics_mut().remove_audience(topic, position) {
-                self[moved].set_position_of_topic(topic, position);
-            }
-        }
-        for (&pattern, &position) in entry.patterns.iter().zip(of_patterns) {
-            if let Some(moved) = log.patterns_mut().remove_audience(pattern, position) {
-                self[moved].set_position_of_pattern(pattern, position);
+        for (list, &position) in entry.lists().zip(&entry.positions) {
+            if let Some(moved) = self.remove_from(list, position, log) {
+                self[moved].set_position(list, position);
             }
         }
     }
 }
 
-fn add_to_topics(
-    audience: &Audience,
-    key: AudienceKey,
-    log: &mut Log,
-    positions: &mut Vec<u32>,
-) -> Box<[TopicKey]> {
+/// The `n`-th of the lists that have the audiences for a record.
+fn list_of<'a>(
+    by_grant: bool,
+    n: usize,
+    record: &'a Record,
+    patterns: &[PatternKey],
+) -> Option<ListOf<'a>> {
+    let Some(n) = n.checked_sub(1) else {
+        return Some(if by_grant { ListOf::GrantedAll } else { ListOf::Any });
+    };
+    if let Some(topic) = record.topics.get(n) {
+        return match (by_grant, &topic.name) {
+            (false, _) => Some(ListOf::Topic(topic.key)),
+            (true, Some(name)) => Some(ListOf::GrantedTopic(name)),
+            // What is broadcast has no name by which it is granted.
+            (true, None) => None,
+        };
+    }
+    let pattern = *patterns.get(n - record.topics.len())?;
+    Some(if by_grant { ListOf::Granting(pattern) } else { ListOf::Pattern(pattern) })
+}
+
+fn topics_of(audience: &Audience, log: &mut Log) -> Box<[TopicKey]> {
     let topics = log.topics_mut();
-    let mut keys: Vec<TopicKey> = audience
-        .selectors()
-        .iter()
-        .filter_map(|selector| match selector {
-            Selector::Exact(topic) => Some(topics.intern(topic)),
-            _ => None,
-        })
-        .collect();
+    let names = audience.selectors().iter().filter_map(|selector| match selector {
+        Selector::Exact(topic) => Some(topic),
+        _ => None,
+    });
+    let mut keys: Vec<TopicKey> = names.map(|topic| topics.intern(topic)).collect();
     if audience.wants_broadcasts() {
         keys.push(EVERYONE);
     }
-    positions.extend(keys.iter().map(|&topic| topics[topic].audiences.add(key)));
     keys.into()
-}
-
-fn add_to_patterns(
-    audience: &Audience,
-    key: AudienceKey,
-    log: &mut Log,
-    positions: &mut Vec<u32>,
-) -> Box<[PatternKey]> {
-    audience
-        .patterns()
-        .map(|selector| {
-            let pattern = log.intern_pattern(selector);
-            positions.push(log.patterns_mut()[pattern].audiences.add(key));
-            pattern
-        })
-        .collect()
 }
 
 impl std::ops::Index<AudienceKey> for Audiences {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::close_reason::CloseReason;
 use super::keys::{AudienceKey, ShardKey};
-use crate::log::TopicKey;
 use crate::wire::ConnectionId;
 
 /// A connection as the manager sees it. Its position in the log is kept by the connection itself.
@@ -14,8 +13,8 @@ pub(crate) struct ConnectionEntry {
     pub(super) id: ConnectionId,
     pub(super) audience: AudienceKey,
     pub(super) driven_by: DrivenBy,
-    /// The unnamed topic of events that are sent to it alone; set with the first of them.
-    pub(super) direct: Option<TopicKey>,
+    /// Bytes of the unread events that were sent to it alone.
+    pub(super) sent_bytes: u32,
     pub(super) state: Option<Arc<dyn Any + Send + Sync>>,
     pub(super) created_at: u64,
     /// When it was last given bytes.
@@ -71,7 +70,8 @@ impl ConnectionEntry {
         self.audience
     }
 
-    pub(crate) fn direct(&self) -> Option<TopicKey> {
-        self.direct
+    /// The connection's slot, if there are unread events that were sent to it alone.
+    pub(crate) fn sent_to(&self, slot: u32) -> Option<u32> {
+        (self.sent_bytes > 0).then_some(slot)
     }
 }

@@ -33,7 +33,7 @@ impl State {
             id,
             audience,
             driven_by: DrivenBy::Body { member },
-            direct: None,
+            sent_bytes: 0,
             state,
             created_at: now,
             last_write_at: now,
@@ -60,10 +60,8 @@ impl State {
         slot: u32,
     ) -> (Option<EndedConnection>, (Option<Waker>, ConnectionEntry)) {
         let ended = self.begin_close(slot, CloseReason::Disconnected);
+        self.release_sent(slot, u64::MAX);
         let entry = self.connections.remove(slot as usize);
-        if let Some(topic) = entry.direct {
-            self.log.topics_mut().release(topic);
-        }
         let waker = match entry.driven_by {
             DrivenBy::Body { member } => self.leave(entry.audience, member),
             DrivenBy::Shard { shard, .. } => {

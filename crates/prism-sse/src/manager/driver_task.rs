@@ -154,7 +154,10 @@ impl State {
             self.count_change();
         }
         let next = [self.timers.next(), self.log.expires()].into_iter().flatten().min();
-        if !self.due.is_empty() || next.is_some_and(|next| next <= now) {
+        if !self.due.is_empty()
+            || next.is_some_and(|next| next <= now)
+            || self.log.exceeds_retention(now)
+        {
             return DriverStep::Again;
         }
         DriverStep::Sleep(next.map(|next| next - now))
@@ -169,6 +172,7 @@ impl State {
         wakers: &mut Vec<Waker>,
     ) -> usize {
         match due {
+            Due::AudiencesFrom(from) => self.schedule_from(from, room).max(1),
             Due::Audience(key) => {
                 let Some(entry) = self.audiences.get_mut(key) else { return 1 };
                 let members = entry.take_due(room);

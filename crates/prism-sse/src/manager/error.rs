@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::engine::EngineError;
+use crate::limits;
 use crate::selector::InvalidTopic;
 use crate::wire::ConnectionId;
 
@@ -77,6 +78,10 @@ impl std::error::Error for PublishError {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendError {
+    /// Too many bytes are unread that were sent to single connections: more than
+    /// [`limits::CONNECTION_SENT_BYTES`] for this one, or more than [`limits::SENT_BYTES`] for all of
+    /// them. A later attempt may succeed.
+    Full,
     /// The event has an id, which a manager with history could not resume from.
     IdNotKept,
     /// No open connection has this id.
@@ -91,6 +96,12 @@ pub enum SendError {
 impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Full => write!(
+                f,
+                "too many bytes are unread: at most {} may be sent to one connection, and {} to all",
+                limits::CONNECTION_SENT_BYTES,
+                limits::SENT_BYTES
+            ),
             Self::IdNotKept => {
                 f.write_str("an event to one connection is not kept, and so cannot carry an id")
             }

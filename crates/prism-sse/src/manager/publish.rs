@@ -27,8 +27,12 @@ impl ManagerInner {
         if self.settings.has_history() && event.event_id().is_some() {
             return Err(SendError::IdNotKept);
         }
-        if self.lock().find(to).is_none() {
-            return Err(SendError::NoSuchConnection { id: to });
+        {
+            let state = self.lock();
+            let slot = state.find(to).ok_or(SendError::NoSuchConnection { id: to })?;
+            if !state.has_room_for_sent(slot, event.size()) {
+                return Err(SendError::Full);
+            }
         }
         let publication = Publication::to(Target::Connection(to), event);
         self.append(publication).map_err(SendError::Publish)
@@ -89,11 +93,16 @@ impl Apply for ManagerInner {
         let framed = self.encode(&publication, Some(position));
         let digest = self.digests.of(&publication);
         let now = self.now();
-        let mut state = self.lock();
-        if let Some(digest) = digest {
-            state.keys.applied(digest, seq, now, self.settings.idempotency_window_ms());
-        }
-        state.apply(seq, now, &publication, framed)
+        let mut wakes = {
+            let mut state = self.lock();
+            if let Some(digest) = digest {
+                state.keys.applied(digest, seq, now, self.settings.idempotency_window_ms());
+            }
+            state.apply(seq, now, &publication, framed)
+        };
+        // The lock is released between two batches of audiences.
+        while self.lock().match_some(&mut wakes) {}
+        wakes
     }
 
     fn apply_ephemeral(&self, publication: Publication, sender: AckSender) -> Wakes {

@@ -5,11 +5,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use slab::Slab;
 
-use super::audiences::Audiences;
+use super::audiences::{Audiences, MatchCursor};
 use super::connection_entry::{ConnectionEntry, DrivenBy};
 use super::error::PublishError;
 use super::idempotency::{IdempotencyKeys, KeyDigest, KeyLookup};
@@ -18,7 +18,9 @@ use super::settings::ManagerSettings;
 use super::shards::ShardTable;
 use super::timers::Timers;
 use crate::engine::{Ack, AckError, AckSender, Durability, Publication, Target, Wakes};
-use crate::log::{Class, EVERYONE, Log, Record};
+use crate::limits;
+use crate::log::{Class, EVERYONE, Log, Record, RecordTopic};
+use crate::selector::Topic;
 use crate::sync::AtomicU64;
 use crate::wire::{ConnectionId, Epoch, Framed};
 
@@ -36,6 +38,8 @@ pub(crate) struct State {
     /// Receipts of publications that the engine acknowledged before they were applied here, by sequence
     /// number.
     unapplied: BTreeMap<u64, Vec<(AckSender, Durability)>>,
+    /// The record that was appended last, until it was matched with all audiences.
+    matching: Option<Matching>,
     pub(super) closed: bool,
     /// Incremented with everything that may concern a reader, so that a reader can see without the
     /// lock that nothing has changed.
@@ -52,9 +56,19 @@ pub(crate) struct Counters {
     pub(crate) gaps: u64,
 }
 
+/// A record of the log, while the audiences that it is for are looked for.
+#[derive(Debug)]
+struct Matching {
+    record: Arc<Record>,
+    cursor: MatchCursor,
+    receivers: usize,
+}
+
 /// What the driver has to wake.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Due {
+    /// The members of all audiences whose keys are not below this one.
+    AudiencesFrom(AudienceKey),
     /// The members of an audience that are in its wake pass.
     Audience(AudienceKey),
     /// The connection in this slot.
@@ -72,6 +86,7 @@ impl State {
             timers: Timers::default(),
             shards: ShardTable::default(),
             unapplied: BTreeMap::new(),
+            matching: None,
             closed: false,
             changes: Arc::default(),
             counters: Counters::default(),
@@ -91,45 +106,77 @@ impl State {
         if seq <= self.log.applied() {
             return wakes;
         }
-        let topics = match publication.target() {
+        let topics: Box<[RecordTopic]> = match publication.target() {
             Target::Topics(topics) => {
-                topics.iter().map(|topic| self.log.topics_mut().intern(topic)).collect()
+                let topic = |name: &Topic| RecordTopic {
+                    key: self.log.topics_mut().intern(name),
+                    name: Some(name.clone()),
+                };
+                topics.iter().map(topic).collect()
             }
-            Target::Everyone => [EVERYONE].into(),
+            Target::Everyone => [RecordTopic { key: EVERYONE, name: None }].into(),
             // Ephemeral publications are not part of the order; see `apply_ephemeral`.
             Target::Connection(_) => return wakes,
         };
-        let mut record = Record {
+        self.log.match_patterns(&topics);
+        let private = publication.is_private();
+        let expires_earlier = self.append(Record {
             index: 0,
             seq,
             at: now,
             topics,
             class: publication.class(),
-            private: publication.is_private(),
+            private,
             ephemeral: false,
             sends_position: publication.event().data().is_some(),
             id: publication.event().event_id().cloned(),
             framed,
-            receivers: 0,
+            granting: if private { self.log.granting() } else { Box::default() },
+            receivers: AtomicU32::new(0),
             offset: 0,
-        };
-        self.log.match_patterns(&record.topics);
+        });
+        self.counters.published += 1;
+        self.add_readers(expires_earlier, &mut wakes);
+        self.match_some(&mut wakes);
+        wakes
+    }
+
+    /// Appends a record. Returns whether the driver has to evict records earlier than it assumes.
+    fn append(&mut self, record: Record) -> bool {
+        let (before, now) = (self.log.expires(), record.at);
+        let record = self.log.append(record);
+        let cursor = self.audiences.begin_match(&record, self.log.matching(), &self.log);
+        self.matching = Some(Matching { record, cursor, receivers: 0 });
+        let after = self.log.expires();
+        after.is_some_and(|after| before.is_none_or(|before| after < before))
+            || self.log.exceeds_retention(now)
+    }
+
+    /// Matches the record that was appended last with some of the audiences that it may be for, and
+    /// schedules its readers. Returns whether audiences are left; then the caller releases the lock
+    /// for a moment.
+    pub(super) fn match_some(&mut self, wakes: &mut Wakes) -> bool {
+        let Some(mut matching) = self.matching.take() else { return false };
+        let Matching { record, cursor, receivers } = &mut matching;
         let (due, shards) = (&mut self.due, &mut self.shards);
-        let mut receivers = 0;
-        self.audiences.matching(self.log.end(), &record, &self.log, |key, entry| {
-            receivers += entry.open;
+        let patterns = self.log.matching();
+        let done = self.audiences.match_some(cursor, record, patterns, &self.log, |key, entry| {
+            *receivers += entry.open;
             if entry.begin_wake_pass() {
                 due.push_back(Due::Audience(key));
             }
             entry.shards_to_wake().for_each(|shard| shards.wake_for_audience(shard, key));
         });
-        record.receivers = u32::try_from(receivers).unwrap_or(u32::MAX);
-        self.counters.published += 1;
-        let expires_earlier = self.append(record);
+        record.receivers.store(u32::try_from(*receivers).unwrap_or(u32::MAX), Ordering::Relaxed);
+        let seq = record.seq;
         self.count_change();
-        self.acknowledge_up_to(seq, &mut wakes);
-        self.add_readers(expires_earlier, &mut wakes);
-        wakes
+        if done {
+            self.acknowledge_up_to(seq, wakes);
+        } else {
+            self.matching = Some(matching);
+        }
+        self.add_readers(false, wakes);
+        !done
     }
 
     /// Appends an event for one connection, if that is open.
@@ -144,34 +191,48 @@ impl State {
         let Some(slot) = self.find(to) else {
             return Wakes::ack(sender, self.ack(seq, Durability::Memory, 0));
         };
-        let entry = &mut self.connections[slot as usize];
-        let topic = *entry.direct.get_or_insert_with(|| self.log.topics_mut().unnamed());
-        let expires_earlier = self.append(Record {
+        if !self.has_room_for_sent(slot, framed.len()) {
+            return Wakes::ack(sender, Err(AckError::Failed));
+        }
+        let record = Record {
             index: 0,
             seq,
             at: now,
-            topics: [topic].into(),
+            topics: Box::default(),
             class: Class::History,
             private: false,
             ephemeral: true,
             sends_position: false,
             id: None,
             framed,
-            receivers: 1,
+            granting: Box::default(),
+            receivers: AtomicU32::new(1),
             offset: 0,
-        });
+        };
+        self.connections[slot as usize].sent_bytes += self.log.append_sent(slot, record) as u32;
         self.schedule(slot);
         let mut wakes = Wakes::ack(sender, self.ack(seq, Durability::Memory, 1));
-        self.add_readers(expires_earlier, &mut wakes);
+        self.add_readers(false, &mut wakes);
         wakes
     }
 
-    /// Appends a record. Returns whether a record now expires earlier than the driver assumes.
-    fn append(&mut self, record: Record) -> bool {
-        let before = self.log.expires();
-        self.log.append(record);
-        let after = self.log.expires();
-        after.is_some_and(|after| before.is_none_or(|before| after < before))
+    /// Whether an event of `len` bytes may be sent to a connection, beside the unread ones that were
+    /// sent to it and to all others. An event may always be the only one.
+    pub(super) fn has_room_for_sent(&self, slot: u32, len: usize) -> bool {
+        let unread = self.connections[slot as usize].sent_bytes as usize;
+        (unread == 0 || unread + len <= limits::CONNECTION_SENT_BYTES)
+            && self.log.has_room_for_sent(len)
+    }
+
+    /// Drops the events that were sent to a connection and that it has read: those before index
+    /// `read`.
+    pub(crate) fn release_sent(&mut self, slot: u32, read: u64) {
+        let unread = &mut self.connections[slot as usize].sent_bytes;
+        while *unread > 0
+            && let Some(bytes) = self.log.release_sent(slot, read)
+        {
+            *unread -= bytes as u32;
+        }
     }
 
     /// Completes the receipt of a publication, once this node has applied it.
@@ -181,7 +242,8 @@ impl State {
         durability: Durability,
         sender: AckSender,
     ) -> Wakes {
-        if seq > self.log.applied() {
+        let is_matching = self.matching.as_ref().is_some_and(|it| it.record.seq <= seq);
+        if seq > self.log.applied() || is_matching {
             self.unapplied.entry(seq).or_default().push((sender, durability));
             return Wakes::default();
         }
@@ -222,7 +284,7 @@ impl State {
     }
 
     fn ack_of(&self, seq: u64, durability: Durability) -> Result<Ack, AckError> {
-        let receivers = self.log.find(seq).map_or(0, |record| record.receivers as usize);
+        let receivers = self.log.find(seq).map_or(0, |record| record.receivers());
         self.ack(seq, durability, receivers)
     }
 
@@ -232,7 +294,7 @@ impl State {
                 break;
             }
             let (seq, senders) = waiting.remove_entry();
-            let receivers = self.log.find(seq).map_or(0, |record| record.receivers as usize);
+            let receivers = self.log.find(seq).map_or(0, |record| record.receivers());
             for (sender, durability) in senders {
                 wakes.push(sender, self.ack(seq, durability, receivers));
             }
@@ -269,12 +331,26 @@ impl State {
     /// Lets the driver, or their shards, wake all connections.
     pub(crate) fn schedule_all(&mut self) {
         self.count_change();
-        for (key, entry) in self.audiences.iter_mut() {
+        self.due.push_back(Due::AudiencesFrom(0));
+    }
+
+    /// Schedules the members of at most `max` audiences whose keys are not below `from`. Returns how
+    /// many keys it looked at.
+    pub(super) fn schedule_from(&mut self, from: AudienceKey, max: usize) -> usize {
+        self.count_change();
+        let end = self.audiences.keys_end();
+        let until = end.min(from.saturating_add(max as AudienceKey));
+        for key in from..until {
+            let Some(entry) = self.audiences.get_mut(key) else { continue };
             if entry.begin_wake_pass() {
                 self.due.push_back(Due::Audience(key));
             }
             let shards = &mut self.shards;
             entry.shards_to_wake().for_each(|shard| shards.wake_for_audience(shard, key));
         }
+        if until < end {
+            self.due.push_back(Due::AudiencesFrom(until));
+        }
+        until.saturating_sub(from) as usize
     }
 }

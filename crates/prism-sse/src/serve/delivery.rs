@@ -43,6 +43,7 @@ impl<S: Read + Write> DeliveryShard<S> {
     /// Does one piece of work. `now` is in milliseconds of the shard's own clock, as everywhere
     /// below.
     pub(crate) fn turn(&mut self, now: u64) -> NextTurn {
+        self.replay_work = 0;
         self.poll_managers(now);
         let mut left = limits::PASS_SLICE;
         while left > 0 {
@@ -50,6 +51,10 @@ impl<S: Read + Write> DeliveryShard<S> {
             left = left.saturating_sub(self.continue_pass(group, left, now).max(1));
         }
         for _ in 0..limits::SHARD_TURN {
+            if self.replay_work >= limits::REPLAY_WORK {
+                // Live members come first in the next turn.
+                break;
+            }
             let Some(key) = self.runnable.pop_front() else { break };
             self.run_member(key, now);
         }

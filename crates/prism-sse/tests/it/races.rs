@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
 use prism_sse::test::Delayed;
-use prism_sse::{Audience, Connection, Manager, OnLag, Retention, Start};
+use prism_sse::{Audience, Connection, Manager, OnLag, Retention, SendError, Start};
 
 fn drain(c: &mut Connection, most: usize) -> (String, usize) {
     let mut all = Vec::new();
@@ -25,21 +25,50 @@ fn drain(c: &mut Connection, most: usize) -> (String, usize) {
 }
 
 #[test]
-fn an_event_sent_and_evicted_during_a_replay_is_one_gap() {
+fn an_event_sent_during_a_replay_waits_whatever_is_sent_to_others() {
     let sse = Manager::builder().history(Retention::default()).build().unwrap();
     for n in 0..5 {
         sse.broadcast(format!("h{n}")).unwrap();
     }
     let mut c = sse.subscribe(Audience::everything(), Start::Oldest).unwrap();
-    let mut other = sse.add_connection();
-    let _ = drain(&mut other, 1);
     sse.send("direct", c.id()).unwrap();
     let big = "x".repeat(1024 * 1024 - 10);
-    for _ in 0..17 {
-        sse.send(big.clone(), other.id()).unwrap();
-    }
+    let others: Vec<_> = (0..80).map(|_| sse.add_connection()).collect();
+    let sent = others.iter().filter(|other| sse.send(big.clone(), other.id()).is_ok()).count();
+    assert!((60..64).contains(&sent), "{sent} of 64 MiB have room");
+    assert_eq!(sse.send(big.clone(), others[70].id()).unwrap_err(), SendError::Full);
     let (text, _) = drain(&mut c, 1000);
-    assert!(text.matches("prism.gap").count() <= 1);
+    assert!(text.contains("data: h4") && text.ends_with("data: direct\n\n"), "{text}");
+    assert!(!text.contains("prism.gap"), "{text}");
+}
+
+#[test]
+fn what_waits_for_one_connection_is_bounded_and_refused_to_its_sender() {
+    let sse = Manager::new();
+    let mut slow = sse.add_connection();
+    let mut other = sse.add_connection();
+    let _ = (drain(&mut slow, 1), drain(&mut other, 1));
+    // One event may wait whatever its size, and nothing beside it.
+    sse.send("x".repeat(500_000), slow.id()).unwrap();
+    assert_eq!(sse.send("y", slow.id()).unwrap_err(), SendError::Full);
+    sse.send("z", other.id()).unwrap();
+    assert_eq!(drain(&mut other, 1).0, "data: z\n\n");
+    assert!(drain(&mut slow, 1).0.len() > 500_000);
+    sse.send("y", slow.id()).unwrap();
+    assert_eq!(drain(&mut slow, 1).0, "data: y\n\n");
+}
+
+#[test]
+fn many_connections_that_are_sent_one_event_each_get_it() {
+    let sse = Manager::new();
+    let mut connections: Vec<_> = (0..70_000).map(|_| sse.add_connection()).collect();
+    for c in &connections {
+        let ack = sse.send("an event for one", c.id()).unwrap().try_ack().unwrap();
+        assert_eq!(ack.unwrap().receivers, 1);
+    }
+    for c in &mut connections {
+        assert!(drain(c, 2).0.ends_with("data: an event for one\n\n"));
+    }
 }
 
 #[test]
@@ -53,9 +82,7 @@ fn events_sent_to_one_connection_count_as_its_lag() {
     let mut c = sse.add_connection();
     let _ = drain(&mut c, 1);
     let text = "z".repeat(1000);
-    for _ in 0..1000 {
-        sse.send(text.clone(), c.id()).unwrap();
-    }
+    while sse.send(text.clone(), c.id()).is_ok() {}
     let (got, _) = drain(&mut c, 5000);
     assert!(got.contains("prism.gap"));
 }

@@ -3,6 +3,7 @@
 use crate::connection::next_bytes::EventBatch;
 use crate::manager::AudienceKey;
 use crate::subscription::Subscription;
+use crate::subscription::replay::Replay;
 
 pub(super) struct AudienceGroup {
     pub(super) manager: u32,
@@ -21,6 +22,16 @@ pub(super) struct AudienceGroup {
     pub(super) last_pass_end: u64,
     /// Tick of the timer of its next mark.
     pub(super) mark_tick: u64,
+}
+
+/// What a group is about to read with the manager's lock released.
+pub(super) struct GroupReplay {
+    pub(super) key: u32,
+    pub(super) replay: Box<Replay>,
+    /// Where the group stood before.
+    pub(super) begin: Subscription,
+    /// Index up to which it reads.
+    pub(super) end: u64,
 }
 
 /// Bytes that are being written to all live members of a group.

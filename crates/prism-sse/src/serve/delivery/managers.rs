@@ -103,6 +103,7 @@ impl<S: Read + Write> DeliveryShard<S> {
         }
         let expires = state.log.expires();
         drop(guard);
+        self.read_group_replays(key, &shared, now);
 
         let manager = &mut self.managers[key as usize];
         manager.calls = calls;

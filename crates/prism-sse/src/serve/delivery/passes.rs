@@ -4,10 +4,12 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 
 use super::attached_manager::AttachedManager;
-use super::group::{AudienceGroup, FanOutPass};
+use super::group::{AudienceGroup, FanOutPass, GroupReplay};
 use super::member::WriteResult;
 use super::state::DeliveryShard;
-use crate::connection::next_bytes::{EventBatch, Framing, NextBatch, audience_scope, next_batch};
+use crate::connection::next_bytes::{
+    EventBatch, Framing, NextBatch, audience_scope, next_batch, replay_batch,
+};
 use crate::limits;
 use crate::log::Log;
 use crate::manager::{AudienceKey, ManagerInner, State};
@@ -68,12 +70,16 @@ impl<S: Read + Write> DeliveryShard<S> {
         }
         let reader = audience_scope(state, group.audience, None);
         group.is_due = false;
-        match next_batch(&mut group.subscription, &state.log, reader, end, Framing::Chunk) {
+        let framing = Framing::Chunk;
+        match next_batch(&mut group.subscription, &state.log, reader, end, None, framing) {
             NextBatch::Events(batch) => {
                 let is_full = !group.subscription.is_at(end);
                 group.is_due = is_full;
                 let left = group.live.len();
                 self.start_pass(key, FanOutPass { batch, is_full, begin, left }, now);
+            }
+            NextBatch::Replay(replay) => {
+                self.group_replays.push(GroupReplay { key, replay, begin, end });
             }
             NextBatch::BudgetSpent => {
                 group.is_due = true;
@@ -82,6 +88,25 @@ impl<S: Read + Write> DeliveryShard<S> {
             // The words of a gap depend on what its reader has received last.
             NextBatch::Gap(_) => self.split_group(key, &state.log),
             NextBatch::AtEnd => self.join_waiting(key, None, now),
+        }
+    }
+
+    /// Reads the log for groups that are not live, with the manager's lock released.
+    pub(super) fn read_group_replays(&mut self, manager: u32, shared: &ManagerInner, now: u64) {
+        for GroupReplay { key, mut replay, begin, end } in std::mem::take(&mut self.group_replays) {
+            let group = &mut self.groups[key as usize];
+            let framing = Framing::Chunk;
+            let batch = replay_batch(&mut group.subscription, &mut replay, shared, framing);
+            self.replay_work += replay.spent();
+            let is_full = !group.subscription.is_at(end);
+            group.is_due = is_full;
+            if let Some(batch) = batch {
+                let left = group.live.len();
+                self.start_pass(key, FanOutPass { batch, is_full, begin, left }, now);
+            } else {
+                group.is_due = true;
+                self.queue_group(manager, key);
+            }
         }
     }
 

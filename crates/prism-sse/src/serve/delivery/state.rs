@@ -7,7 +7,7 @@ use std::task::Waker;
 use slab::Slab;
 
 use super::attached_manager::{AttachedManager, WakeQueue};
-use super::group::AudienceGroup;
+use super::group::{AudienceGroup, GroupReplay};
 use super::member::GroupMember;
 use super::pinned_buffers::PinnedBuffers;
 use super::shared_frames::SharedFrames;
@@ -44,6 +44,10 @@ pub(crate) struct DeliveryShard<S> {
     pub(super) mark_timers: Timers,
     pub(super) pinned: PinnedBuffers,
     pub(super) shared_frames: SharedFrames,
+    /// What groups are about to read with the manager's lock released.
+    pub(super) group_replays: Vec<GroupReplay>,
+    /// Work that replays took in this turn.
+    pub(super) replay_work: u64,
     /// The end of the drain, once it has begun.
     pub(super) drain_end: Option<u64>,
 }
@@ -83,6 +87,8 @@ impl<S> DeliveryShard<S> {
             mark_timers: Timers::default(),
             pinned: PinnedBuffers::new(pinned_bytes),
             shared_frames: SharedFrames::new(),
+            group_replays: Vec::new(),
+            replay_work: 0,
             drain_end: None,
         }
     }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::member::{GroupMember, NOT_LIVE, WriteResult};
 use super::state::{DeliveryShard, stall_ms};
-use crate::connection::next_bytes::{Framing, NextBytes};
+use crate::connection::next_bytes::{Framing, NextBytes, read_replay};
 use crate::limits;
 use crate::manager::CloseReason;
 use crate::random;
@@ -164,29 +164,32 @@ impl<S: Read + Write> DeliveryShard<S> {
         let is_common = reading.is_shareable(&state, settings, slot, manager_now);
         let frames = &self.shared_frames;
         let known = is_common.then(|| frames.read(group, &mut reading)).flatten();
-        let step = match known {
+        let (is_known, form) = (known.is_some(), Framing::Chunk);
+        let mut step = match known {
             Some(batch) => NextBytes::Events(batch),
-            None => {
-                let form = Framing::Chunk;
-                let step =
-                    reading.next_bytes(&mut state, settings, slot, manager_now, form, &mut ended);
-                if let (NextBytes::Events(batch), true) = (&step, is_common) {
-                    self.shared_frames.add(group, from, batch, reading);
-                }
-                step
-            }
+            None => reading.next_bytes(&mut state, settings, slot, manager_now, form, &mut ended),
         };
-        self.members[key as usize].progress_mut().reading = Some(reading);
         if matches!(step, NextBytes::Wait) {
+            self.members[key as usize].progress_mut().reading = Some(reading);
             self.join_group(key, &state);
         }
         let called = state.take_shards_to_wake();
         drop(state);
         called.into_iter().for_each(Waker::wake);
+        if let NextBytes::Replay(mut replay) = step {
+            step = read_replay(&mut reading, &mut replay, &shared, slot, form, &mut ended);
+            self.replay_work += replay.spent();
+        }
+        if let (NextBytes::Events(batch), true, false) = (&step, is_common, is_known) {
+            self.shared_frames.add(group, from, batch, reading);
+        }
+        if !matches!(step, NextBytes::Wait) {
+            self.members[key as usize].progress_mut().reading = Some(reading);
+        }
         shared.run_disconnect_hook(ended);
         let bytes = match step {
             NextBytes::Wait => return StepOutcome::Stop,
-            NextBytes::Again => return StepOutcome::Yield,
+            NextBytes::Again | NextBytes::Replay(_) => return StepOutcome::Yield,
             NextBytes::Events(batch) => {
                 shared.count_delivered(u64::from(batch.events), batch.event_bytes);
                 batch.bytes

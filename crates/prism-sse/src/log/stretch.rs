@@ -1,0 +1,129 @@
+//! A stretch of the log that a reader takes along to read it without the manager's lock.
+//!
+//! Taking one costs a few references, whatever the log holds: per class one chunk or a copy of the
+//! references in a part of the tail. It is complete from where it begins up to an index; what was
+//! evicted since it was taken is still in it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::chunk::Chunk;
+use super::class::PerClass;
+use super::record::Record;
+use super::ring::RingPart;
+use crate::audience::Audience;
+use crate::selector::Selector;
+
+#[derive(Debug)]
+pub(crate) struct Stretch {
+    parts: PerClass<StretchPart>,
+    /// Events sent to the reader alone.
+    sent: VecDeque<Arc<Record>>,
+    /// Index up to which it is complete.
+    until: u64,
+}
+
+/// Records of one class, and which of them is read next.
+#[derive(Debug, Default)]
+struct StretchPart {
+    chunk: Option<Arc<Chunk>>,
+    /// Index of the first record that was retained.
+    from: u64,
+    tail: Vec<Arc<Record>>,
+    /// Positions of the only records that may be for the reader, if that is known; rising.
+    candidates: Option<Vec<u32>>,
+    /// The next position, or the next of the candidates.
+    next: usize,
+}
+
+impl Stretch {
+    pub(super) fn new(parts: PerClass<RingPart>, sent: VecDeque<Arc<Record>>, until: u64) -> Self {
+        let part = |part: RingPart| StretchPart {
+            chunk: part.chunk,
+            from: part.from,
+            tail: part.tail,
+            candidates: None,
+            next: 0,
+        };
+        Self { parts: parts.map(part), sent, until }
+    }
+
+    /// Index up to which it is complete.
+    pub(crate) fn until(&self) -> u64 {
+        self.until
+    }
+
+    /// Goes to the first record at or after `from`, leaving out by the chunks' own indexes what an
+    /// audience without patterns does not select.
+    pub(crate) fn begin(&mut self, from: u64, audience: &Audience) {
+        let is_exact = !audience.selects_any() && audience.patterns().next().is_none();
+        for part in self.parts.iter_mut() {
+            let Some(chunk) = &part.chunk else {
+                part.next = part.tail.partition_point(|record| record.index < from);
+                continue;
+            };
+            let position = chunk.position_from(from.max(part.from));
+            part.next = position;
+            if is_exact {
+                part.candidates = Some(chosen(chunk, position, audience));
+                part.next = 0;
+            }
+        }
+        while self.sent.front().is_some_and(|record| record.index < from) {
+            self.sent.pop_front();
+        }
+    }
+
+    /// Takes the next record, if it is before index `until`.
+    pub(crate) fn next(&mut self, until: u64) -> Option<Arc<Record>> {
+        let until = until.min(self.until);
+        let class = self.parts.iter().enumerate().filter_map(|(class, part)| {
+            let record = part.current()?;
+            Some((record.index, class))
+        });
+        let first = class.min();
+        let sent = self.sent.front().map(|record| record.index);
+        match (first, sent) {
+            (_, Some(sent)) if sent < until && first.is_none_or(|(index, _)| sent < index) => {
+                self.sent.pop_front()
+            }
+            (Some((index, class)), _) if index < until => {
+                let part = self.parts.iter_mut().nth(class)?;
+                let record = part.current().cloned();
+                part.next += 1;
+                record
+            }
+            _ => None,
+        }
+    }
+}
+
+impl StretchPart {
+    fn current(&self) -> Option<&Arc<Record>> {
+        let position = match &self.candidates {
+            Some(candidates) => *candidates.get(self.next)? as usize,
+            None => self.next,
+        };
+        match &self.chunk {
+            Some(chunk) => chunk.records().get(position),
+            None => self.tail.get(position),
+        }
+    }
+}
+
+/// Positions from `position` on of the records that an audience without patterns selects.
+fn chosen(chunk: &Chunk, position: usize, audience: &Audience) -> Vec<u32> {
+    let exact = audience.selectors().iter().filter_map(|selector| match selector {
+        Selector::Exact(topic) => Some(chunk.about(topic)),
+        _ => None,
+    });
+    let broadcasts = if audience.wants_broadcasts() { chunk.broadcasts() } else { &[] };
+    let mut all = Vec::new();
+    for positions in exact.chain([broadcasts]) {
+        let begin = positions.partition_point(|&other| (other as usize) < position);
+        all.extend_from_slice(&positions[begin..]);
+    }
+    all.sort_unstable();
+    all.dedup();
+    all
+}
