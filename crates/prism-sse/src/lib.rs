@@ -72,6 +72,7 @@ mod random;
 mod selector;
 #[cfg(feature = "serve")]
 mod serve;
+mod steps;
 mod subscription;
 mod sync;
 #[cfg(feature = "test-util")]

@@ -188,7 +188,7 @@ pub(crate) const REPLAY_WORK: u64 = 16 * 1024;
 pub(crate) const NEWER_RECORDS: usize = 16;
 
 /// Topics of which newer records are looked up under the lock at once.
-pub(crate) const NEWER_LOOKUPS: usize = 64;
+pub(crate) const NEWER_LOOKUPS: usize = 128;
 
 /// Records of a chunk.
 pub(crate) const CHUNK_RECORDS: usize = 256;
@@ -209,6 +209,9 @@ pub(crate) const TAIL_COPY: usize = 64;
 /// Records of a class that are evicted at once. Where time passes and nothing is published, many may
 /// be too old in one moment.
 pub(crate) const EVICTION_BATCH: usize = 256;
+
+/// Slots of connections that are looked at before the lock is released for a moment.
+pub(crate) const SLOT_BATCH: u32 = 256;
 
 /// Audiences that an event is matched with before the lock is released for a moment.
 pub(crate) const MATCH_BATCH: usize = 256;
@@ -278,8 +281,8 @@ pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 #[cfg(feature = "serve")]
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Longest time that a server waits for a head, or takes to end.
-#[cfg(feature = "serve")]
+/// Longest time that a server waits for a request's head, and that a drain takes. Longer ones are cut
+/// to it.
 pub const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Time over which streams are ended at a graceful shutdown.

@@ -46,6 +46,7 @@ use std::sync::Arc;
 
 use crate::limits;
 use crate::selector::{Selector, Topic};
+use crate::steps;
 use crate::wire::{Epoch, Position};
 pub(crate) use audience_list::AudienceList;
 pub(crate) use class::{Class, PerClass};
@@ -58,7 +59,7 @@ use patterns::Patterns;
 pub(crate) use record::{Record, RecordTopic};
 pub use retention::Retention;
 use sent::SentEvents;
-pub(crate) use stretch::Stretch;
+pub(crate) use stretch::{ByName, Stretch};
 use topics::Topics;
 pub(crate) use walk::{Newer, Walk};
 
@@ -255,6 +256,7 @@ impl Log {
         if let (Some(ids), Some(id)) = (&mut self.ids, &record.id) {
             ids.insert(id, record.seq);
         }
+        steps::count(record.topics.len() + self.matching.len());
         for &key in &self.matching {
             self.patterns.push(key, &record);
         }
@@ -298,6 +300,7 @@ impl Log {
             for _ in 0..limits::EVICTION_BATCH {
                 let index_bytes = self.topics.bytes_of(class);
                 let Some(record) = self.rings.pop_exceeding(class, now, index_bytes) else { break };
+                steps::count(1 + record.topics.len());
                 self.evicted(&record);
             }
         }

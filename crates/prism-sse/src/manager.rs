@@ -28,6 +28,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::engine::{Publication, Receipt};
+use crate::limits;
 use crate::log::Class;
 use crate::random;
 use crate::selector::{OneOrMany, Topic};
@@ -126,8 +127,16 @@ impl Manager {
 
     /// Handles on all open connections, in no particular order.
     pub fn connections(&self) -> Vec<ConnectionRef> {
-        let handle = |(id, state)| ConnectionRef::new(Arc::downgrade(&self.inner), id, state);
-        self.inner.lock().all().map(handle).collect()
+        let mut connections = Vec::new();
+        let mut from = Some(0);
+        while let Some(begin) = from {
+            // The lock is released between two batches.
+            let (batch, next) = self.inner.lock().batch(begin);
+            let handle = |(id, state)| ConnectionRef::new(Arc::downgrade(&self.inner), id, state);
+            connections.extend(batch.into_iter().map(handle));
+            from = next;
+        }
+        connections
     }
 
     /// How many connections are open.
@@ -138,15 +147,22 @@ impl Manager {
     /// Closes every connection once the events that are due for it were delivered, and refuses further
     /// ones.
     pub fn close(&self) {
-        let ended = self.inner.lock().close_all(CloseReason::Shutdown);
-        self.inner.wake();
-        self.inner.run_disconnect_hook(ended);
+        self.inner.lock().refuse_connections();
+        let mut from = Some(0);
+        while let Some(begin) = from {
+            let mut ended = Vec::new();
+            // The lock is released between two batches.
+            from = self.inner.lock().close_batch(begin, CloseReason::Shutdown, &mut ended);
+            self.inner.wake();
+            self.inner.run_disconnect_hook(ended);
+        }
     }
 
     /// Closes each connection at a random moment within `window`, so that not all readers reconnect at
     /// once; then [closes](Self::close) the manager.
     pub async fn drain(&self, window: Duration) {
         let begin = Instant::now();
+        let window = window.min(limits::WAIT_MAX);
         let moment = || window.mul_f64(random::bits() as f64 / u64::MAX as f64);
         let mut ends: Vec<_> = self.connections().into_iter().map(|it| (moment(), it)).collect();
         ends.sort_by_key(|&(at, _)| at);

@@ -11,8 +11,14 @@ use super::chunk::Chunk;
 use super::class::PerClass;
 use super::record::Record;
 use super::ring::RingPart;
-use crate::audience::Audience;
 use crate::selector::Selector;
+
+/// Topics that are selected by name alone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ByName<'a> {
+    pub(crate) selectors: &'a [Selector],
+    pub(crate) broadcasts: bool,
+}
 
 #[derive(Debug)]
 pub(crate) struct Stretch {
@@ -53,10 +59,9 @@ impl Stretch {
         self.until
     }
 
-    /// Goes to the first record at or after `from`, leaving out by the chunks' own indexes what an
-    /// audience without patterns does not select.
-    pub(crate) fn begin(&mut self, from: u64, audience: &Audience) {
-        let is_exact = !audience.selects_any() && audience.patterns().next().is_none();
+    /// Goes to the first record at or after `from`. A reader of topics by name leaves out, by the
+    /// chunks' own indexes, what it does not select.
+    pub(crate) fn begin(&mut self, from: u64, by_name: Option<ByName<'_>>) {
         for part in self.parts.iter_mut() {
             let Some(chunk) = &part.chunk else {
                 part.next = part.tail.partition_point(|record| record.index < from);
@@ -64,8 +69,8 @@ impl Stretch {
             };
             let position = chunk.position_from(from.max(part.from));
             part.next = position;
-            if is_exact {
-                part.candidates = Some(chosen(chunk, position, audience));
+            if let Some(by_name) = by_name {
+                part.candidates = Some(by_name.candidates(chunk, position));
                 part.next = 0;
             }
         }
@@ -111,19 +116,21 @@ impl StretchPart {
     }
 }
 
-/// Positions from `position` on of the records that an audience without patterns selects.
-fn chosen(chunk: &Chunk, position: usize, audience: &Audience) -> Vec<u32> {
-    let exact = audience.selectors().iter().filter_map(|selector| match selector {
-        Selector::Exact(topic) => Some(chunk.about(topic)),
-        _ => None,
-    });
-    let broadcasts = if audience.wants_broadcasts() { chunk.broadcasts() } else { &[] };
-    let mut all = Vec::new();
-    for positions in exact.chain([broadcasts]) {
-        let begin = positions.partition_point(|&other| (other as usize) < position);
-        all.extend_from_slice(&positions[begin..]);
+impl ByName<'_> {
+    /// The positions from `position` on of the records that are selected, rising.
+    fn candidates(&self, chunk: &Chunk, position: usize) -> Vec<u32> {
+        let named = self.selectors.iter().filter_map(|selector| match selector {
+            Selector::Exact(topic) => Some(chunk.about(topic)),
+            _ => None,
+        });
+        let broadcasts = if self.broadcasts { chunk.broadcasts() } else { &[] };
+        let mut all = Vec::new();
+        for positions in named.chain([broadcasts]) {
+            let begin = positions.partition_point(|&other| (other as usize) < position);
+            all.extend_from_slice(&positions[begin..]);
+        }
+        all.sort_unstable();
+        all.dedup();
+        all
     }
-    all.sort_unstable();
-    all.dedup();
-    all
 }

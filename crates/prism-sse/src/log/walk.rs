@@ -13,6 +13,7 @@ use super::record::Record;
 use super::stretch::Stretch;
 use crate::limits;
 use crate::selector::Topic;
+use crate::steps;
 
 /// The indexes that a reader walks.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +49,7 @@ impl Log {
     /// The first record at or after `from` that `walk` selects. The reader [is live](Self::is_live)
     /// there.
     pub(crate) fn next(&self, from: u64, walk: Walk<'_>) -> Option<&Arc<Record>> {
+        steps::count(1 + walk.topics.map_or(0, <[_]>::len) + walk.patterns.len());
         let retained = match walk.topics {
             None => self.rings.first_from(from),
             Some(keys) => {
@@ -72,6 +74,7 @@ impl Log {
             let sent = sent.map(|record| record.index);
             from = named.chain(sent).min().unwrap_or(self.end);
         }
+        steps::count(limits::TAIL_COPY + walk.topics.map_or(0, <[_]>::len));
         let parts = self.rings.parts_from(from, self.end);
         let sent = walk.sent_to.into_iter().flat_map(|slot| self.sent.range(slot, from));
         let mut sent: VecDeque<_> = sent.take(limits::TAIL_COPY + 1).cloned().collect();
@@ -194,6 +197,7 @@ impl Log {
         let newest_first = at.range(..end).rev().take_while(|&&other| other > index);
         let mut private = Vec::new();
         for &other in newest_first.take(limits::NEWER_RECORDS) {
+            steps::count(1);
             match self.rings.get_of(class, other) {
                 Some(record) if record.private => private.push(Arc::clone(record)),
                 Some(_) => return Newer::Public,

@@ -12,6 +12,7 @@ use crate::audience::Audience;
 use crate::limits;
 use crate::log::{AudienceList, EVERYONE, Log, PatternKey, Record, TopicKey, Walk};
 use crate::selector::{Selector, Topic};
+use crate::steps;
 
 #[derive(Debug, Default)]
 pub(crate) struct Audiences {
@@ -245,6 +246,7 @@ impl Audiences {
             matched: u64::MAX,
         };
         entry.positions = entry.lists().map(|list| self.add_to(list, key, log)).collect();
+        steps::count(entry.positions.len());
         self.slots.insert(entry);
         key
     }
@@ -308,7 +310,8 @@ impl Audiences {
     ) -> MatchCursor {
         let size = |by_grant| {
             let lists = (0..).map_while(|list| list_of(by_grant, list, record, patterns));
-            lists.filter_map(|list| self.list(list, log)).map(AudienceList::len).sum::<usize>()
+            let sizes = lists.filter_map(|list| self.list(list, log)).map(AudienceList::len);
+            sizes.inspect(|_| steps::count(1)).sum::<usize>()
         };
         let by_grant = record.private && size(true) < size(false);
         MatchCursor { by_grant, list: 0, left: None }
@@ -346,6 +349,7 @@ impl Audiences {
                     return false;
                 }
                 budget -= 1;
+                steps::count(1);
                 left -= 1;
                 let key = keys[left];
                 let entry = &mut slots[key as usize];
@@ -410,7 +414,7 @@ impl Audiences {
 
     /// A key above all keys in use.
     pub(crate) fn keys_end(&self) -> AudienceKey {
-        self.slots.iter().next_back().map_or(0, |(key, _)| key as AudienceKey + 1)
+        self.slots.capacity() as AudienceKey
     }
 
     pub(crate) fn get_mut(&mut self, key: AudienceKey) -> Option<&mut AudienceEntry> {
@@ -429,6 +433,7 @@ impl Audiences {
         let entry = self.slots.remove(key as usize);
         self.by_value.remove(&entry.audience);
         for (list, &position) in entry.lists().zip(&entry.positions) {
+            steps::count(1);
             if let Some(moved) = self.remove_from(list, position, log) {
                 self[moved].set_position(list, position);
             }

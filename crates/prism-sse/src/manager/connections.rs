@@ -13,7 +13,11 @@ use super::shards::PendingWakeups;
 use super::state::State;
 use crate::audience::Audience;
 use crate::limits;
+use crate::steps;
 use crate::wire::ConnectionId;
+
+/// A connection's id, and what the application attached to it.
+pub(crate) type Attached = (ConnectionId, Option<Arc<dyn Any + Send + Sync>>);
 
 impl State {
     /// Registers a connection. Returns its slot, its id, and whether the driver's sleep is now too long.
@@ -166,11 +170,34 @@ impl State {
         entry.closing.as_ref().map(|closing| (entry.id, entry.state.clone(), closing.reason))
     }
 
-    /// Closes every connection and refuses further ones.
-    pub(crate) fn close_all(&mut self, reason: CloseReason) -> Vec<EndedConnection> {
+    /// Refuses further connections.
+    pub(super) fn refuse_connections(&mut self) {
         self.closed = true;
-        let slots: Vec<u32> = self.connections.iter().map(|(slot, _)| slot as u32).collect();
-        slots.into_iter().filter_map(|slot| self.close(slot, reason)).collect()
+    }
+
+    /// Closes the connections in a batch of slots that begins at `from`. Returns where the next batch
+    /// begins, if there is one.
+    pub(super) fn close_batch(
+        &mut self,
+        from: u32,
+        reason: CloseReason,
+        ended: &mut Vec<EndedConnection>,
+    ) -> Option<u32> {
+        let (slots, next) = self.slot_batch(from);
+        for slot in slots {
+            if self.connections.contains(slot as usize) {
+                ended.extend(self.close(slot, reason));
+            }
+        }
+        next
+    }
+
+    /// A batch of slots that begins at `from`, and where the next batch begins, if there is one.
+    fn slot_batch(&self, from: u32) -> (std::ops::Range<u32>, Option<u32>) {
+        let end = self.connections.capacity() as u32;
+        let until = end.min(from.saturating_add(limits::SLOT_BATCH));
+        steps::count(until.saturating_sub(from) as usize);
+        (from..until, (until < end).then_some(until))
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -192,12 +219,13 @@ impl State {
         (entry.id == id && entry.closing.is_none()).then_some(id.slot())
     }
 
-    /// Open connections, with what the application attached to them.
-    pub(crate) fn all(
-        &self,
-    ) -> impl Iterator<Item = (ConnectionId, Option<Arc<dyn Any + Send + Sync>>)> {
-        let open = self.connections.iter().filter(|(_, entry)| entry.closing.is_none());
-        open.map(|(_, entry)| (entry.id, entry.state.clone()))
+    /// The open connections in a batch of slots that begins at `from`, with what the application
+    /// attached to them; and where the next batch begins, if there is one.
+    pub(crate) fn batch(&self, from: u32) -> (Vec<Attached>, Option<u32>) {
+        let (slots, next) = self.slot_batch(from);
+        let entries = slots.filter_map(|slot| self.connections.get(slot as usize));
+        let open = entries.filter(|entry| entry.closing.is_none());
+        (open.map(|entry| (entry.id, entry.state.clone())).collect(), next)
     }
 
     pub(crate) fn entry(&self, slot: u32) -> &ConnectionEntry {

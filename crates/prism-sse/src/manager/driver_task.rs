@@ -21,6 +21,7 @@ use super::inner::ManagerInner;
 use super::settings::ManagerSettings;
 use super::state::{Due, State};
 use crate::limits;
+use crate::steps;
 
 /// What the driver does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,6 +178,7 @@ impl State {
                 let Some(entry) = self.audiences.get_mut(key) else { return 1 };
                 let members = entry.take_due(room);
                 let looked_at = members.len();
+                steps::count(looked_at);
                 wakers.extend(members.iter_mut().filter_map(|member| member.take_due(now)));
                 if entry.is_due() {
                     self.due.push_back(due);

@@ -19,6 +19,7 @@ use super::idempotency::DigestHasher;
 use super::settings::ManagerSettings;
 use super::state::State;
 use crate::engine::{Apply, Engine, Follower, Receipt};
+use crate::steps;
 use crate::sync::{AtomicU64, Mutex, MutexGuard};
 use crate::wire::{ConnectionId, Event};
 
@@ -66,7 +67,9 @@ impl ManagerInner {
     /// Locks the state. A poisoned lock is used nevertheless: no code that is not ours runs under it,
     /// and ours does not panic half-way through a change.
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        steps::begin_hold();
+        guard
     }
 
     /// The state's [change count](State::changes), read without the lock.

@@ -21,6 +21,7 @@ use crate::engine::{Ack, AckError, AckSender, Durability, Publication, Target, W
 use crate::limits;
 use crate::log::{Class, EVERYONE, Log, Record, RecordTopic};
 use crate::selector::Topic;
+use crate::steps;
 use crate::sync::AtomicU64;
 use crate::wire::{ConnectionId, Epoch, Framed};
 
@@ -294,6 +295,7 @@ impl State {
                 break;
             }
             let (seq, senders) = waiting.remove_entry();
+            steps::count(1 + senders.len());
             let receivers = self.log.find(seq).map_or(0, |record| record.receivers());
             for (sender, durability) in senders {
                 wakes.push(sender, self.ack(seq, durability, receivers));
@@ -340,6 +342,7 @@ impl State {
         self.count_change();
         let end = self.audiences.keys_end();
         let until = end.min(from.saturating_add(max as AudienceKey));
+        steps::count((until.saturating_sub(from)) as usize);
         for key in from..until {
             let Some(entry) = self.audiences.get_mut(key) else { continue };
             if entry.begin_wake_pass() {

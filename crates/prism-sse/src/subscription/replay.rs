@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::{ReadScope, Subscription, size_of};
 use crate::audience::Audience;
 use crate::limits;
-use crate::log::{Log, Newer, Record, Stretch, Walk};
+use crate::log::{ByName, Log, Newer, Record, Stretch, Walk};
 use crate::selector::Topic;
 
 /// A stretch of the log that a subscription is about to read, and how much it may cost.
@@ -117,7 +117,7 @@ impl Subscription {
             (self.counted_to, self.pending_bytes) = (from, 0);
         }
         let Replay { filter, until, budget, .. } = replay;
-        check.rest.begin(self.counted_to, &filter.audience);
+        check.rest.begin(self.counted_to, filter.by_name());
         while let Some(record) = check.rest.next(*until).filter(|_| *budget > 0) {
             self.counted_to = record.index + 1;
             if filter.reads(&record, budget) {
@@ -127,7 +127,7 @@ impl Subscription {
         if *budget > 0 {
             self.counted_to = self.counted_to.max(check.rest.until());
         }
-        check.first.begin(from, &filter.audience);
+        check.first.begin(from, filter.by_name());
         while let Some(record) = check.first.next(*until).filter(|_| *budget > 0) {
             if filter.reads(&record, budget) {
                 // The record that it reads next does not count as bytes that wait.
@@ -140,7 +140,7 @@ impl Subscription {
 
     /// Goes to where the replay begins.
     pub(crate) fn begin_replay(&mut self, replay: &mut Replay) {
-        replay.stretch.begin(self.next, &replay.filter.audience);
+        replay.stretch.begin(self.next, replay.filter.by_name());
     }
 
     /// Reads one record of the replay. `None` at its end, or once its budget is spent.
@@ -195,6 +195,14 @@ impl Subscription {
 }
 
 impl Filter {
+    /// What the reader selects, if that takes no patterns.
+    fn by_name(&self) -> Option<ByName<'_>> {
+        let audience = &*self.audience;
+        let is_by_name = !audience.selects_any() && audience.patterns().next().is_none();
+        let selectors = audience.selectors();
+        is_by_name.then(|| ByName { selectors, broadcasts: audience.wants_broadcasts() })
+    }
+
     /// Whether a record is for the reader.
     fn reads(&mut self, record: &Record, budget: &mut u64) -> bool {
         *budget = budget.saturating_sub(1);

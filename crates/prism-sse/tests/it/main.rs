@@ -18,6 +18,7 @@
 //! - `model`: random sequences of operations, checked against the oracle
 //! - `schedules`: publishers and readers on many threads, checked against the oracle
 //! - `settings`: limits and refusals
+//! - `holds`: how much is done while the lock of a manager is held
 //!
 //! Here clients read response bodies. The target `over_serve` runs the tests with clients once more,
 //! over delivery shards.
@@ -27,6 +28,7 @@
 mod audience;
 mod ends;
 mod engines;
+mod holds;
 mod http;
 mod keys;
 mod model;

@@ -87,3 +87,50 @@ fn a_publishers_name_has_a_limit() {
     let error = publication.publisher("p".repeat(256)).unwrap_err();
     assert_eq!(error.to_string(), "a publisher's name has 256 bytes; at most 255 are allowed");
 }
+
+#[tokio::test(start_paused = true)]
+async fn every_duration_and_size_is_fine_at_its_ends() {
+    use std::time::Duration;
+
+    use futures_util::{FutureExt, StreamExt};
+    use prism_sse::{Event, Manager, Retention};
+
+    let durations =
+        [Duration::ZERO, Duration::from_nanos(1), Duration::from_millis(1), Duration::MAX];
+    for duration in durations {
+        for size in [0, 1, usize::MAX] {
+            let retention = Retention::default().age(duration).count(size).bytes(size);
+            let setters: [&dyn Fn() -> prism_sse::ManagerBuilder; 10] = [
+                &|| Manager::builder().history(retention.clone()),
+                &|| Manager::builder().transient(retention.clone()),
+                &|| Manager::builder().heartbeat(duration),
+                &|| Manager::builder().retry(duration),
+                &|| Manager::builder().max_age(duration),
+                &|| Manager::builder().lag_age(duration),
+                &|| Manager::builder().idempotency_window(duration),
+                &|| Manager::builder().lag_bytes(size),
+                &|| Manager::builder().max_connections(size),
+                &|| Manager::builder().max_event_bytes(size),
+            ];
+            for setter in setters {
+                // A value that is refused is refused with a sentence, and not with a panic.
+                let Ok(sse) = setter().build() else { continue };
+                let mut reader = sse.add_connection();
+                drop(sse.broadcast("x"));
+                for _ in 0..3 {
+                    drop(reader.next().now_or_never());
+                    tokio::time::sleep(Duration::from_secs(20)).await;
+                }
+                sse.stats();
+            }
+        }
+        drop(Event::new("x").retry(duration));
+        let sse = Manager::new();
+        let reader = sse.add_connection();
+        let drain = sse.drain(duration);
+        tokio::pin!(drain);
+        // With one connection it ends once that is closed; its moment may be a day away.
+        assert!(tokio::time::timeout(Duration::from_secs(100_000), drain).await.is_ok());
+        drop(reader);
+    }
+}
