@@ -1,8 +1,8 @@
 //! Model checks of the core: loom explores every interleaving of small scenarios.
 //!
 //! They run under `--cfg prism_loom`, in a target directory of their own: `cargo xtask loom`. There
-//! is no runtime in a model, so that publishers wake readers themselves; the lock, the atomics and the
-//! wake-ups are those of every other build.
+//! is no runtime in a model, so that publishers wake readers themselves; the lock, the atomics and
+//! the wake-ups are those of every other build.
 
 #![cfg(prism_loom)]
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]

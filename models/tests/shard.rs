@@ -1,4 +1,5 @@
-//! Model checks of delivery shards: publishing, the wake-up of the shard, and the events it then takes.
+//! Model checks of delivery shards: publishing, the wake-up of the shard, and the events it then
+//! takes.
 //!
 //! The shard is driven by hand. The models check that it is woken for everything it has not taken.
 

@@ -1,5 +1,5 @@
-//! The progress of long jobs: each job is a topic, and a page that reconnects in the middle of a job
-//! resumes exactly where it was.
+//! The progress of long jobs: each job is a topic, and a page that reconnects in the middle of a
+//! job resumes exactly where it was.
 
 mod server;
 

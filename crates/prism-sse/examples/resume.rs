@@ -1,5 +1,5 @@
-//! Resume and gaps: a page that was disconnected receives what it missed, and gets a gap if its server
-//! was restarted and has lost the history in its memory.
+//! Resume and gaps: a page that was disconnected receives what it missed, and gets a gap if its
+//! server was restarted and has lost the history in its memory.
 
 mod server;
 

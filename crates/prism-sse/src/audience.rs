@@ -1,8 +1,8 @@
 //! Audiences: what a subscription selects, and what it may read.
 //!
-//! Selectors match topics. Grants make private records readable: a private record reaches an audience that
-//! selects one of its topics and is granted one of them, not necessarily the same one.
-//! Subscriptions with equal selectors and grants share one audience.
+//! Selectors match topics. Grants make private records readable: a private record reaches an
+//! audience that selects one of its topics and is granted one of them, not necessarily the same
+//! one. Subscriptions with equal selectors and grants share one audience.
 
 use std::cmp::Ordering;
 
@@ -69,8 +69,8 @@ impl Audience {
         self
     }
 
-    /// Whether the audience receives control events, if the manager sends any. It does by default; see
-    /// [`control_events`](crate::ManagerBuilder::control_events) for what happens without them.
+    /// Whether the audience receives control events, if the manager sends any. It does by default;
+    /// see [`control_events`](crate::ManagerBuilder::control_events) for what happens without them.
     #[must_use]
     pub fn control_events(mut self, enabled: bool) -> Self {
         self.control_events = enabled;

@@ -1,13 +1,13 @@
 //! A connection: a subscription and the stream of bytes that is made from it.
 //!
-//! To the subscription's events it adds the first frame, heartbeats, marks, the handling of lag, and
-//! a close reason. It is a [`Stream`] of bytes and an [`http_body::Body`], both with the same bytes.
-//! It has no queue, no task and no timer of its own.
+//! To the subscription's events it adds the first frame, heartbeats, marks, the handling of lag,
+//! and a close reason. It is a [`Stream`] of bytes and an [`http_body::Body`], both with the same
+//! bytes. It has no queue, no task and no timer of its own.
 //!
 //! # Slow readers
 //!
-//! A slow reader delays nobody: its unread events stay in the log, once for all readers, for as long
-//! as the log retains them. [`OnLag`](crate::OnLag) says what happens to it then.
+//! A slow reader delays nobody: its unread events stay in the log, once for all readers, for as
+//! long as the log retains them. [`OnLag`](crate::OnLag) says what happens to it then.
 
 mod control;
 pub(crate) mod first_frame;

@@ -1,8 +1,8 @@
 //! Engines: they put publications into one order.
 //!
 //! A manager appends each publication to its engine, and the engine applies what it accepted, in
-//! order, through a [`Follower`]. That is the only way into the log, for [`Memory`] too, so that all
-//! engines share the code from there on.
+//! order, through a [`Follower`]. That is the only way into the log, for [`Memory`] too, so that
+//! all engines share the code from there on.
 //!
 //! The contract, which the conformance suite of the feature `test-util` checks:
 //!
@@ -13,12 +13,12 @@
 //!    acknowledgement says. It may happen before or after the follower applied it; the receipt is
 //!    complete when both have happened.
 //! 4. Dropping a completion completes the receipt as unknown.
-//! 5. A publication with an [idempotency key](Publication::key) is appended again only if the engine
-//!    failed it or dropped its completion. An engine that may have accepted it nevertheless has to
-//!    recognise the key, or accepts it twice.
-//! 6. A [transient](Publication::is_transient) publication has a sequence number and is applied like
-//!    every other, but it is not stored: once the process has ended, its number is a hole. It is
-//!    acknowledged with [`Durability::Memory`].
+//! 5. A publication with an [idempotency key](Publication::key) is appended again only if the
+//!    engine failed it or dropped its completion. An engine that may have accepted it nevertheless
+//!    has to recognise the key, or accepts it twice.
+//! 6. A [transient](Publication::is_transient) publication has a sequence number and is applied
+//!    like every other, but it is not stored: once the process has ended, its number is a hole. It
+//!    is acknowledged with [`Durability::Memory`].
 //! 7. [`Engine::append`] never waits. If the engine cannot take more, it is
 //!    [`EngineError::Overloaded`], and the publication was not accepted.
 
@@ -46,8 +46,8 @@ pub(crate) use receipt::{AckSender, Outcome};
 
 /// Puts publications into one order, and stores them as its durability says.
 pub trait Engine: fmt::Debug + Send + Sync + 'static {
-    /// From now on everything that is accepted is applied through `follower`, an epoch first. Called
-    /// once, before the first [`append`](Self::append).
+    /// From now on everything that is accepted is applied through `follower`, an epoch first.
+    /// Called once, before the first [`append`](Self::append).
     fn follow(&self, follower: Follower);
 
     /// Accepts a publication and returns at once.

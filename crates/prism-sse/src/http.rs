@@ -1,8 +1,8 @@
 //! Serving a manager over HTTP: a layer, a service, requests and responses.
 //!
 //! A request becomes an [`SseRequest`], the application adds the audience and the start, and
-//! [`Manager::respond`] makes the response. [`SseLayer`] does all of that for one path; with the axum
-//! extractor a handler adds what it knows.
+//! [`Manager::respond`] makes the response. [`SseLayer`] does all of that for one path; with the
+//! axum extractor a handler adds what it knows.
 
 #[cfg(feature = "axum")]
 mod axum;

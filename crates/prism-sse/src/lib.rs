@@ -47,8 +47,8 @@
 //! - `axum`: [`SseRequest`] as an extractor.
 //! - `patterns`: [`Selector::url_pattern`](Selector), which adds about forty dependencies.
 //! - `serve`: [`serve`](serve()), a server that writes events to sockets itself.
-//! - `test-util`: the module `test`, with a client for any tower service, an engine with controllable
-//!   faults, and the conformance suite for engines.
+//! - `test-util`: the module `test`, with a client for any tower service, an engine with
+//!   controllable faults, and the conformance suite for engines.
 
 #![cfg_attr(
     not(feature = "serve"),

@@ -66,8 +66,8 @@ pub const PUBLISHER_BYTES_MAX: usize = 255;
 /// Longest idempotency key, in bytes. It travels in a request header.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
-/// Most idempotency keys remembered at a time. Each takes about 250 bytes, whatever its length. Keys
-/// beyond the limit are refused, because forgetting one early could publish its event twice.
+/// Most idempotency keys remembered at a time. Each takes about 250 bytes, whatever its length.
+/// Keys beyond the limit are refused, because forgetting one early could publish its event twice.
 pub const IDEMPOTENCY_KEYS_MAX: usize = 262_144;
 
 /// Time for which an idempotency key is remembered: longer than publishers retry.
@@ -92,14 +92,14 @@ pub const HISTORY_BYTES: usize = 64 * 1024 * 1024;
 /// Age of a [`Retention`](crate::Retention) by default.
 pub const HISTORY_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Bytes of transient events that are kept, about twenty thousand small ones. They are useful only for
-/// readers that reconnect soon. Their number is not limited.
-/// Setting: [`ManagerBuilder::transient`](crate::ManagerBuilder::transient).
+/// Bytes of transient events that are kept, about twenty thousand small ones. They are useful only
+/// for readers that reconnect soon. Their number is not limited. Setting:
+/// [`ManagerBuilder::transient`](crate::ManagerBuilder::transient).
 pub const TRANSIENT_BYTES: usize = 16 * 1024 * 1024;
 
-/// Age up to which transient events are kept: the longest interruption that counts as short, and the
-/// longest time between two marks ([`MARK_INTERVAL_MAX`]).
-/// Setting: [`ManagerBuilder::transient`](crate::ManagerBuilder::transient).
+/// Age up to which transient events are kept: the longest interruption that counts as short, and
+/// the longest time between two marks ([`MARK_INTERVAL_MAX`]). Setting:
+/// [`ManagerBuilder::transient`](crate::ManagerBuilder::transient).
 pub const TRANSIENT_AGE: Duration = Duration::from_secs(10 * 60);
 
 /// Bytes of a record's entry in the ring and of its allocations, beside its own bytes. They count
@@ -114,8 +114,8 @@ pub(crate) const INDEX_ENTRY_BYTES: usize = 16;
 pub(crate) const TOPIC_OVERHEAD_BYTES: usize = 320;
 
 /// Bytes of events to single connections that wait to be read, for all connections together, with
-/// their bookkeeping. They are kept apart from what is published, which they do not push out; an event
-/// beyond it is refused to its sender.
+/// their bookkeeping. They are kept apart from what is published, which they do not push out; an
+/// event beyond it is refused to its sender.
 pub const SENT_BYTES: usize = 64 * 1024 * 1024;
 
 /// Bytes of events that wait for one connection and were sent to it alone. One event may wait
@@ -136,8 +136,8 @@ pub(crate) const DROPPED_TOPICS: usize = 1024;
 /// bytes, and the topics of its record if that was private.
 pub(crate) const EVICTED_IDS: usize = 4096;
 
-/// Publishers' ids of before, of which it is known that they were used: at least so many, and twice as
-/// many in 512 KiB.
+/// Publishers' ids of before, of which it is known that they were used: at least so many, and twice
+/// as many in 512 KiB.
 pub(crate) const USED_IDS: usize = 65_536;
 
 /// Time after which a quiet connection gets a heartbeat. Common proxies close after 60 s.
@@ -206,8 +206,8 @@ pub(crate) const TAIL_BYTES: usize = 4 * CHUNK_BYTES;
 /// References to records of a tail that a reader copies under the lock.
 pub(crate) const TAIL_COPY: usize = 64;
 
-/// Records of a class that are evicted at once. Where time passes and nothing is published, many may
-/// be too old in one moment.
+/// Records of a class that are evicted at once. Where time passes and nothing is published, many
+/// may be too old in one moment.
 pub(crate) const EVICTION_BATCH: usize = 256;
 
 /// Slots of connections that are looked at before the lock is released for a moment.
@@ -281,8 +281,8 @@ pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 #[cfg(feature = "serve")]
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Longest time that a server waits for a request's head, and that a drain takes. Longer ones are cut
-/// to it.
+/// Longest time that a server waits for a request's head, and that a drain takes. Longer ones are
+/// cut to it.
 pub const WAIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Time over which streams are ended at a graceful shutdown.

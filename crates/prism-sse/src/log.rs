@@ -6,15 +6,16 @@
 //! the front of their ring when there are too many, too many bytes, or when they are too old.
 //!
 //! A record has two numbers. Its *sequence number* is its position in the hub's order and part of
-//! the id that a browser sees; the engine assigns it, and there may be holes. Its *index* counts what
-//! was appended here, without holes; a reader's position is the index of the record it reads next.
-//! An event that is sent to one connection is not part of the order: it has an index and the sequence
-//! number of the record before it, and a ring of its own, so that it evicts no published record.
+//! the id that a browser sees; the engine assigns it, and there may be holes. Its *index* counts
+//! what was appended here, without holes; a reader's position is the index of the record it reads
+//! next. An event that is sent to one connection is not part of the order: it has an index and the
+//! sequence number of the record before it, and a ring of its own, so that it evicts no published
+//! record.
 //!
 //! A *floor* says how far records were evicted, for each ring and for each topic, apart for public
-//! and private records. Reading from below a floor is a gap. A topic is dropped with its last record
-//! and last audience; its floors stay in a table of fixed size. So a dropped topic can cause a false
-//! gap, and never a missed one.
+//! and private records. Reading from below a floor is a gap. A topic is dropped with its last
+//! record and last audience; its floors stay in a table of fixed size. So a dropped topic can cause
+//! a false gap, and never a missed one.
 //!
 //! A pattern has an index while an audience selects it. For what was appended before, the rings'
 //! floors apply.
@@ -149,8 +150,9 @@ impl Log {
     /// Begins a new epoch whose positions follow `after`. Returns whether the order was replaced.
     ///
     /// If the order continues (`after` is the applied mark), ids of earlier epochs stay valid. If
-    /// not, the retained records belong to an order that does not exist any more, or records between
-    /// them and the new epoch are missing: the log evicts them all, and every reader gets a gap.
+    /// not, the retained records belong to an order that does not exist any more, or records
+    /// between them and the new epoch are missing: the log evicts them all, and every reader gets a
+    /// gap.
     pub(crate) fn begin_epoch(&mut self, epoch: Epoch, after: u64) -> bool {
         let announced_again = self.epochs.back().is_some_and(|&(last, _)| last == epoch);
         if announced_again && after == self.applied {

@@ -1,7 +1,7 @@
 //! The manager: connections and topics by name, and the one way into the log.
 //!
-//! A [`Manager`] is a handle; its clones are the same manager. Publishing appends to the log and wakes
-//! the driver, and never waits for a reader.
+//! A [`Manager`] is a handle; its clones are the same manager. Publishing appends to the log and
+//! wakes the driver, and never waits for a reader.
 
 mod audiences;
 mod builder;
@@ -104,8 +104,8 @@ impl Manager {
     /// Sends an event to one connection, in order with what is published.
     ///
     /// It has no position, is not stored, and is lost with the connection. What must survive a
-    /// reconnect has to be published to a topic of the user. With history it cannot have an id, because
-    /// a reader could not resume after it.
+    /// reconnect has to be published to a topic of the user. With history it cannot have an id,
+    /// because a reader could not resume after it.
     ///
     /// # Errors
     ///
@@ -114,8 +114,8 @@ impl Manager {
         self.inner.send(event.into(), to)
     }
 
-    /// Closes a connection once the events that are due for it were delivered. `false` if there is no
-    /// such connection.
+    /// Closes a connection once the events that are due for it were delivered. `false` if there is
+    /// no such connection.
     pub fn remove_connection(&self, id: ConnectionId) -> bool {
         self.inner.close_connection(id, CloseReason::Removed)
     }
@@ -144,8 +144,8 @@ impl Manager {
         self.inner.lock().open()
     }
 
-    /// Closes every connection once the events that are due for it were delivered, and refuses further
-    /// ones.
+    /// Closes every connection once the events that are due for it were delivered, and refuses
+    /// further ones.
     pub fn close(&self) {
         self.inner.lock().refuse_connections();
         let mut from = Some(0);
@@ -158,8 +158,8 @@ impl Manager {
         }
     }
 
-    /// Closes each connection at a random moment within `window`, so that not all readers reconnect at
-    /// once; then [closes](Self::close) the manager.
+    /// Closes each connection at a random moment within `window`, so that not all readers reconnect
+    /// at once; then [closes](Self::close) the manager.
     pub async fn drain(&self, window: Duration) {
         let begin = Instant::now();
         let window = window.min(limits::WAIT_MAX);
@@ -219,8 +219,8 @@ impl Manager {
         }
     }
 
-    /// The applied mark: the position up to which the order is known here. `None` while no event was
-    /// applied.
+    /// The applied mark: the position up to which the order is known here. `None` while no event
+    /// was applied.
     pub fn position(&self) -> Option<Position> {
         let state = self.inner.lock();
         let applied = state.log.applied();

@@ -2,8 +2,8 @@
 //!
 //! Its state is the index of the record it reads next and the sequence number of the last id it
 //! sent. Replay after a reconnect, live delivery and catching up after a slow spell are the same
-//! operation. The type knows no lock, no clock and no transport: response bodies and delivery shards
-//! use it alike.
+//! operation. The type knows no lock, no clock and no transport: response bodies and delivery
+//! shards use it alike.
 //!
 //! A live reader takes its records from the tail of the log, while its caller holds the manager's
 //! lock. Whatever else is read comes from a [stretch](crate::log::Stretch) that was taken under the
@@ -202,8 +202,8 @@ impl Subscription {
         }
     }
 
-    /// Whether the reader may be too slow, so that a [lag check](replay::LagCheck) has to count what
-    /// waits for it.
+    /// Whether the reader may be too slow, so that a [lag check](replay::LagCheck) has to count
+    /// what waits for it.
     ///
     /// The bytes and the age of all live records that it has not read, whoever they are for, are
     /// upper bounds that take constant time.
@@ -235,8 +235,8 @@ impl Subscription {
 
     /// Continues with the newest record of each topic, and then live.
     ///
-    /// `last_sent` does not move to the end, so that a reader that is cut off before it has them all
-    /// gets them when it resumes.
+    /// `last_sent` does not move to the end, so that a reader that is cut off before it has them
+    /// all gets them when it resumes.
     pub(crate) fn skip_to_newest(&mut self, log: &Log) {
         self.newest_only = true;
         self.live_from = log.end();

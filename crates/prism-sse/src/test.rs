@@ -24,8 +24,8 @@ pub use served::{Received, Served};
 #[cfg(feature = "serve")]
 pub use shard::Shard;
 
-/// The most steps that this thread took under a manager's lock, while it held it once, since the last
-/// call. A step is a constant amount of work.
+/// The most steps that this thread took under a manager's lock, while it held it once, since the
+/// last call. A step is a constant amount of work.
 pub fn take_longest_hold() -> u64 {
     crate::steps::take_longest()
 }

@@ -25,13 +25,13 @@ const CRATES: &[Layers] = &[
         src: "crates/prism-sse/src/",
         // `random` needs nothing, and stands above the pure modules because what it says is no
         // function of its arguments.
-        order: "limits < wire < selector < log < audience < random, sync < engine < manager < \
-                subscription < connection < http < serve < test",
+        order: "limits, steps < wire < selector < log < audience < random, sync < engine < \
+                manager < subscription < connection < http < serve < test",
         pure: &["wire", "selector", "log", "audience"],
     },
     Layers {
         src: "crates/prism-hub/src/",
-        order: "cli, limits < config, problem < auth, client, tls < live < metrics < hub < jwks < \
+        order: "cli, limits < config, problem < auth, client, tls < rules < metrics < hub < jwks < \
                 api < demo < serve < mode",
         pure: &[],
     },

@@ -149,13 +149,13 @@ struct AuthorizationDetailType {
 #[derive(Deserialize)]
 struct AuthorizationDetail {
     actions: Vec<String>,
-    topics: Vec<JsonObject<TopicMatcher>>,
+    topics: Vec<JsonObject<AuthorizationTopicMatcher>>,
     #[serde(default, deserialize_with = "not_null")]
     payload: Option<JsonObject<serde_json::Map<String, Value>>>,
 }
 
 #[derive(Deserialize)]
-struct TopicMatcher {
+struct AuthorizationTopicMatcher {
     #[serde(rename = "match")]
     text: String,
     #[serde(default, deserialize_with = "not_null")]
@@ -229,8 +229,8 @@ impl AuthorizationDetail {
     }
 
     fn selectors(&self, hub_url: &str) -> Result<Vec<Selector>, TokenError> {
-        let selector = |matcher: &JsonObject<TopicMatcher>| {
-            let TopicMatcher { text, match_type } = &matcher.0;
+        let selector = |matcher: &JsonObject<AuthorizationTopicMatcher>| {
+            let AuthorizationTopicMatcher { text, match_type } = &matcher.0;
             grant_selector::draft_08(text, match_type.as_deref(), hub_url)
         };
         self.topics.iter().map(selector).collect()

@@ -256,12 +256,12 @@ fn limits(s: &RawSettings) -> Result<Limits, ConfigError> {
     })
 }
 
-/// The default of `max-connections`: a part of the files that this process may open. `None` if it may
-/// open any number.
+/// The default of `max-connections`: a part of the files that this process may open. `None` if it
+/// may open any number.
 ///
-/// The limit on open files is raised first, so that the result is the same at each reload. It is less
-/// than `prism_sse::Capacity` has: that counts all connections, and these are subscribers, beside whom
-/// publishers, key sets and new listeners need files.
+/// The limit on open files is raised first, so that the result is the same at each reload. It is
+/// less than `prism_sse::Capacity` has: that counts all connections, and these are subscribers,
+/// beside whom publishers, key sets and new listeners need files.
 pub(crate) fn connections_of_files() -> Option<u64> {
     let files = prism_sse::raise_open_files()?;
     let (part, whole) = limits::CONNECTIONS_OF_FILES;

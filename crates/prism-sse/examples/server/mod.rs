@@ -17,8 +17,8 @@ pub(crate) async fn run(app: Router, sse: Manager) -> io::Result<()> {
     serve(listener, app, sse, ctrl_c).await
 }
 
-/// The server that `PRISM_SERVER` names, `prism` or `axum`. By default it is `prism_sse::serve` if the
-/// feature `serve` is on.
+/// The server that `PRISM_SERVER` names, `prism` or `axum`. By default it is `prism_sse::serve` if
+/// the feature `serve` is on.
 pub(crate) fn named() -> String {
     let default = if cfg!(feature = "serve") { "prism" } else { "axum" };
     std::env::var("PRISM_SERVER").unwrap_or(default.to_owned())

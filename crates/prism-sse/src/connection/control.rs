@@ -2,8 +2,8 @@
 //!
 //! They are part of the stream, but no records of the log. `prism.open` comes first and carries a
 //! position, so that a reader that is cut off before its first event can resume. `prism.mark` moves
-//! the last event id of a reader whose topics are quiet. `prism.gap` reports that events are missing,
-//! and the position after which the stream is complete.
+//! the last event id of a reader whose topics are quiet. `prism.gap` reports that events are
+//! missing, and the position after which the stream is complete.
 
 use std::fmt::Write;
 
@@ -66,7 +66,8 @@ pub(super) fn gap(
     bytes
 }
 
-/// A `prism.mark` event: nothing is missing up to `position`. Optionally with the time to reconnect.
+/// A `prism.mark` event: nothing is missing up to `position`. Optionally with the time to
+/// reconnect.
 pub(super) fn mark(position: Option<Position>, retry_ms: Option<u32>) -> Vec<u8> {
     let mut bytes = Vec::new();
     block(&Event::control(MARK, retry_ms, String::new()), position, &mut bytes);

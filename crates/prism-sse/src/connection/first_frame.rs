@@ -1,9 +1,9 @@
 //! Capturing the first frame of a connection, so that a server can take its stream over.
 //!
-//! A server that wants to write a stream to the socket itself must know that no layer between it and
-//! the connection changes the bytes. It polls the body's first frame inside [`capture`]: a
-//! connection that is polled there for the first time reports its first frame and its read state. If
-//! the frame that the body returns is the reported buffer itself, no layer changed it.
+//! A server that wants to write a stream to the socket itself must know that no layer between it
+//! and the connection changes the bytes. It polls the body's first frame inside [`capture`]: a
+//! connection that is polled there for the first time reports its first frame and its read state.
+//! If the frame that the body returns is the reported buffer itself, no layer changed it.
 
 use std::cell::RefCell;
 use std::sync::Arc;

@@ -1,7 +1,8 @@
 //! What a connection sends next, for a response body and for a delivery shard alike.
 //!
-//! [`Subscription::next_bytes`] looks, in this order, at a decided close, at lag and at the log, and
-//! returns bytes or what the caller has to do. It runs under the manager's lock and writes nothing.
+//! [`Subscription::next_bytes`] looks, in this order, at a decided close, at lag and at the log,
+//! and returns bytes or what the caller has to do. It runs under the manager's lock and writes
+//! nothing.
 
 use bytes::Bytes;
 
@@ -271,8 +272,8 @@ pub(crate) fn read_replay(
     replay_batch(subscription, replay, manager, framing).map_or(NextBytes::Again, NextBytes::Events)
 }
 
-/// Reads the events of a replay, as many as one buffer takes. `None` if it has none for this reader,
-/// or none before its budget was spent.
+/// Reads the events of a replay, as many as one buffer takes. `None` if it has none for this
+/// reader, or none before its budget was spent.
 pub(crate) fn replay_batch(
     subscription: &mut Subscription,
     replay: &mut Replay,
@@ -296,8 +297,8 @@ pub(crate) fn replay_batch(
     batch.finish()
 }
 
-/// Reads the events of a replay that are the newest of their topics. Which topics have newer ones is
-/// looked up under the lock, for a bounded number of topics.
+/// Reads the events of a replay that are the newest of their topics. Which topics have newer ones
+/// is looked up under the lock, for a bounded number of topics.
 fn read_newest(
     subscription: &mut Subscription,
     replay: &mut Replay,

@@ -175,8 +175,8 @@ impl Publication {
         self.publisher.as_deref()
     }
 
-    /// The idempotency key, if it was set. An engine that several managers share passes it on with the
-    /// publication.
+    /// The idempotency key, if it was set. An engine that several managers share passes it on with
+    /// the publication.
     pub fn key(&self) -> Option<&str> {
         self.idempotency_key.as_deref()
     }

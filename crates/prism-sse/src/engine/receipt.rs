@@ -17,7 +17,8 @@ use crate::wire::Position;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Ack {
-    /// Its position in the order. An event to one connection has the position of the event before it.
+    /// Its position in the order. An event to one connection has the position of the event before
+    /// it.
     pub position: Position,
     /// What it survives.
     pub durability: Durability,
@@ -47,8 +48,8 @@ impl fmt::Display for AckError {
 
 impl std::error::Error for AckError {}
 
-/// The outcome of a publication, from which a publisher's [`Ack`] can be awaited. It may be dropped;
-/// the publication is not affected.
+/// The outcome of a publication, from which a publisher's [`Ack`] can be awaited. It may be
+/// dropped; the publication is not affected.
 ///
 /// With the [`Memory`](super::Memory) engine it is complete when `publish` returns.
 ///

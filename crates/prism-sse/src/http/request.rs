@@ -62,8 +62,8 @@ impl SseRequest {
         self
     }
 
-    /// Where the stream begins for a reader that connects for the first time. With history, a reader
-    /// that reconnects begins after the last event it received.
+    /// Where the stream begins for a reader that connects for the first time. With history, a
+    /// reader that reconnects begins after the last event it received.
     #[must_use]
     pub fn start(mut self, start: Start) -> Self {
         self.start = start;
@@ -88,7 +88,8 @@ impl SseRequest {
         self.head
     }
 
-    /// Whether `Accept` names `text/event-stream`, so that the client can read a refusal in a stream.
+    /// Whether `Accept` names `text/event-stream`, so that the client can read a refusal in a
+    /// stream.
     pub fn names_event_stream(&self) -> bool {
         self.names_event_stream
     }
@@ -138,8 +139,8 @@ struct Accept {
 }
 
 impl Accept {
-    /// The most specific range decides. Without the header everything is accepted. Invalid ranges and
-    /// weights are ignored.
+    /// The most specific range decides. Without the header everything is accepted. Invalid ranges
+    /// and weights are ignored.
     fn read(headers: &HeaderMap) -> Self {
         let values = headers.get_all(ACCEPT);
         let ranges = values.iter().filter_map(|value| value.to_str().ok());

@@ -14,8 +14,8 @@ impl AudienceList {
         self.0.len() as u32 - 1
     }
 
-    /// Removes the audience at `position`. The last audience of the list moves there; it is returned
-    /// if it is another one.
+    /// Removes the audience at `position`. The last audience of the list moves there; it is
+    /// returned if it is another one.
     pub(crate) fn remove(&mut self, position: u32) -> Option<u32> {
         self.0.swap_remove(position as usize);
         self.0.get(position as usize).copied()

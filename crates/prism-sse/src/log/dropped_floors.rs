@@ -2,8 +2,8 @@
 //!
 //! The floors that were added last are exact. There are so many of them that a burst of topics that
 //! are used once, as subscription events are, does not displace those of other topics. Older floors
-//! are folded into a hash table of fixed size without collision handling: topics in one bucket share
-//! the highest floor. So a dropped topic can cause a false gap, and never a missed one.
+//! are folded into a hash table of fixed size without collision handling: topics in one bucket
+//! share the highest floor. So a dropped topic can cause a false gap, and never a missed one.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
@@ -15,9 +15,9 @@ use crate::selector::Topic;
 
 #[derive(Debug)]
 pub(super) struct DroppedFloors {
-    /// Exact floors, each with its stamp in `by_age`. The key is a hash of the topic, whose last two
-    /// bits are replaced by the number of a row of [`RECORDS`]. The hasher is seeded at random, so
-    /// that nobody can construct collisions.
+    /// Exact floors, each with its stamp in `by_age`. The key is a hash of the topic, whose last
+    /// two bits are replaced by the number of a row of [`RECORDS`]. The hasher is seeded at random,
+    /// so that nobody can construct collisions.
     exact: HashMap<u64, (Floor, u64)>,
     /// Keys of `exact` by stamp, which rises with each addition.
     by_age: BTreeMap<u64, u64>,

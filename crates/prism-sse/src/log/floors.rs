@@ -1,7 +1,7 @@
 //! Floors: how far records were evicted, of a ring, of a topic or of a pattern's index.
 
-/// How far records were evicted: the index after the last evicted record, and that record's sequence
-/// number. Reading from below a floor is a gap.
+/// How far records were evicted: the index after the last evicted record, and that record's
+/// sequence number. Reading from below a floor is a gap.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Floor {
     pub(crate) index: u64,

@@ -1,13 +1,13 @@
 //! The ids that publishers chose, and the sequence number after which each of them resumes.
 //!
 //! An id that was published several times resumes after its first record, so that a reader may get
-//! events twice but loses none. Once the first record was evicted the id is expired, even while later
-//! records with the same id are retained.
+//! events twice but loses none. Once the first record was evicted the id is expired, even while
+//! later records with the same id are retained.
 //!
 //! The ids that were evicted last are known one by one. Of those before them a filter of fixed size
 //! remembers that they were used: an id that it knows may have been used before, and expires with
-//! the record that has it now. So an id that comes again can cause a false gap, and not a missed one,
-//! for as long as the filter remembers.
+//! the record that has it now. So an id that comes again can cause a false gap, and not a missed
+//! one, for as long as the filter remembers.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -121,8 +121,8 @@ impl PublisherIds {
     }
 }
 
-/// Remembers hashes in fixed space. It may take a hash for one that it knows, about once in 100,000;
-/// one of the last [`limits::USED_IDS`] it always knows.
+/// Remembers hashes in fixed space. It may take a hash for one that it knows, about once in
+/// 100,000; one of the last [`limits::USED_IDS`] it always knows.
 #[derive(Debug, Default)]
 struct UsedIds {
     /// The generation that is filled, and the one before.

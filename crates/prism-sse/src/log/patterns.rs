@@ -28,8 +28,8 @@ pub(crate) struct Pattern {
     pub(crate) granted: AudienceList,
 }
 
-/// The newest records of one class that a pattern matches; public and private ones apart, because not
-/// every reader reads private ones.
+/// The newest records of one class that a pattern matches; public and private ones apart, because
+/// not every reader reads private ones.
 #[derive(Debug)]
 struct PatternClassRecords {
     public: PatternRecords,
@@ -75,8 +75,8 @@ impl PatternRecords {
         self.at.get(before).map(|&(index, _)| index)
     }
 
-    /// Whether one of these records at or after `from` was evicted. The ring begins at index `first`
-    /// and has the floor `floor`.
+    /// Whether one of these records at or after `from` was evicted. The ring begins at index
+    /// `first` and has the floor `floor`.
     pub(super) fn missed(&self, from: u64, first: u64, floor: Floor) -> bool {
         if from < self.since.index {
             return floor.index > from;
@@ -84,8 +84,8 @@ impl PatternRecords {
         self.first_from(from).is_some_and(|index| index < first)
     }
 
-    /// Whether all of these records after `seq` are retained. The ring begins at index `first` and has
-    /// the floor `floor`.
+    /// Whether all of these records after `seq` are retained. The ring begins at index `first` and
+    /// has the floor `floor`.
     pub(super) fn is_complete(&self, seq: u64, first: u64, floor: Floor) -> bool {
         if seq < self.since.seq {
             return floor.seq <= seq;
@@ -96,8 +96,8 @@ impl PatternRecords {
 }
 
 impl Pattern {
-    /// The indexes of a class for a reader that reads private records or does not, each with whether
-    /// it is that of the private ones.
+    /// The indexes of a class for a reader that reads private records or does not, each with
+    /// whether it is that of the private ones.
     pub(super) fn records(
         &self,
         class: Class,
@@ -125,8 +125,8 @@ pub(crate) struct Patterns {
     slots: Slab<Pattern>,
     by_selector: HashMap<Selector, PatternKey>,
     index: PatternIndex<PatternKey>,
-    /// Incremented with each pattern that is added or removed, so that cached results of matching can
-    /// be recognised as outdated.
+    /// Incremented with each pattern that is added or removed, so that cached results of matching
+    /// can be recognised as outdated.
     generation: u64,
 }
 
@@ -181,8 +181,8 @@ impl Patterns {
         key
     }
 
-    /// Adds an audience that selects a pattern. Its records are indexed from the first such audience
-    /// on, which is `since`. Returns the audience's position in the list.
+    /// Adds an audience that selects a pattern. Its records are indexed from the first such
+    /// audience on, which is `since`. Returns the audience's position in the list.
     pub(super) fn add_audience(&mut self, key: PatternKey, audience: u32, since: Floor) -> u32 {
         let pattern = &mut self[key];
         if pattern.audiences.is_empty() {

@@ -1,4 +1,5 @@
-//! Reading the log under the manager's lock: walking the rings, or the merged indexes of topics and patterns.
+//! Reading the log under the manager's lock: walking the rings, or the merged indexes of topics and
+//! patterns.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -105,9 +106,9 @@ impl Log {
     /// Whether a record of `walk` at or after `from` was evicted, other than those of `known_gap`.
     ///
     /// Floors of topics are exact for each class. A ring's floors, which apply to readers that walk
-    /// the ring or select a pattern that was not in use, distinguish only public and private records.
-    /// So a reader with grants may be told of a gap where only private records of others were
-    /// evicted: distinguishing those would require keeping the topics of evicted records.
+    /// the ring or select a pattern that was not in use, distinguish only public and private
+    /// records. So a reader with grants may be told of a gap where only private records of others
+    /// were evicted: distinguishing those would require keeping the topics of evicted records.
     pub(crate) fn missed(&self, from: u64, known_gap: EvictedSpan, walk: Walk<'_>) -> bool {
         let lost = |class| {
             let from = if class == known_gap.class { from.max(known_gap.until) } else { from };
@@ -141,8 +142,8 @@ impl Log {
         })
     }
 
-    /// The index from which a reader that has everything up to `seq` reads on. `None` if a record of
-    /// its walk after `seq` was evicted.
+    /// The index from which a reader that has everything up to `seq` reads on. `None` if a record
+    /// of its walk after `seq` was evicted.
     pub(crate) fn seek(&self, seq: u64, walk: Walk<'_>) -> Option<u64> {
         let is_complete = |class| {
             self.rings.floors(class).of(walk.private).seq <= seq
@@ -176,8 +177,9 @@ impl Log {
         [self.rings.first_from(from), sent].into_iter().flatten().map(|record| record.at).min()
     }
 
-    /// Looks for a record of a topic and a class after index `index` and before `until`. Public ones
-    /// are for every reader; private ones are returned for the caller to check, the newest few.
+    /// Looks for a record of a topic and a class after index `index` and before `until`. Public
+    /// ones are for every reader; private ones are returned for the caller to check, the newest
+    /// few.
     ///
     /// Records of the other class do not count, because they may be evicted earlier.
     pub(crate) fn newer(

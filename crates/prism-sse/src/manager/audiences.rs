@@ -128,8 +128,8 @@ impl AudienceEntry {
         }
     }
 
-    /// Starts a wake pass over the members that are polled, because a record was appended for all of
-    /// them. `false` if there are none, or a pass is running, which then runs again.
+    /// Starts a wake pass over the members that are polled, because a record was appended for all
+    /// of them. `false` if there are none, or a pass is running, which then runs again.
     pub(crate) fn begin_wake_pass(&mut self) -> bool {
         if self.due > 0 {
             self.again = true;
@@ -261,8 +261,8 @@ impl Audiences {
 
     /// Removes the member at `index`. The last member moves there; its connection is returned.
     ///
-    /// The audience is dropped with its last member. The waker is returned, because dropping it under
-    /// the lock may run code that is not ours.
+    /// The audience is dropped with its last member. The waker is returned, because dropping it
+    /// under the lock may run code that is not ours.
     pub(crate) fn leave(
         &mut self,
         key: AudienceKey,

@@ -69,17 +69,18 @@ impl ManagerBuilder {
         Self { settings, hooks: Hooks::default(), engine: None }
     }
 
-    /// Keeps history: every event carries an id, a reader that reconnects resumes after the last id it
-    /// received, and control events keep that id current. Off by default.
+    /// Keeps history: every event carries an id, a reader that reconnects resumes after the last id
+    /// it received, and control events keep that id current. Off by default.
     #[must_use]
     pub fn history(mut self, retention: Retention) -> Self {
         self.settings.history = Some(retention);
         self
     }
 
-    /// The retention of [transient](crate::Publication::transient) events, which are kept apart from
-    /// the history: 16 MiB for 10 min by default, and without history as much as readers need that
-    /// are slightly behind. If it is set, marks are sent at least every quarter of its age too.
+    /// The retention of [transient](crate::Publication::transient) events, which are kept apart
+    /// from the history: 16 MiB for 10 min by default, and without history as much as readers need
+    /// that are slightly behind. If it is set, marks are sent at least every quarter of its age
+    /// too.
     ///
     /// ```
     /// use prism_sse::{Manager, Retention};
@@ -128,8 +129,8 @@ impl ManagerBuilder {
         self
     }
 
-    /// The reconnection time that is sent to readers in `retry:`: 3 s by default. Each reader gets up
-    /// to half as much more, so that they do not all reconnect at once.
+    /// The reconnection time that is sent to readers in `retry:`: 3 s by default. Each reader gets
+    /// up to half as much more, so that they do not all reconnect at once.
     #[must_use]
     pub fn retry(mut self, after: Duration) -> Self {
         self.settings.retry = after;
@@ -151,8 +152,8 @@ impl ManagerBuilder {
         self
     }
 
-    /// The most distinct patterns that may be in use; 10,000 by default. A subscription that would add
-    /// another one is refused.
+    /// The most distinct patterns that may be in use; 10,000 by default. A subscription that would
+    /// add another one is refused.
     #[must_use]
     pub fn max_patterns(mut self, patterns: usize) -> Self {
         self.settings.max_patterns = patterns;

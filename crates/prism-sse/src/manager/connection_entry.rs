@@ -21,8 +21,8 @@ pub(crate) struct ConnectionEntry {
     pub(crate) last_write_at: u64,
     /// When a mark was last due.
     pub(super) last_mark_at: u64,
-    /// The lower half of the tick for which its timer is set. Timers are shorter than the half wraps
-    /// around, so that other entries of the timers can be recognised as outdated.
+    /// The lower half of the tick for which its timer is set. Timers are shorter than the half
+    /// wraps around, so that other entries of the timers can be recognised as outdated.
     pub(super) timer_tick: u32,
     /// It is in `due`, or among the pending wake-ups of its shard.
     pub(super) is_queued: bool,

@@ -20,7 +20,8 @@ use crate::wire::ConnectionId;
 pub(crate) type Attached = (ConnectionId, Option<Arc<dyn Any + Send + Sync>>);
 
 impl State {
-    /// Registers a connection. Returns its slot, its id, and whether the driver's sleep is now too long.
+    /// Registers a connection. Returns its slot, its id, and whether the driver's sleep is now too
+    /// long.
     pub(crate) fn connect(
         &mut self,
         random: (u64, u32),
@@ -94,8 +95,8 @@ impl State {
         self.shards.remove(shard)
     }
 
-    /// Moves a connection that was polled until now to a shard, whose key for it is `key`. `None` if it
-    /// was removed; else the waker that is not needed any more.
+    /// Moves a connection that was polled until now to a shard, whose key for it is `key`. `None`
+    /// if it was removed; else the waker that is not needed any more.
     pub(crate) fn adopt(
         &mut self,
         slot: u32,
@@ -118,8 +119,8 @@ impl State {
         self.shards.has_pending_wakeup(shard)
     }
 
-    /// Takes the shard's pending wake-ups, in exchange for `empty`. Connections are named by the shard's
-    /// own keys.
+    /// Takes the shard's pending wake-ups, in exchange for `empty`. Connections are named by the
+    /// shard's own keys.
     pub(crate) fn take_wakeups(&mut self, shard: ShardKey, empty: &mut PendingWakeups) {
         self.shards.take(shard, empty);
         for &key in &empty.audiences {
@@ -162,8 +163,8 @@ impl State {
         entry.connect_hook_returned.then(|| (entry.id, entry.state.clone(), reason))
     }
 
-    /// The hook for connections that begin has returned. If the connection ended meanwhile, the hook for
-    /// that is due now.
+    /// The hook for connections that begin has returned. If the connection ended meanwhile, the
+    /// hook for that is due now.
     pub(crate) fn connect_hook_returned(&mut self, slot: u32) -> Option<EndedConnection> {
         let entry = self.entry_mut(slot);
         entry.connect_hook_returned = true;
@@ -175,8 +176,8 @@ impl State {
         self.closed = true;
     }
 
-    /// Closes the connections in a batch of slots that begins at `from`. Returns where the next batch
-    /// begins, if there is one.
+    /// Closes the connections in a batch of slots that begins at `from`. Returns where the next
+    /// batch begins, if there is one.
     pub(super) fn close_batch(
         &mut self,
         from: u32,

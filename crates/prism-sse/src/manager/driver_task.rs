@@ -1,11 +1,11 @@
 //! The driver: the manager's one task, which wakes response bodies and handles their timers.
 //!
-//! A publisher appends and notifies the task once. The task takes the wakers of members that are due
-//! in batches, under the lock, and wakes them without it. It also schedules heartbeats and marks,
-//! closes connections that are too old or stalled, and evicts records that are too old.
+//! A publisher appends and notifies the task once. The task takes the wakers of members that are
+//! due in batches, under the lock, and wakes them without it. It also schedules heartbeats and
+//! marks, closes connections that are too old or stalled, and evicts records that are too old.
 //!
-//! The task is started by the first connection that is polled inside a tokio runtime, and again by a
-//! later one if that runtime ended. Without a runtime, publishers wake readers themselves, and
+//! The task is started by the first connection that is polled inside a tokio runtime, and again by
+//! a later one if that runtime ended. Without a runtime, publishers wake readers themselves, and
 //! nothing happens by time.
 
 use std::sync::{Arc, Weak};
@@ -93,8 +93,8 @@ struct DriverGuard {
 impl Drop for DriverGuard {
     fn drop(&mut self) {
         let Some(manager) = self.manager.upgrade() else { return };
-        // A step panics in a runtime without a clock. The next task would panic as well, so that none
-        // is started.
+        // A step panics in a runtime without a clock. The next task would panic as well, so that
+        // none is started.
         manager.driver.release(self.in_step && std::thread::panicking());
         if self.started {
             // Waking everyone lets a reader in another runtime start the task there.

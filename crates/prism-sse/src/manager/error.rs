@@ -79,8 +79,8 @@ impl std::error::Error for PublishError {}
 #[non_exhaustive]
 pub enum SendError {
     /// Too many bytes are unread that were sent to single connections: more than
-    /// [`limits::CONNECTION_SENT_BYTES`] for this one, or more than [`limits::SENT_BYTES`] for all of
-    /// them. A later attempt may succeed.
+    /// [`limits::CONNECTION_SENT_BYTES`] for this one, or more than [`limits::SENT_BYTES`] for all
+    /// of them. A later attempt may succeed.
     Full,
     /// The event has an id, which a manager with history could not resume from.
     IdNotKept,
@@ -98,7 +98,7 @@ impl fmt::Display for SendError {
         match self {
             Self::Full => write!(
                 f,
-                "too many bytes are unread: at most {} may be sent to one connection, and {} to all",
+                "too many bytes are unread: at most {} may be sent to one connection, {} to all",
                 limits::CONNECTION_SENT_BYTES,
                 limits::SENT_BYTES
             ),

@@ -66,8 +66,8 @@ pub(super) enum KeyLookup {
 }
 
 impl IdempotencyKeys {
-    /// Looks up a publication that is about to be appended. `ack` makes the acknowledgement of one that
-    /// was applied here although the engine did not answer.
+    /// Looks up a publication that is about to be appended. `ack` makes the acknowledgement of one
+    /// that was applied here although the engine did not answer.
     pub(super) fn look_up(
         &mut self,
         digest: KeyDigest,

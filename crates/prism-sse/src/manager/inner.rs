@@ -1,7 +1,7 @@
 //! What all handles of one manager share.
 //!
-//! [`ManagerInner`] owns the application's hooks, a hook is called with a [`ConnectionRef`], and that
-//! refers to `ManagerInner`: the three depend on each other, and so are in one file.
+//! [`ManagerInner`] owns the application's hooks, a hook is called with a [`ConnectionRef`], and
+//! that refers to `ManagerInner`: the three depend on each other, and so are in one file.
 
 use std::any::Any;
 use std::fmt;
@@ -32,8 +32,8 @@ pub(crate) struct ManagerInner {
     pub(super) digests: DigestHasher,
     state: Mutex<State>,
     changes: Arc<AtomicU64>,
-    /// Events delivered to connections. Plain counters of the standard library, in models too, because
-    /// nothing depends on their order.
+    /// Events delivered to connections. Plain counters of the standard library, in models too,
+    /// because nothing depends on their order.
     delivered: Count,
     delivered_bytes: Count,
     started_at: Instant,
@@ -64,8 +64,8 @@ impl ManagerInner {
         inner
     }
 
-    /// Locks the state. A poisoned lock is used nevertheless: no code that is not ours runs under it,
-    /// and ours does not panic half-way through a change.
+    /// Locks the state. A poisoned lock is used nevertheless: no code that is not ours runs under
+    /// it, and ours does not panic half-way through a change.
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         let guard = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         steps::begin_hold();
@@ -126,7 +126,8 @@ impl ManagerInner {
         closed
     }
 
-    /// Runs the hook for a connection that began: the one for reconnects if there is a last event id.
+    /// Runs the hook for a connection that began: the one for reconnects if there is a last event
+    /// id.
     pub(crate) fn run_connect_hook(&self, connection: &ConnectionRef, last_event_id: Option<&str>) {
         match (last_event_id, &self.hooks.reconnected, &self.hooks.connected) {
             (Some(id), Some(hook), _) => run(|| hook(connection, id)),
@@ -190,7 +191,8 @@ impl ConnectionRef {
         manager.send(event.into(), self.id)
     }
 
-    /// Closes the connection; see [`Manager::remove_connection`](crate::Manager::remove_connection).
+    /// Closes the connection; see
+    /// [`Manager::remove_connection`](crate::Manager::remove_connection).
     pub fn remove(&self) -> bool {
         self.close(CloseReason::Removed)
     }

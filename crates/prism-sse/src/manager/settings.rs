@@ -11,15 +11,15 @@ use crate::wire::whole_millis;
 ///
 /// A reader lags when its unread events from while it was connected have more than
 /// [`lag_bytes`](crate::ManagerBuilder::lag_bytes) or are older than
-/// [`lag_age`](crate::ManagerBuilder::lag_age), or when one of them was evicted. Whatever the policy,
-/// a reader that accepts nothing at all for 15 s, while something is due, is closed.
+/// [`lag_age`](crate::ManagerBuilder::lag_age), or when one of them was evicted. Whatever the
+/// policy, a reader that accepts nothing at all for 15 s, while something is due, is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnLag {
     /// Closes the connection. A browser reconnects and resumes from history.
     Disconnect,
-    /// Sends a `prism.gap` event, the newest event of each topic that the reader selects and may read,
-    /// in order, and then live events. For pages that show a current state.
+    /// Sends a `prism.gap` event, the newest event of each topic that the reader selects and may
+    /// read, in order, and then live events. For pages that show a current state.
     LatestPerTopic,
     /// Sends a `prism.gap` event and continues with live events.
     SkipWithGap,

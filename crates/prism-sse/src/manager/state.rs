@@ -1,7 +1,7 @@
 //! The state behind the manager's lock: the log, the connections, and which of them are due.
 //!
-//! Nothing here runs code that is not ours. Wakers, attached values and hooks' arguments are returned
-//! to the caller, which runs or drops them once the lock is released.
+//! Nothing here runs code that is not ours. Wakers, attached values and hooks' arguments are
+//! returned to the caller, which runs or drops them once the lock is released.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -36,8 +36,8 @@ pub(crate) struct State {
     pub(super) due: VecDeque<Due>,
     pub(super) timers: Timers,
     pub(super) shards: ShardTable,
-    /// Receipts of publications that the engine acknowledged before they were applied here, by sequence
-    /// number.
+    /// Receipts of publications that the engine acknowledged before they were applied here, by
+    /// sequence number.
     unapplied: BTreeMap<u64, Vec<(AckSender, Durability)>>,
     /// The record that was appended last, until it was matched with all audiences.
     matching: Option<Matching>,
@@ -217,8 +217,8 @@ impl State {
         wakes
     }
 
-    /// Whether an event of `len` bytes may be sent to a connection, beside the unread ones that were
-    /// sent to it and to all others. An event may always be the only one.
+    /// Whether an event of `len` bytes may be sent to a connection, beside the unread ones that
+    /// were sent to it and to all others. An event may always be the only one.
     pub(super) fn has_room_for_sent(&self, slot: u32, len: usize) -> bool {
         let unread = self.connections[slot as usize].sent_bytes as usize;
         (unread == 0 || unread + len <= limits::CONNECTION_SENT_BYTES)
@@ -265,7 +265,8 @@ impl State {
         wakes
     }
 
-    /// Adds to `wakes` what is due: response bodies, the driver if its sleep is too long, and shards.
+    /// Adds to `wakes` what is due: response bodies, the driver if its sleep is too long, and
+    /// shards.
     fn add_readers(&mut self, expires_earlier: bool, wakes: &mut Wakes) {
         wakes.readers(expires_earlier || !self.due.is_empty(), &mut self.shards.to_wake);
     }
@@ -336,8 +337,8 @@ impl State {
         self.due.push_back(Due::AudiencesFrom(0));
     }
 
-    /// Schedules the members of at most `max` audiences whose keys are not below `from`. Returns how
-    /// many keys it looked at.
+    /// Schedules the members of at most `max` audiences whose keys are not below `from`. Returns
+    /// how many keys it looked at.
     pub(super) fn schedule_from(&mut self, from: AudienceKey, max: usize) -> usize {
         self.count_change();
         let end = self.audiences.keys_end();

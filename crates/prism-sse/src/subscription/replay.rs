@@ -159,8 +159,8 @@ impl Subscription {
         None
     }
 
-    /// Reads the records of the replay that may be the newest of their topics. The subscription goes
-    /// past them; the caller says with [`deliver`](Self::deliver) which were delivered.
+    /// Reads the records of the replay that may be the newest of their topics. The subscription
+    /// goes past them; the caller says with [`deliver`](Self::deliver) which were delivered.
     pub(crate) fn candidates(&mut self, replay: &mut Replay) -> Vec<Candidate> {
         let last_sent = self.last_sent;
         let (mut candidates, mut topics) = (Vec::new(), 0);

@@ -1,8 +1,9 @@
 //! The encoder. All bytes of all streams are written here.
 //!
-//! Fields are in the order id, event, retry, data; lines end in LF alone; the bytes are always UTF-8
-//! without a byte order mark. A block is framed as one HTTP/1.1 chunk when it is encoded, so that a
-//! socket is written the whole buffer and a response body the block inside it, without a copy.
+//! Fields are in the order id, event, retry, data; lines end in LF alone; the bytes are always
+//! UTF-8 without a byte order mark. A block is framed as one HTTP/1.1 chunk when it is encoded, so
+//! that a socket is written the whole buffer and a response body the block inside it, without a
+//! copy.
 
 use bytes::Bytes;
 use std::fmt::{self, Write};
@@ -42,7 +43,8 @@ impl Event {
 }
 
 impl Framed {
-    /// Encodes `event`. Its own id has precedence over `position`; without either there is no `id:`.
+    /// Encodes `event`. Its own id has precedence over `position`; without either there is no
+    /// `id:`.
     pub(crate) fn encode(event: &Event, position: Option<Position>) -> Self {
         let mut buffer = Buffer::with_capacity(CHUNK_HEAD_MAX + encoded_len(event) + 2);
         buffer.0.extend_from_slice(&[0; CHUNK_HEAD_MAX]);

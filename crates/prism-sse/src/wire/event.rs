@@ -1,8 +1,8 @@
 //! Events. Every field is valid, because no other event can be built.
 //!
-//! A value that the format cannot express is refused with an [`InvalidEvent`] that names the field and
-//! the reason. Nothing is stripped or escaped, with the one exception that the format demands: in
-//! data, CR and CRLF reach the reader as LF.
+//! A value that the format cannot express is refused with an [`InvalidEvent`] that names the field
+//! and the reason. Nothing is stripped or escaped, with the one exception that the format demands:
+//! in data, CR and CRLF reach the reader as LF.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -131,8 +131,8 @@ impl Event {
     ///
     /// # Errors
     ///
-    /// [`InvalidEvent::RetryTooLong`] above 2,147,483,647 ms, where the timers of clients overflow, and
-    /// [`InvalidEvent::RetryFraction`] if a fraction of a millisecond would be lost.
+    /// [`InvalidEvent::RetryTooLong`] above 2,147,483,647 ms, where the timers of clients overflow,
+    /// and [`InvalidEvent::RetryFraction`] if a fraction of a millisecond would be lost.
     pub fn retry(mut self, after: Duration) -> Result<Self, InvalidEvent> {
         self.retry_ms = Some(whole_millis(after)?);
         Ok(self)

@@ -1,7 +1,7 @@
 //! The text format of `text/event-stream`, and nothing else.
 //!
-//! Everything here is pure: values are encoded to bytes, and bytes are parsed to values. There is no
-//! clock, no runtime, no lock and no HTTP in this module, and a single encoder.
+//! Everything here is pure: values are encoded to bytes, and bytes are parsed to values. There is
+//! no clock, no runtime, no lock and no HTTP in this module, and a single encoder.
 //!
 //! The format is the one of the WHATWG HTML standard, section 9.2.5 and 9.2.6, "Parsing an event
 //! stream" and "Interpreting an event stream".

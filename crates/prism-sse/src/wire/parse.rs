@@ -131,8 +131,8 @@ impl Parser {
         &self.last_event_id
     }
 
-    /// Begins the next response of the same stream: an incomplete block is dropped, the last event id is
-    /// kept.
+    /// Begins the next response of the same stream: an incomplete block is dropped, the last event
+    /// id is kept.
     pub fn reconnected(&mut self) {
         let id = std::mem::take(&mut self.last_event_id);
         *self = Self::with_limit(self.limit);

@@ -1,4 +1,5 @@
-//! Engines: the conformance suite, and what readers and publishers see of an engine that misbehaves.
+//! Engines: the conformance suite, and what readers and publishers see of an engine that
+//! misbehaves.
 
 use prism_sse::test::{Delayed, conformance};
 use prism_sse::{

@@ -20,8 +20,8 @@
 //! - `settings`: limits and refusals
 //! - `holds`: how much is done while the lock of a manager is held
 //!
-//! Here clients read response bodies. The target `over_serve` runs the tests with clients once more,
-//! over delivery shards.
+//! Here clients read response bodies. The target `over_serve` runs the tests with clients once
+//! more, over delivery shards.
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 

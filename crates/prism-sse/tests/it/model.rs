@@ -1,5 +1,5 @@
-//! Random sequences of operations: publish, send, subscribe, read, stall, resume and disconnect, with
-//! a log so short that much is evicted. What each reader saw is checked against the oracle.
+//! Random sequences of operations: publish, send, subscribe, read, stall, resume and disconnect,
+//! with a log so short that much is evicted. What each reader saw is checked against the oracle.
 //!
 //! proptest shrinks the sequence of a failure, prints it, and keeps its seed.
 
@@ -67,14 +67,14 @@ fn audience(number: u8) -> Audience {
 }
 
 /// A reader that keeps a last event id as a browser does.
-struct Reader {
+struct ModelReader {
     number: usize,
     audience: Audience,
     connection: Option<Connection>,
     parser: Parser,
 }
 
-impl Reader {
+impl ModelReader {
     /// Reads at most `frames` frames that are due, and reports their events to the oracle.
     fn read(&mut self, frames: usize, oracle: &mut Oracle) {
         for _ in 0..frames {
@@ -124,7 +124,7 @@ fn run(steps: &[Step], kept: Option<usize>, on_lag: OnLag) -> Result<(), TestCas
     let builder = Manager::builder().history(history).transient(transient);
     let sse = builder.on_lag(on_lag).build().unwrap();
     let mut oracle = Oracle::new();
-    let mut readers: Vec<Reader> = Vec::new();
+    let mut readers: Vec<ModelReader> = Vec::new();
     for step in steps {
         perform(step, kept.is_some(), &sse, &mut oracle, &mut readers);
     }
@@ -148,7 +148,7 @@ fn perform(
     some_are_transient: bool,
     sse: &Manager,
     oracle: &mut Oracle,
-    readers: &mut Vec<Reader>,
+    readers: &mut Vec<ModelReader>,
 ) {
     let append = |publication: Publication, number, is_transient: bool, oracle: &mut Oracle| {
         if is_transient && some_are_transient {
@@ -191,7 +191,8 @@ fn perform(
             let reader = oracle.reader(audience.clone());
             let connection = sse.subscribe(audience.clone(), start).unwrap();
             let connection = Some(connection);
-            let mut reader = Reader { number: reader, audience, connection, parser: Parser::new() };
+            let mut reader =
+                ModelReader { number: reader, audience, connection, parser: Parser::new() };
             reader.read(1, oracle);
             readers.push(reader);
         }

@@ -1,8 +1,8 @@
-//! Many tasks on several threads: publishers, and readers that stall, are cut off within a block and
-//! reconnect. What each reader saw is checked against the oracle.
+//! Many tasks on several threads: publishers, and readers that stall, are cut off within a block
+//! and reconnect. What each reader saw is checked against the oracle.
 //!
-//! The order is known from receipts. All choices of a run come from its seed, which a failure prints
-//! and `PRISM_SEED` repeats; the scheduling of the threads is not controlled.
+//! The order is known from receipts. All choices of a run come from its seed, which a failure
+//! prints and `PRISM_SEED` repeats; the scheduling of the threads is not controlled.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -57,7 +57,7 @@ enum Seen {
 }
 
 /// A reader that keeps a last event id as a browser does, and everything it saw.
-struct Reader {
+struct ScheduledReader {
     sse: Manager,
     audience: Audience,
     rng: Rng,
@@ -104,7 +104,7 @@ async fn run(seed: u64) -> (usize, usize) {
 
     let mut readers = JoinSet::new();
     for number in 0..READERS {
-        readers.spawn(Reader::new(&sse, audience(number), rng.fork()).read(transients));
+        readers.spawn(ScheduledReader::new(&sse, audience(number), rng.fork()).read(transients));
     }
     let mut publishers = JoinSet::new();
     for number in 0..PUBLISHERS {
@@ -201,7 +201,7 @@ fn publish_one(sse: &Manager, number: u64, transients: bool, rng: &mut Rng) -> O
     arrives.then_some(Published { seq, number, to, is_transient })
 }
 
-impl Reader {
+impl ScheduledReader {
     fn new(sse: &Manager, audience: Audience, rng: Rng) -> Self {
         Self {
             sse: sse.clone(),
@@ -219,7 +219,8 @@ impl Reader {
 
     async fn read(mut self, transients: bool) -> Self {
         tokio::time::sleep(Duration::from_millis(self.rng.u64(..10))).await;
-        // With two classes, records may be missing after the oldest one, which the oracle does not know.
+        // With two classes, records may be missing after the oldest one, which the oracle does not
+        // know.
         let oldest = self.rng.bool() && !transients;
         let start = if oldest { Start::Oldest } else { Start::Now };
         self.connect(start);
@@ -304,13 +305,16 @@ impl Reader {
 enum At {
     Event,
     Begin,
-    /// An event to one connection, after the event whose sequence number it shares. Several such events
-    /// are ordered as their reader saw them.
+    /// An event to one connection, after the event whose sequence number it shares. Several such
+    /// events are ordered as their reader saw them.
     Send(usize),
 }
 
 /// Checks what all readers saw against what was published, in the order known from receipts.
-fn check_against_oracle(published: Vec<Published>, readers: &[Reader]) -> Result<(), Fault> {
+fn check_against_oracle(
+    published: Vec<Published>,
+    readers: &[ScheduledReader],
+) -> Result<(), Fault> {
     let published: HashMap<u64, Published> =
         published.into_iter().map(|published| (published.number, published)).collect();
     let mut seen_at = HashMap::new();

@@ -176,7 +176,10 @@ proptest! {
     ) {
         let events: Vec<_> = values
             .iter()
-            .filter_map(|(entry_point, value, kind)| Some((*entry_point, events_of(value).get(*kind)?.clone())))
+            .filter_map(|(entry_point, value, kind)| {
+                let events = events_of(value).get(*kind)?.clone();
+                Some((*entry_point, events))
+            })
             .collect();
         check(history, &events);
     }

@@ -43,8 +43,8 @@ pub(crate) const FRAGMENTS: &[&str] = &[
     "a",
 ];
 
-/// Whole values: every fragment alone, the empty text, and combinations that have injected fields in
-/// other implementations.
+/// Whole values: every fragment alone, the empty text, and combinations that have injected fields
+/// in other implementations.
 pub(crate) fn values() -> Vec<String> {
     let mut values: Vec<String> = FRAGMENTS.iter().map(|&fragment| fragment.to_owned()).collect();
     let more = [

@@ -1,5 +1,5 @@
-//! Our parser compared with the independent decoder, with any division of the input, and on arbitrary
-//! bytes.
+//! Our parser compared with the independent decoder, with any division of the input, and on
+//! arbitrary bytes.
 
 use prism_sse::wire::{Parsed, ParsedEvent, Parser};
 use proptest::collection::vec;

@@ -76,7 +76,8 @@ fn a_hostile_last_event_id_is_repeated_exactly_and_has_no_other_effect() {
     {
         check_header(bytes);
     }
-    // The longest id that is repeated, one byte more, and one that grows when it is made valid UTF-8.
+    // The longest id that is repeated, one byte more, and one that grows when it is made valid
+    // UTF-8.
     for len in [255, 256, 10_000] {
         check_header(&vec![b'"'; len]);
     }

@@ -1,4 +1,5 @@
-//! An event is decoded by the independent decoder as it was built, or was refused for a stated reason.
+//! An event is decoded by the independent decoder as it was built, or was refused for a stated
+//! reason.
 
 use std::time::Duration;
 

@@ -1,8 +1,9 @@
 //! Streams in `tests/data`, each with what the standard says about it.
 //!
 //! `NAME.sse` is a stream, byte for byte. `NAME.txt` beside it has one line for each thing to be
-//! decoded: `event ID NAME DATA`, `retry MILLISECONDS`, and at the end `last ID` for the id a reader
-//! would send back; strings as in JSON. Lines that begin with `//` say which rule it is about.
+//! decoded: `event ID NAME DATA`, `retry MILLISECONDS`, and at the end `last ID` for the id a
+//! reader would send back; strings as in JSON. Lines that begin with `//` say which rule it is
+//! about.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -19,7 +19,8 @@ impl GeneratedEvent {
     }
 
     /// Whether an audience reads the event. With `by_floors` it is whether the event counts for the
-    /// audience's floors, which do not distinguish by topic what a reader of patterns or grants reads.
+    /// audience's floors, which do not distinguish by topic what a reader of patterns or grants
+    /// reads.
     fn is_for(&self, audience: &Audience, by_floors: bool) -> bool {
         let topics = self.topics();
         let any = |selectors: &[Selector]| {
