@@ -157,8 +157,10 @@ impl Delayed {
             let mut state = self.lock();
             let first = state.unacknowledged.pop_front();
             if let Some((failed, ..)) = &first {
-                let is_failed = |unapplied: &UnappliedPublication| matches!(unapplied, UnappliedPublication::Ordered(seq, _) if seq == failed);
-                state.unapplied.retain(|unapplied| !is_failed(unapplied));
+                state.unapplied.retain(|unapplied| match unapplied {
+                    UnappliedPublication::Ordered(seq, _) => seq != failed,
+                    UnappliedPublication::Ephemeral(..) => true,
+                });
             }
             first
         };

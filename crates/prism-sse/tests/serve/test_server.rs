@@ -23,7 +23,7 @@ impl TestServer {
     pub(crate) async fn with<A, K>(app: A) -> Self
     where
         A: App<K>,
-        Serve<A, K>: ServerFuture,
+        Serve<A, K>: IntoServer,
     {
         Self::configured(app, |serve| serve.shards(1)).await
     }
@@ -35,7 +35,7 @@ impl TestServer {
     ) -> Self
     where
         A: App<K>,
-        Serve<A, K>: ServerFuture,
+        Serve<A, K>: IntoServer,
     {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -73,10 +73,10 @@ impl TestServer {
     }
 }
 
-/// A server that can run in a task.
-pub(crate) trait ServerFuture:
+/// A configured server, whose future can run in a task.
+pub(crate) trait IntoServer:
     IntoFuture<Output = io::Result<()>, IntoFuture: Send + 'static>
 {
 }
 
-impl<T> ServerFuture for T where T: IntoFuture<Output = io::Result<()>, IntoFuture: Send + 'static> {}
+impl<T> IntoServer for T where T: IntoFuture<Output = io::Result<()>, IntoFuture: Send + 'static> {}
