@@ -46,8 +46,9 @@ pub(super) struct MemberProgress {
     pub(super) stalled_since: u64,
     /// It is in the shard's queue of runnable members.
     pub(super) is_runnable: bool,
-    /// It has read further than its group, and joins when the group has come as far.
-    pub(super) waits_for_group: bool,
+    /// Its index among the members that have read further than their group, if it is one of them. It
+    /// joins when the group has come as far.
+    pub(super) ahead_index: Option<u32>,
     /// The last chunk was read: the connection is closed once everything is written.
     pub(super) is_last: bool,
 }
@@ -116,7 +117,7 @@ impl<S> GroupMember<S> {
         self.live_index = index;
         if let Some(progress) = &mut self.progress {
             progress.reading = None;
-            progress.waits_for_group = false;
+            progress.ahead_index = None;
             if progress.unwritten.is_empty() && !progress.is_runnable {
                 self.progress = None;
             }
@@ -127,15 +128,19 @@ impl<S> GroupMember<S> {
     pub(super) fn leave(&mut self, position: Option<Subscription>) {
         self.live_index = NOT_LIVE;
         let progress = self.progress_mut();
-        progress.waits_for_group = false;
+        progress.ahead_index = None;
         if let Some(position) = position {
             progress.reading = Some(position);
         }
     }
 
     /// Has received everything, and waits until its group has come as far.
-    pub(super) fn wait_for_group(&mut self) {
-        self.progress_mut().waits_for_group = true;
+    pub(super) fn wait_for_group(&mut self, ahead_index: u32) {
+        self.progress_mut().ahead_index = Some(ahead_index);
+    }
+
+    pub(super) fn ahead_index(&self) -> Option<u32> {
+        self.progress.as_ref()?.ahead_index
     }
 
     pub(super) fn subscription(&self) -> Option<Subscription> {
@@ -149,7 +154,7 @@ impl<S> GroupMember<S> {
                 unwritten: Bytes::new(),
                 stalled_since: 0,
                 is_runnable: false,
-                waits_for_group: false,
+                ahead_index: None,
                 is_last: false,
             })
         })

@@ -128,7 +128,7 @@ impl<S: Read + Write> DeliveryShard<S> {
             let own = self.members[member as usize].subscription();
             let next = own.map_or(0, |own| own.next());
             if next > self.groups[key as usize].subscription.next() {
-                self.groups[key as usize].ahead.push(member);
+                self.wait_for_group(key, member);
                 continue;
             }
             self.join_live(member);
@@ -240,9 +240,15 @@ impl<S: Read + Write> DeliveryShard<S> {
             group.subscription.set_last_sent(group.subscription.last_sent().min(own.last_sent()));
             self.join_live(member);
         } else {
-            group.ahead.push(member);
-            self.members[member as usize].wait_for_group();
+            self.wait_for_group(key, member);
         }
+    }
+
+    fn wait_for_group(&mut self, key: u32, member: u32) {
+        let ahead = &mut self.groups[key as usize].ahead;
+        let index = ahead.len();
+        ahead.push(member);
+        self.members[member as usize].wait_for_group(index as u32);
     }
 
     fn join_live(&mut self, member: u32) {
@@ -266,7 +272,13 @@ impl<S: Read + Write> DeliveryShard<S> {
                 Some(position)
             }
             None => {
-                self.groups[key as usize].ahead.retain(|&ahead| ahead != member);
+                if let Some(index) = leaving.ahead_index() {
+                    let ahead = &mut self.groups[key as usize].ahead;
+                    ahead.swap_remove(index as usize);
+                    if let Some(&moved) = ahead.get(index as usize) {
+                        self.members[moved as usize].wait_for_group(index);
+                    }
+                }
                 None
             }
         };

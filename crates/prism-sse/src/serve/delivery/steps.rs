@@ -150,7 +150,7 @@ impl<S: Read + Write> DeliveryShard<S> {
             member.progress = None;
             return StepOutcome::Stop;
         };
-        if progress.waits_for_group {
+        if progress.ahead_index.is_some() {
             return StepOutcome::Stop;
         }
         let slot = member.slot;
