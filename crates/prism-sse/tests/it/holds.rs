@@ -38,7 +38,7 @@ async fn longest<T>(act: impl Future<Output = T>) -> (T, u64) {
     (result, take_longest_hold())
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_replay_of_patterns_that_match_nothing_holds_the_lock_no_longer_than_any_act() {
     let sse = manager();
     for n in 0..20_000 {
@@ -56,7 +56,7 @@ async fn a_replay_of_patterns_that_match_nothing_holds_the_lock_no_longer_than_a
     assert!(steps <= MOST, "{steps} steps");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_replay_of_everything_and_one_of_the_newest_hold_the_lock_no_longer_than_any_act() {
     let sse = manager();
     for n in 0..20_000 {
@@ -76,7 +76,7 @@ async fn a_replay_of_everything_and_one_of_the_newest_hold_the_lock_no_longer_th
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_event_for_many_audiences_is_matched_in_pieces() {
     let sse = manager();
     let mut readers: Vec<_> = (0..3000)
@@ -93,7 +93,7 @@ async fn an_event_for_many_audiences_is_matched_in_pieces() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_private_event_asks_those_it_is_granted_to_however_many_read() {
     let mut holds = Vec::new();
     for readers in [100, 2000] {
@@ -130,7 +130,7 @@ async fn records_that_expire_together_are_evicted_in_pieces() {
     assert!(sse.stats().records < 2, "{} are kept", sse.stats().records);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn closing_and_replacing_reach_all_connections_in_pieces() {
     let engine = Delayed::new();
     let builder = Manager::builder().engine(engine.clone()).history(Retention::default());

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use prism_sse::test::Delayed;
-use prism_sse::{Event, Manager, PublishError, Retention, Start};
+use prism_sse::{
+    Audience, Event, Gap, Manager, Publication, PublishError, Retention, Selector, Start,
+};
 
 use super::{Page, app, client, keeping, page, page_after, select, text, with_history};
 
@@ -132,6 +134,46 @@ async fn an_id_that_was_evicted_and_is_used_again_is_expired() {
 }
 
 #[tokio::test]
+async fn an_id_that_is_used_again_after_many_others_is_expired_and_resumes_nothing_in_silence() {
+    let sse = keeping(1);
+    let named = |id: &str| Event::new(id).id(id).unwrap();
+    for round in 0..20 {
+        let again = format!("again {round}");
+        sse.broadcast(named(&again)).unwrap();
+        for n in 0..5000 {
+            sse.broadcast(named(&format!("{round} {n}"))).unwrap();
+        }
+        // A reader that saw its first use has missed 5,000 events.
+        sse.broadcast(named(&again)).unwrap();
+        let resumed = sse.subscribe(Audience::everything(), Start::After(again)).unwrap();
+        assert_eq!(resumed.gap(), Some(Gap::Expired), "{round}");
+    }
+}
+
+#[tokio::test]
+async fn a_private_events_id_is_as_unknown_as_one_that_nobody_used_to_who_may_not_read_it() {
+    let sse = keeping(2);
+    let secret = Event::new("x").id("secret").unwrap();
+    sse.append(Publication::new("users/7", secret).unwrap().private()).unwrap();
+    let gap_of = |audience: Audience, id: &str| {
+        sse.subscribe(audience, Start::After(id.to_owned())).unwrap().gap()
+    };
+    let stranger = || Audience::everything().grant("users/8").unwrap();
+    let template = Selector::template("users/{id}").unwrap();
+    for (is_evicted, known) in [(false, None), (true, Some(Gap::Expired))] {
+        for audience in [Audience::everything(), stranger()] {
+            assert_eq!(gap_of(audience.clone(), "secret"), Some(Gap::Unknown), "{is_evicted}");
+            assert_eq!(gap_of(audience, "never used"), Some(Gap::Unknown));
+        }
+        for grant in [Selector::try_from("users/7").unwrap(), template.clone(), Selector::Any] {
+            let granted = Audience::everything().grant(grant).unwrap();
+            assert_eq!(gap_of(granted, "secret"), known, "{is_evicted}");
+        }
+        (0..2).for_each(|n| _ = sse.broadcast(format!("{n}")).unwrap());
+    }
+}
+
+#[tokio::test]
 async fn an_expired_id_is_a_gap_and_the_stream_continues_with_the_oldest_event() {
     let sse = keeping(3);
     let mut page = page(&sse).await;
@@ -256,7 +298,7 @@ async fn a_quiet_topic_resumes_however_much_others_published() {
     }
     assert_eq!(sse.subscribe(select("quiet"), start()).unwrap().gap(), None);
     let gap = sse.subscribe(select("loud"), start()).unwrap().gap();
-    assert_eq!(gap, Some(prism_sse::Gap::Expired));
+    assert_eq!(gap, Some(Gap::Expired));
 }
 
 #[tokio::test]
@@ -270,7 +312,7 @@ async fn evicted_events_of_a_dropped_topic_are_a_gap() {
     }
     assert_eq!(sse.stats().topics, 1, "`gone` has neither records nor readers");
     let connection = sse.subscribe(select("gone"), Start::After(before)).unwrap();
-    assert_eq!(connection.gap(), Some(prism_sse::Gap::Expired));
+    assert_eq!(connection.gap(), Some(Gap::Expired));
 }
 
 #[tokio::test]
