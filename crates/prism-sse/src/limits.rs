@@ -35,15 +35,41 @@ pub const SELECTORS_MAX: usize = 100;
 /// Longest pattern, in bytes. It arrives in a URL or a token.
 pub const SELECTOR_BYTES_MAX: usize = 4096;
 
-/// Most variables of one URI template. Matching takes time in proportion to them.
+/// Most variables of one URI template. Matching visits each of them once for each topic.
 pub const TEMPLATE_VARIABLES_MAX: usize = 64;
 
-/// Memory that a compiled regular expression of a URL pattern may need, in bytes, and as much again
-/// while it matches. Matching takes time in proportion to the size of the expression.
-pub const PATTERN_BYTES_MAX: usize = 64 * 1024;
+/// Most characters `*`, `:`, `(`, `{`, `?` and `+` of one URL pattern. Each can begin or repeat a
+/// part of it, and parsing takes time in the square of the number of parts.
+pub const URL_PATTERN_OPERATORS_MAX: usize = 128;
 
-/// Depth of a regular expression in a URL pattern, because reading one is recursive.
+/// Memory that one pattern may hold once it is compiled, in bytes: its text, its base, and the
+/// automata of all its components together. No automaton grows while it matches.
+pub const PATTERN_BYTES_MAX: usize = 16 * 1024;
+
+/// Work that matching one pattern may take for a topic of [`TOPIC_BYTES_MAX`] bytes, in steps. A
+/// step is what takes about a nanosecond: an operation on 64 positions in a topic, half a
+/// transition of an automaton, or a comparison of 16 bytes.
+pub const PATTERN_STEPS_MAX: u64 = 65_536;
+
+/// Work that compiling one regular expression in a URL pattern may take: the bytes that describe
+/// the states of its automaton while it is built, times the classes of bytes it distinguishes.
+/// What is allowed takes a millisecond at most.
+pub(crate) const PATTERN_COMPILE_WORK_MAX: usize = 128 * 1024;
+
+/// Depth of a regular expression in a URL pattern, because parsing one is recursive.
 pub const PATTERN_DEPTH_MAX: u32 = 32;
+
+/// Work that all patterns in use together may take for a new topic of [`TOPIC_BYTES_MAX`] bytes, in
+/// steps as in [`PATTERN_STEPS_MAX`]: about 1 ms, which no publisher notices.
+pub const PATTERNS_STEPS_MAX: u64 = 1_000_000;
+
+/// Bytes of a pattern's prefix, and of its suffix, by which it is indexed. Adding or removing a
+/// pattern copies at most as many nodes of the index. Few patterns have longer ones in common.
+pub(crate) const PATTERN_KEY_BYTES: usize = 128;
+
+/// Most patterns that came into use since an answer was computed for that answer to be completed
+/// with them, rather than computed anew.
+pub(crate) const PATTERN_CHANGES: usize = 32;
 
 /// Most distinct patterns in use, by default. Each has an index of up to 16 KiB, and a pattern
 /// without literal text that could rule it out is matched against each new topic, which costs its

@@ -7,6 +7,7 @@
 mod index;
 mod invalid;
 mod positions;
+mod prefix_index;
 mod template;
 mod trie;
 #[cfg(feature = "patterns")]
@@ -17,8 +18,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::limits;
-pub(crate) use index::PatternIndex;
+#[cfg_attr(not(test), allow(unused_imports))]
+pub(crate) use index::{Changes, PatternIndex, PatternSnapshot};
 pub use invalid::{InvalidSelector, InvalidTopic};
+use positions::parse_cost;
 pub use template::UriTemplate;
 #[cfg(feature = "patterns")]
 pub use url_pattern::UrlPattern;
@@ -116,8 +119,10 @@ impl Selector {
     /// # Errors
     ///
     /// [`InvalidSelector`] for text that is no template, and for one above the limits
-    /// [`SELECTOR_BYTES_MAX`](limits::SELECTOR_BYTES_MAX) and
-    /// [`TEMPLATE_VARIABLES_MAX`](limits::TEMPLATE_VARIABLES_MAX).
+    /// [`SELECTOR_BYTES_MAX`](limits::SELECTOR_BYTES_MAX),
+    /// [`TEMPLATE_VARIABLES_MAX`](limits::TEMPLATE_VARIABLES_MAX),
+    /// [`PATTERN_BYTES_MAX`](limits::PATTERN_BYTES_MAX) and
+    /// [`PATTERN_STEPS_MAX`](limits::PATTERN_STEPS_MAX).
     pub fn template(text: &str) -> Result<Self, InvalidSelector> {
         if !text.contains('{') {
             return Self::try_from(text).map_err(InvalidSelector::Topic);
@@ -130,8 +135,9 @@ impl Selector {
     ///
     /// A relative pattern and relative topics are resolved against `base`. A topic that is no URL
     /// is never chosen. Paths are compared with regard to case. Regular expressions in the pattern
-    /// are those of the crate regex, which matches in linear time: they know no look-around and no
-    /// references.
+    /// have the syntax of the crate regex, for ASCII: without look-around, references and Unicode
+    /// classes. All components of a pattern together are compiled within a bound on memory, to
+    /// automata that match in linear time.
     ///
     /// ```
     /// use prism_sse::{Selector, Topic};
@@ -148,7 +154,9 @@ impl Selector {
     ///
     /// [`InvalidSelector`] for text that is no URL Pattern, for a base that is no URL, and for a
     /// pattern above the limits [`SELECTOR_BYTES_MAX`](limits::SELECTOR_BYTES_MAX),
-    /// [`PATTERN_BYTES_MAX`](limits::PATTERN_BYTES_MAX) and
+    /// [`URL_PATTERN_OPERATORS_MAX`](limits::URL_PATTERN_OPERATORS_MAX),
+    /// [`PATTERN_BYTES_MAX`](limits::PATTERN_BYTES_MAX),
+    /// [`PATTERN_STEPS_MAX`](limits::PATTERN_STEPS_MAX) and
     /// [`PATTERN_DEPTH_MAX`](limits::PATTERN_DEPTH_MAX).
     #[cfg(feature = "patterns")]
     pub fn url_pattern(text: &str, base: Option<&str>) -> Result<Self, InvalidSelector> {
@@ -192,9 +200,37 @@ impl Selector {
         }
     }
 
-    /// What matching a topic of so many bytes costs, in work.
+    /// Bytes that it holds. Clones share them.
+    #[cfg_attr(not(feature = "test-util"), allow(dead_code))]
+    pub(crate) fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Any => 0,
+            Self::Exact(topic) => 2 * size_of::<usize>() + topic.as_str().len(),
+            Self::Template(template) => template.memory_bytes(),
+            #[cfg(feature = "patterns")]
+            Self::UrlPattern(pattern) => pattern.memory_bytes(),
+        }
+    }
+
+    /// The most steps that [`matches`](Self::matches) takes for a topic of `topic_len` bytes. A
+    /// [step](limits::PATTERN_STEPS_MAX) is about a nanosecond.
+    #[cfg_attr(not(feature = "test-util"), allow(dead_code))]
     pub(crate) fn match_cost(&self, topic_len: usize) -> u64 {
-        1 + topic_len as u64 / 16
+        match self {
+            Self::Any => 1,
+            Self::Exact(_) => 1 + topic_len as u64 / 16,
+            Self::Template(template) => parse_cost(topic_len) + template.match_cost(topic_len),
+            #[cfg(feature = "patterns")]
+            Self::UrlPattern(pattern) => pattern.match_cost(topic_len),
+        }
+    }
+
+    /// Bytes that it holds, and the most steps that matching a topic of `topic_len` bytes takes: for
+    /// tests that hold both against what is counted.
+    #[cfg(feature = "test-util")]
+    #[doc(hidden)]
+    pub fn price(&self, topic_len: usize) -> (usize, u64) {
+        (self.memory_bytes(), self.match_cost(topic_len))
     }
 
     /// Whether it is a URI Template or a URL Pattern.

@@ -1,241 +1,220 @@
-//! An index of patterns: by the prefix, the suffix and the segment that every topic which a pattern
-//! matches must have. A topic is matched against the patterns whose key it has, few of which do not
-//! match.
+//! The index of the patterns in use: which of them match a topic.
+//!
+//! It is made of persistent tries, so that a snapshot is a few references. Whoever has one can match
+//! topics without holding up those who add and remove patterns, and what they change is not seen in
+//! it.
+//!
+//! Each pattern that is added has the next *generation*, a number. An answer that was computed from a
+//! snapshot holds for the snapshot's generation. It is brought up to date with the patterns of later
+//! generations that are still in use; patterns that were removed are filtered out of it. So an answer
+//! stays good while patterns come and go.
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
-#[cfg(feature = "patterns")]
-use std::collections::HashMap;
 
-use super::positions::ParsedTopic;
-use super::trie::Trie;
+use super::positions::{ParsedTopic, parse_cost};
+use super::prefix_index::{IndexKey, IndexedPattern, PrefixIndex};
 #[cfg(feature = "patterns")]
-use super::url_pattern::BaseUrl;
+use super::trie::{Price, Trie};
+#[cfg(feature = "patterns")]
+use super::url_pattern::{self, BaseUrl, UrlPattern};
 use super::{Selector, Topic, UriTemplate};
-#[cfg(feature = "patterns")]
-use super::{UrlPattern, url_pattern};
+use crate::limits;
 
-/// The patterns in use. The caller names each by a key of its own.
+/// The patterns in use. The caller names each by a key of its own, which it may give to another
+/// pattern once the first one is removed.
 #[derive(Debug)]
 pub(crate) struct PatternIndex<K> {
-    templates: PrefixIndex<(UriTemplate, K)>,
-    /// One index for each base URL, because a relative topic is another URL with each base.
-    #[cfg(feature = "patterns")]
-    url_patterns: HashMap<BaseUrl, PrefixIndex<(UrlPattern, K)>>,
+    current: PatternSnapshot<K>,
+    /// By generation.
+    patterns: BTreeMap<u64, (Selector, K)>,
+    generations: BTreeMap<K, u64>,
 }
 
-impl<K: Copy + PartialEq> PatternIndex<K> {
+/// The patterns that were in use at one moment. A clone shares everything.
+#[derive(Clone, Debug)]
+pub(crate) struct PatternSnapshot<K> {
+    generation: u64,
+    templates: PrefixIndex<IndexedPattern<UriTemplate, K>>,
+    /// By base URL, because a relative topic is another URL with each base.
+    #[cfg(feature = "patterns")]
+    url_patterns: Trie<BaseIndex<K>>,
+}
+
+/// The URL Patterns with one base URL.
+#[cfg(feature = "patterns")]
+#[derive(Clone, Debug)]
+struct BaseIndex<K> {
+    base: BaseUrl,
+    patterns: PrefixIndex<IndexedPattern<UrlPattern, K>>,
+}
+
+#[cfg(feature = "patterns")]
+impl<K: Copy> Price for BaseIndex<K> {
+    fn cost(&self) -> u64 {
+        url_pattern::resolve_cost(limits::TOPIC_BYTES_MAX, &self.base) + self.patterns.cost()
+    }
+}
+
+/// What was added to the index since a generation, and is still in use.
+#[derive(Debug)]
+#[cfg_attr(not(test), allow(dead_code))]
+pub(crate) enum Changes<K> {
+    /// These patterns, which are at most [`PATTERN_CHANGES`](limits::PATTERN_CHANGES).
+    Few(Vec<(Selector, K)>),
+    /// More than that: matching a topic against a new snapshot takes less time.
+    Many,
+}
+
+impl<K: Copy + Ord> PatternIndex<K> {
     pub(crate) fn new() -> Self {
-        Self {
-            templates: PrefixIndex::new(),
-            #[cfg(feature = "patterns")]
-            url_patterns: HashMap::new(),
-        }
+        let (patterns, generations) = (BTreeMap::new(), BTreeMap::new());
+        Self { current: PatternSnapshot::new(), patterns, generations }
     }
 
-    /// Adds a pattern. A selector that is no pattern is ignored.
+    /// Adds a pattern under a key that no other one has. A selector that is no pattern is ignored.
     pub(crate) fn insert(&mut self, selector: &Selector, key: K) {
-        match selector {
-            Selector::Any | Selector::Exact(_) => {}
-            Selector::Template(template) => {
-                self.templates.insert(&template_key(template), (template.clone(), key));
-            }
-            #[cfg(feature = "patterns")]
-            Selector::UrlPattern(pattern) => {
-                let index = self.url_patterns.entry(pattern.base_url().clone());
-                let index = index.or_insert_with(PrefixIndex::new);
-                index.insert(&url_pattern_key(pattern), (pattern.clone(), key));
-            }
+        if selector.is_pattern() {
+            let generation = self.current.generation + 1;
+            self.current.set(selector, generation, Some(key));
+            self.current.generation = generation;
+            self.patterns.insert(generation, (selector.clone(), key));
+            self.generations.insert(key, generation);
         }
     }
 
     /// Removes the pattern that was added with this key.
     pub(crate) fn remove(&mut self, selector: &Selector, key: K) {
-        match selector {
-            Selector::Any | Selector::Exact(_) => {}
-            Selector::Template(template) => {
-                self.templates.remove(&template_key(template), |(_, own)| *own == key);
-            }
-            #[cfg(feature = "patterns")]
-            Selector::UrlPattern(pattern) => {
-                let Some(index) = self.url_patterns.get_mut(pattern.base_url()) else { return };
-                index.remove(&url_pattern_key(pattern), |(_, own)| *own == key);
-                if index.0.is_empty() {
-                    self.url_patterns.remove(pattern.base_url());
-                }
-            }
+        if let Some(generation) = self.generations.remove(&key) {
+            self.patterns.remove(&generation);
+            self.current.set(selector, generation, None);
         }
     }
 
     /// Appends the keys of the patterns that match `topic`.
     pub(crate) fn find(&self, topic: &Topic, found: &mut Vec<K>) {
-        let topic = topic.as_str();
-        let parsed = OnceCell::new();
-        self.templates.for_each_candidate(topic, |(template, key)| {
-            if template.matches_parsed(topic, parsed.get_or_init(|| ParsedTopic::parse(topic))) {
-                found.push(*key);
-            }
-        });
-        #[cfg(feature = "patterns")]
-        for (base, index) in &self.url_patterns {
-            let Some(url) = url_pattern::resolve(topic, base) else { continue };
-            index.for_each_candidate(&url_pattern::host_and_path(&url), |(pattern, key)| {
-                if pattern.matches_url(&url) {
-                    found.push(*key);
-                }
-            });
-        }
+        self.current.matching(topic, found);
+    }
+
+    /// The patterns as they are now. Takes constant time. While it exists, each change of the index
+    /// copies the few nodes that it changes.
+    #[cfg_attr(not(test), allow(dead_code))]
+    pub(crate) fn snapshot(&self) -> PatternSnapshot<K> {
+        self.current.clone()
+    }
+
+    /// What was added since an answer of this generation was computed. Takes constant time.
+    #[cfg_attr(not(test), allow(dead_code))]
+    pub(crate) fn changes_since(&self, generation: u64) -> Changes<K> {
+        let mut added = self.patterns.range(generation + 1..).map(|(_, added)| added.clone());
+        let few: Vec<_> = added.by_ref().take(limits::PATTERN_CHANGES).collect();
+        if added.next().is_some() { Changes::Many } else { Changes::Few(few) }
+    }
+
+    /// Removes from an answer of this generation the keys of patterns that were removed since, of
+    /// which some may name other patterns now.
+    #[cfg_attr(not(test), allow(dead_code))]
+    pub(crate) fn retain_in_use(&self, keys: &mut Vec<K>, generation: u64) {
+        keys.retain(|key| self.generations.get(key).is_some_and(|&added| added <= generation));
+    }
+
+    /// The most steps that [`PatternSnapshot::matching`] takes for any topic.
+    #[cfg_attr(not(test), allow(dead_code))]
+    pub(crate) fn match_cost(&self) -> u64 {
+        self.current.match_cost()
     }
 }
 
-/// What every text that a pattern matches must begin with, end with and contain.
-struct IndexKey<'a> {
-    prefix: &'a str,
-    suffix: &'a str,
-    /// A path segment: text between two slashes.
-    segment: Option<&'a str>,
-}
-
-fn template_key(template: &UriTemplate) -> IndexKey<'_> {
-    let (prefix, suffix) = (template.prefix(), template.suffix());
-    IndexKey { prefix, suffix, segment: template.segment() }
-}
-
-#[cfg(feature = "patterns")]
-fn url_pattern_key(pattern: &UrlPattern) -> IndexKey<'_> {
-    IndexKey { prefix: pattern.prefix(), suffix: pattern.suffix(), segment: None }
-}
-
-/// Values indexed by prefix, then by suffix, then by segment.
-#[derive(Debug)]
-struct PrefixIndex<T>(Trie<SuffixIndex<T>>);
-
-/// The values with one prefix.
-#[derive(Debug)]
-struct SuffixIndex<T> {
-    /// The values whose key has no suffix.
-    no_suffix: SegmentIndex<T>,
-    /// The other values, by the reversed suffix.
-    by_suffix: Trie<SegmentIndex<T>>,
-}
-
-/// The values with one prefix and one suffix.
-#[derive(Debug)]
-struct SegmentIndex<T> {
-    no_segment: Vec<T>,
-    by_segment: BTreeMap<Box<[u8]>, Vec<T>>,
-}
-
-impl<T> PrefixIndex<T> {
+impl<K: Copy> PatternSnapshot<K> {
     fn new() -> Self {
-        Self(Trie::new())
+        Self {
+            generation: 0,
+            templates: PrefixIndex::new(),
+            #[cfg(feature = "patterns")]
+            url_patterns: Trie::new(),
+        }
     }
 
-    fn insert(&mut self, key: &IndexKey<'_>, value: T) {
-        let suffixes = self.0.entry(key.prefix.as_bytes(), SuffixIndex::new);
-        let segments = match key.suffix {
-            "" => &mut suffixes.no_suffix,
-            suffix => suffixes.by_suffix.entry(&reversed(suffix), SegmentIndex::new),
-        };
-        match key.segment {
-            Some(segment) => {
-                segments.by_segment.entry(segment.as_bytes().into()).or_default().push(value);
+    /// The generation of the newest pattern: an answer from this snapshot holds for it.
+    #[cfg_attr(not(test), allow(dead_code))]
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Adds a pattern, or removes the one that was added with this generation.
+    fn set(&mut self, selector: &Selector, generation: u64, key: Option<K>) {
+        match selector {
+            Selector::Any | Selector::Exact(_) => {}
+            Selector::Template(template) => {
+                let (prefix, suffix) = (template.prefix(), template.suffix());
+                let index_key = IndexKey { prefix, suffix, segment: template.segment() };
+                let cost = template.match_cost(limits::TOPIC_BYTES_MAX);
+                let new = key.map(|key| IndexedPattern { pattern: template.clone(), key, cost });
+                self.templates.set(index_key, generation, new);
             }
-            None => segments.no_segment.push(value),
-        }
-    }
-
-    fn remove(&mut self, key: &IndexKey<'_>, is_wanted: impl Fn(&T) -> bool) {
-        let prefix = key.prefix.as_bytes();
-        let Some(suffixes) = self.0.get_mut(prefix) else { return };
-        if key.suffix.is_empty() {
-            suffixes.no_suffix.remove(key.segment, is_wanted);
-        } else {
-            let suffix = reversed(key.suffix);
-            let Some(segments) = suffixes.by_suffix.get_mut(&suffix) else { return };
-            segments.remove(key.segment, is_wanted);
-            if segments.is_empty() {
-                suffixes.by_suffix.remove(&suffix);
-            }
-        }
-        if suffixes.no_suffix.is_empty() && suffixes.by_suffix.is_empty() {
-            self.0.remove(prefix);
-        }
-    }
-
-    /// Calls `visit` for each value whose prefix, suffix and segment `text` has.
-    fn for_each_candidate(&self, text: &str, mut visit: impl FnMut(&T)) {
-        let (reversed_text, segments) = (OnceCell::new(), OnceCell::new());
-        self.0.for_each_prefix(text.as_bytes(), |suffixes| {
-            suffixes.no_suffix.for_each_candidate(text, &segments, &mut visit);
-            if !suffixes.by_suffix.is_empty() {
-                let reversed_text = reversed_text.get_or_init(|| reversed(text));
-                suffixes.by_suffix.for_each_prefix(reversed_text, |segments_of| {
-                    segments_of.for_each_candidate(text, &segments, &mut visit);
+            #[cfg(feature = "patterns")]
+            Selector::UrlPattern(pattern) => {
+                let (prefix, suffix) = (pattern.prefix(), pattern.suffix());
+                let index_key = IndexKey { prefix, suffix, segment: None };
+                let cost = pattern.match_url_cost(limits::TOPIC_BYTES_MAX);
+                let new = key.map(|key| IndexedPattern { pattern: pattern.clone(), key, cost });
+                let base_text = pattern.base().unwrap_or_default();
+                self.url_patterns.update(base_text.as_bytes(), |index| {
+                    let base = pattern.base_url().clone();
+                    let patterns = index.take().map_or_else(PrefixIndex::new, |own| own.patterns);
+                    let mut own = BaseIndex { base, patterns };
+                    own.patterns.set(index_key, generation, new);
+                    *index = Some(own).filter(|own| !own.patterns.is_empty());
                 });
             }
-        });
-    }
-}
-
-impl<T> SuffixIndex<T> {
-    fn new() -> Self {
-        Self { no_suffix: SegmentIndex::new(), by_suffix: Trie::new() }
-    }
-}
-
-impl<T> SegmentIndex<T> {
-    fn new() -> Self {
-        Self { no_segment: Vec::new(), by_segment: BTreeMap::new() }
+        }
     }
 
-    fn is_empty(&self) -> bool {
-        self.no_segment.is_empty() && self.by_segment.is_empty()
-    }
-
-    fn remove(&mut self, segment: Option<&str>, is_wanted: impl Fn(&T) -> bool) {
-        let take = |values: &mut Vec<T>| {
-            if let Some(place) = values.iter().position(is_wanted) {
-                values.swap_remove(place);
+    /// Appends the keys of the patterns that match `topic`, and returns the steps that it took at
+    /// most.
+    pub(crate) fn matching(&self, topic: &Topic, found: &mut Vec<K>) -> u64 {
+        let topic = topic.as_str();
+        let mut steps = 0;
+        let parsed = OnceCell::new();
+        let find_cost = self.templates.for_each_candidate(topic, |candidate| {
+            let parsed = parsed.get_or_init(|| ParsedTopic::parse(topic));
+            if candidate.pattern.matches_parsed(topic, parsed) {
+                found.push(candidate.key);
             }
-            values.is_empty()
-        };
-        match segment {
-            Some(segment) => {
-                if self.by_segment.get_mut(segment.as_bytes()).is_some_and(take) {
-                    self.by_segment.remove(segment.as_bytes());
+            steps += candidate.pattern.match_cost(topic.len());
+        });
+        steps += find_cost;
+        if parsed.get().is_some() {
+            steps += parse_cost(topic.len());
+        }
+        #[cfg(feature = "patterns")]
+        self.url_patterns.for_each(&mut |_, index: &BaseIndex<K>| {
+            steps += url_pattern::resolve_cost(topic.len(), &index.base);
+            let Some(url) = url_pattern::resolve(topic, &index.base) else { return };
+            let text = url_pattern::host_and_path(&url);
+            let find_cost = index.patterns.for_each_candidate(&text, |candidate| {
+                if candidate.pattern.matches_url(&url) {
+                    found.push(candidate.key);
                 }
-            }
-            None => {
-                take(&mut self.no_segment);
-            }
-        }
-    }
-
-    fn for_each_candidate<'a>(
-        &self,
-        text: &'a str,
-        segments: &OnceCell<Vec<&'a [u8]>>,
-        visit: &mut impl FnMut(&T),
-    ) {
-        self.no_segment.iter().for_each(&mut *visit);
-        if self.by_segment.is_empty() {
-            return;
-        }
-        let segments = segments.get_or_init(|| {
-            let mut all = Vec::with_capacity(16);
-            all.extend(text.as_bytes().split(|byte| *byte == b'/'));
-            all.sort_unstable();
-            all.dedup();
-            all
+                steps += candidate.pattern.match_url_cost(topic.len());
+            });
+            steps += find_cost;
         });
-        let named = segments.iter().filter_map(|part| self.by_segment.get(*part));
-        named.flatten().for_each(visit);
+        steps
     }
-}
 
-fn reversed(text: &str) -> Box<[u8]> {
-    text.bytes().rev().collect()
+    #[cfg_attr(not(test), allow(dead_code))]
+    fn match_cost(&self) -> u64 {
+        let templates = match self.templates.is_empty() {
+            true => 0,
+            false => parse_cost(limits::TOPIC_BYTES_MAX) + self.templates.cost(),
+        };
+        #[cfg(feature = "patterns")]
+        let url_patterns = self.url_patterns.total_cost();
+        #[cfg(not(feature = "patterns"))]
+        let url_patterns = 0;
+        templates + url_patterns
+    }
 }
 
 #[cfg(test)]
@@ -303,6 +282,212 @@ mod tests {
                 index.remove(selector, round);
             }
         }
-        assert!(index.templates.0.is_empty());
+        assert!(index.current.templates.is_empty());
+    }
+
+    fn topic(text: &str) -> Topic {
+        Topic::try_from(text).unwrap()
+    }
+
+    fn template(text: &str) -> Selector {
+        Selector::template(text).unwrap()
+    }
+
+    #[test]
+    fn a_snapshot_does_not_see_what_changes_later() {
+        let mut index = PatternIndex::new();
+        index.insert(&template("/a/{x}"), 0);
+        let before = index.snapshot();
+        index.insert(&template("/{y}/b"), 1);
+        index.remove(&template("/a/{x}"), 0);
+        for (snapshot, expected) in [(&before, 0), (&index.snapshot(), 1)] {
+            let mut found = Vec::new();
+            snapshot.matching(&topic("/a/b"), &mut found);
+            assert_eq!(found, [expected]);
+        }
+        assert_eq!((before.generation(), index.snapshot().generation()), (1, 2));
+    }
+
+    /// Brings an answer up to date and returns how many patterns had to be matched for that.
+    fn bring_up_to_date(
+        index: &PatternIndex<usize>,
+        topic: &Topic,
+        answer: &mut Vec<usize>,
+        generation: &mut u64,
+    ) -> usize {
+        index.retain_in_use(answer, *generation);
+        let tried = match index.changes_since(*generation) {
+            Changes::Few(added) => {
+                let matching = added.iter().filter(|(selector, _)| selector.matches(topic));
+                answer.extend(matching.map(|(_, key)| *key));
+                added.len()
+            }
+            Changes::Many => {
+                answer.clear();
+                index.find(topic, answer);
+                usize::MAX
+            }
+        };
+        *generation = index.snapshot().generation();
+        answer.sort_unstable();
+        tried
+    }
+
+    #[test]
+    fn an_answer_stays_good_while_patterns_come_and_go_and_keys_are_used_again() {
+        let texts = ["/{a}", "/a/{b}", "{/c*}", "/{a}/b", "/b/{x}", "/a/{y}", "{+z}"];
+        let topics = ["/a", "/a/b", "/b/b", "/b/a", "c"].map(topic);
+        let mut index = PatternIndex::new();
+        let mut in_use: Vec<Option<Selector>> = vec![None; 5];
+        let mut answers = topics.map(|topic| (topic, Vec::new(), 0));
+        let mut random = 1_usize;
+        for round in 0..2000 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let (key, text) = ((random >> 33) % 5, texts[(random >> 40) % texts.len()]);
+            match in_use[key].take() {
+                Some(old) => index.remove(&old, key),
+                None => {
+                    index.insert(&template(text), key);
+                    in_use[key] = Some(template(text));
+                }
+            }
+            for (nth, (topic, answer, generation)) in answers.iter_mut().enumerate() {
+                // Some answers are old when they are asked for.
+                if round % (nth * 7 + 1) == 0 {
+                    bring_up_to_date(&index, topic, answer, generation);
+                    let matches = |key: &usize| {
+                        in_use[*key].as_ref().is_some_and(|selector| selector.matches(topic))
+                    };
+                    assert_eq!(*answer, (0..5).filter(matches).collect::<Vec<_>>(), "{topic}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn who_comes_and_goes_in_a_loop_makes_an_answer_look_at_one_pattern_and_not_at_all() {
+        let mut index = PatternIndex::new();
+        for key in 0..1000 {
+            index.insert(&template(&format!("/{{x{key}}}")), key);
+        }
+        let (topic, mut answer, mut generation) = (topic("/a"), Vec::new(), 0);
+        assert_eq!(bring_up_to_date(&index, &topic, &mut answer, &mut generation), usize::MAX);
+        for round in 0..100 {
+            for again in 0..100 {
+                let own = template(&format!("/{{y{round}}}/{again}"));
+                index.insert(&own, 5000);
+                index.remove(&own, 5000);
+            }
+            index.insert(&template("/{y}"), 5000);
+            assert_eq!(bring_up_to_date(&index, &topic, &mut answer, &mut generation), 1);
+            assert_eq!(answer.len(), 1001);
+            index.remove(&template("/{y}"), 5000);
+            assert_eq!(bring_up_to_date(&index, &topic, &mut answer, &mut generation), 0);
+            assert_eq!(answer.len(), 1000);
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_too_old_is_computed_anew() {
+        let mut index = PatternIndex::new();
+        for key in 0..=limits::PATTERN_CHANGES as u64 {
+            index.insert(&template(&format!("/{key}/{{x}}")), key);
+        }
+        assert!(matches!(index.changes_since(0), Changes::Many));
+        let Changes::Few(added) = index.changes_since(1) else { panic!("they are few") };
+        assert_eq!(added.len(), limits::PATTERN_CHANGES);
+    }
+
+    /// Patterns that are tried for many topics, and topics for which many are tried.
+    fn hostile() -> (Vec<Selector>, Vec<Topic>) {
+        let templates = [
+            "/{a}",
+            "{/a*}",
+            "{+a}",
+            "{+a}/a/{b}",
+            "{/a}/a/{b}",
+            "/a{/b}/a/a/{c}/a",
+            "/a/a/a/{b}",
+            "{a:9999,b:9999,c:9999}",
+            "{+a:999}",
+            "{;a,b,c}",
+            "{?a*,b}",
+            "{+a}aaaaaaaaaaaaaaaab{+b}aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        ];
+        let mut selectors: Vec<Selector> = templates.map(template).into();
+        selectors.extend((0..40).map(|n| {
+            let (prefix, suffix) = ("/a".repeat(n % 7), "a/".repeat(n % 5));
+            template(&format!("{prefix}/{{x{n}}}/a/{{y}}/{suffix}"))
+        }));
+        #[cfg(feature = "patterns")]
+        for base in [None, Some("https://host/"), Some("https://other.host/path/")] {
+            let texts = ["https://host/*", "https://*/:x", "*://*/*a*b?*", "https://host/:a/a*a"];
+            let made = texts.map(|text| Selector::url_pattern(text, base).unwrap());
+            selectors.extend(made);
+        }
+        let parts = ["a", "/", "/a", "a/", "a=a&", "%41", "%C3%A9", ";a", ",", "é", "/é", "/a/b"];
+        let mut topics = Vec::new();
+        for part in parts {
+            for len in [1, 63, 64, 255, 256, limits::TOPIC_BYTES_MAX] {
+                let repeated = part.repeat(len.div_ceil(part.len()));
+                for text in [repeated.clone(), format!("https://host/{repeated}")] {
+                    let fits = |(at, c): &(usize, char)| at + c.len_utf8() <= len.max(part.len());
+                    let text: String =
+                        text.char_indices().take_while(fits).map(|(_, c)| c).collect();
+                    topics.push(topic(&text));
+                }
+            }
+        }
+        (selectors, topics)
+    }
+
+    #[test]
+    fn no_topic_takes_more_steps_than_the_index_says() {
+        use super::super::positions::STEPS;
+
+        let (selectors, topics) = hostile();
+        let mut index = PatternIndex::new();
+        for (key, selector) in selectors.iter().enumerate() {
+            index.insert(selector, key);
+            let mut highest = 0;
+            for topic in &topics {
+                STEPS.set(0);
+                let steps = index.snapshot().matching(topic, &mut Vec::new());
+                assert!(STEPS.get() <= steps, "{topic}: {} of {steps}", STEPS.get());
+                highest = highest.max(steps);
+            }
+            assert!(highest <= index.match_cost(), "{key}: {highest} of {}", index.match_cost());
+        }
+    }
+
+    #[test]
+    fn patterns_of_which_no_topic_meets_all_cost_what_one_of_them_does() {
+        let mut index = PatternIndex::new();
+        index.insert(&template("/0/{x}"), 0);
+        let one = index.match_cost();
+        for key in 1..limits::PATTERNS {
+            index.insert(&template(&format!("/{key}/{{x}}")), key);
+        }
+        assert!(index.match_cost() < 2 * one, "{} {one}", index.match_cost());
+        assert!(index.match_cost() < limits::PATTERNS_STEPS_MAX);
+        // A topic has room for some of the segments.
+        let mut index = PatternIndex::new();
+        for key in 0..limits::PATTERNS {
+            index.insert(&template(&format!("/{{x}}/s{key:04}/{{y}}")), key);
+        }
+        assert!(index.match_cost() < limits::PATTERNS_STEPS_MAX, "{}", index.match_cost());
+        let segments: String =
+            (0..limits::TOPIC_BYTES_MAX / 6).map(|n| format!("/s{n:04}")).collect();
+        let steps = index.snapshot().matching(&topic(&segments), &mut Vec::new());
+        let cost = index.match_cost();
+        assert!(steps <= cost && steps > cost / 10 * 9, "{steps} of {cost}");
+        // Where one topic meets all, they cost what they cost together.
+        let mut index = PatternIndex::new();
+        for key in 0..1000 {
+            index.insert(&template(&format!("/{{x{key}}}")), key);
+        }
+        let steps = index.snapshot().matching(&topic(&"/".repeat(1024)), &mut Vec::new());
+        let cost = index.match_cost();
+        assert!(steps <= cost && steps > cost / 10 * 9, "{steps} of {cost}");
     }
 }

@@ -52,15 +52,22 @@ impl std::error::Error for InvalidTopic {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InvalidSelector {
-    /// The base of a URL Pattern is no URL.
+    /// The base of a URL Pattern is no URL, or longer than a pattern may be.
     Base,
     /// It is no URI Template.
     Template {
         /// The byte at which the expression or the character begins that is not valid.
         at: usize,
     },
-    /// What it is compiled to would be larger than allowed.
+    /// Too many variables, wildcards and groups, or groups nested too deep.
     TooComplex,
+    /// Matching a topic could take more work than allowed.
+    TooCostly {
+        /// How many steps it takes for a topic of the greatest length.
+        steps: u64,
+    },
+    /// Compiled, it would hold more memory than allowed, or take too long to compile.
+    TooLarge,
     /// More bytes than a pattern may have.
     TooLong {
         /// How many bytes it has.
@@ -68,6 +75,8 @@ pub enum InvalidSelector {
     },
     /// The text is neither a pattern nor a topic.
     Topic(InvalidTopic),
+    /// A regular expression names a Unicode class or sets the flag `u`.
+    UnicodeExpression,
     /// It is no URL Pattern.
     UrlPattern,
 }
@@ -77,13 +86,35 @@ impl fmt::Display for InvalidSelector {
         match self {
             Self::Base => f.write_str("the base of a URL pattern must be an absolute URL"),
             Self::Template { at } => write!(f, "the text is no URI template from byte {at} on"),
-            Self::TooComplex => f.write_str("the pattern has too many parts or is too deep"),
+            Self::TooComplex => write!(
+                f,
+                "the pattern is too complex; at most {} variables, {} of the characters `*:({{?+`, \
+                 and groups nested {} deep are allowed",
+                limits::TEMPLATE_VARIABLES_MAX,
+                limits::URL_PATTERN_OPERATORS_MAX,
+                limits::PATTERN_DEPTH_MAX
+            ),
+            Self::TooCostly { steps } => write!(
+                f,
+                "the pattern takes {steps} steps to match a topic of {} bytes; at most {} are allowed",
+                limits::TOPIC_BYTES_MAX,
+                limits::PATTERN_STEPS_MAX
+            ),
+            Self::TooLarge => write!(
+                f,
+                "the pattern is too large once it is compiled; at most {} bytes are allowed",
+                limits::PATTERN_BYTES_MAX
+            ),
             Self::TooLong { len } => write!(
                 f,
                 "a pattern has {len} bytes; at most {} are allowed",
                 limits::SELECTOR_BYTES_MAX
             ),
             Self::Topic(error) => error.fmt(f),
+            Self::UnicodeExpression => f.write_str(
+                "a regular expression in a URL pattern must be without Unicode classes and the flag \
+                 `u`, because URLs are ASCII",
+            ),
             Self::UrlPattern => f.write_str("the text is no URL pattern"),
         }
     }

@@ -1,8 +1,9 @@
 //! Sets of positions in a topic, as bit sets: the states of the automaton that matches a template.
 //!
 //! A template is matched from left to right. After each of its parts the matcher has the set of all
-//! positions at which the parts so far can end. Each step makes one set from another in time linear
-//! in the topic, so that matching takes at most the template's length times the topic's.
+//! positions at which the parts so far can end. Each operation makes one set from another in time
+//! linear in the topic, so that matching takes at most the template's length times the topic's.
+//! [`Cost`] has the price of each operation.
 
 use crate::limits;
 
@@ -11,6 +12,94 @@ const WORDS: usize = limits::TOPIC_BYTES_MAX / 64 + 1;
 
 /// Words of a set for a topic of medium length.
 const MEDIUM_WORDS: usize = 4;
+
+/// The most work that operations take, in [steps](limits::PATTERN_STEPS_MAX): so many for each word
+/// of a set, and so many for each byte of the topic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Cost {
+    words: u64,
+    bytes: u64,
+}
+
+impl Cost {
+    /// Of testing whether a set is empty.
+    pub(super) const IS_EMPTY: Self = Self::words(1);
+    /// Of [`PositionSet::or`] and [`PositionSet::and`].
+    pub(super) const UNION: Self = Self::words(1);
+    /// Of [`CharacterSets::after_byte`].
+    pub(super) const AFTER_BYTE: Self = Self::words(3);
+    /// Of [`CharacterSets::value_ends`].
+    pub(super) const VALUE_ENDS: Self = Self::words(5);
+    /// Of [`CharacterSets::nonempty_value_ends`].
+    pub(super) const NONEMPTY_VALUE_ENDS: Self = Self::words(8);
+    /// Of [`CharacterSets::pair_ends`].
+    pub(super) const PAIR_ENDS: Self = Self { words: 0, bytes: PAIR_STEPS };
+
+    const fn words(words: u64) -> Self {
+        Self { words, bytes: 0 }
+    }
+
+    /// Of [`CharacterSets::after_text`]. The text may have to be compared at every position behind
+    /// which there is room for it.
+    pub(super) fn after_text(text: &[u8]) -> Self {
+        let room = limits::TOPIC_BYTES_MAX.saturating_sub(text.len()) as u64;
+        let average = comparison_steps(text.len()) * room / limits::TOPIC_BYTES_MAX as u64;
+        Self { words: 2, bytes: average + 1 }
+    }
+
+    /// Of [`CharacterSets::prefix_ends`].
+    pub(super) fn prefix_ends(most: u16) -> Self {
+        match usize::from(most) {
+            limits::TOPIC_BYTES_MAX.. => Self::VALUE_ENDS,
+            _ => Self { words: 0, bytes: PREFIX_STEPS },
+        }
+    }
+
+    pub(super) fn plus(self, other: Self) -> Self {
+        Self { words: self.words + other.words, bytes: self.bytes + other.bytes }
+    }
+
+    /// The steps for a topic of this length.
+    pub(super) fn steps(self, topic_len: usize) -> u64 {
+        let words = match topic_len / 64 {
+            0 => 1,
+            1..MEDIUM_WORDS => MEDIUM_WORDS,
+            _ => WORDS,
+        };
+        // One position more than there are bytes.
+        self.words * words as u64 + self.bytes * (topic_len as u64 + 1)
+    }
+}
+
+/// Steps of comparing a text with a part of the topic: 16 bytes at a time.
+fn comparison_steps(len: usize) -> u64 {
+    len.div_ceil(16).max(1) as u64
+}
+
+/// Steps of [`CharacterSets::pair_ends`] for each byte.
+const PAIR_STEPS: u64 = 6;
+
+/// Steps of [`CharacterSets::prefix_ends`] for each byte.
+const PREFIX_STEPS: u64 = 4;
+
+/// Steps of [`ParsedTopic::parse`] for each byte.
+const PARSE_STEPS: u64 = 8;
+
+/// The most steps that [`ParsedTopic::parse`] takes for a topic of this length.
+pub(super) fn parse_cost(topic_len: usize) -> u64 {
+    PARSE_STEPS * (topic_len as u64 + 1)
+}
+
+/// Counts the work that is done, for the test that no operation does more than its price says.
+fn count(_steps: u64) {
+    #[cfg(test)]
+    STEPS.set(STEPS.get() + _steps);
+}
+
+#[cfg(test)]
+thread_local! {
+    pub(super) static STEPS: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
 
 /// A set of positions between the bytes of a topic, with its beginning and its end. As a set of
 /// bytes, bit `p` is the byte after position `p`.
@@ -35,6 +124,7 @@ impl<const W: usize> PositionSet<W> {
     }
 
     pub(super) fn is_empty(&self) -> bool {
+        count(W as u64);
         self.0 == [0; W]
     }
 
@@ -47,11 +137,13 @@ impl<const W: usize> PositionSet<W> {
     }
 
     fn zip(mut self, other: &Self, with: impl Fn(u64, u64) -> u64) -> Self {
+        count(W as u64);
         self.0.iter_mut().zip(&other.0).for_each(|(a, b)| *a = with(*a, *b));
         self
     }
 
     fn iter(&self) -> impl Iterator<Item = usize> {
+        count(W as u64);
         self.0.iter().enumerate().flat_map(|(at, &word)| {
             let rest = |left: &u64| Some(left & (left - 1)).filter(|left| *left != 0);
             let lowest = move |left: u64| at * 64 + left.trailing_zeros() as usize;
@@ -61,6 +153,7 @@ impl<const W: usize> PositionSet<W> {
 
     /// Each position plus one. A position that would be beyond the last word is dropped.
     fn next(mut self) -> Self {
+        count(2 * W as u64);
         let mut carry = 0;
         for word in &mut self.0 {
             (*word, carry) = (*word << 1 | carry, *word >> 63);
@@ -70,6 +163,7 @@ impl<const W: usize> PositionSet<W> {
 
     /// These positions, and all that can be reached from one of them over bytes of `mask` alone.
     fn closure(self, mask: &Self) -> Self {
+        count(3 * W as u64);
         // Adding a start to the mask carries through the run of mask bits that begins there, up to
         // the first clear bit. The bits that the addition changes are the positions reached.
         let (mut reached, mut carry) = (self, false);
@@ -229,6 +323,9 @@ impl<'a, const W: usize> CharacterSets<'a, W> {
         allow: AllowedCharacters,
         most: u16,
     ) -> PositionSet<W> {
+        if usize::from(most) >= limits::TOPIC_BYTES_MAX {
+            return self.value_ends(starts, allow, None);
+        }
         let mask = self.allowed(allow);
         let mut reached = PositionSet::EMPTY;
         // A later start reaches further than an earlier one, so that only the last one counts.
@@ -237,6 +334,7 @@ impl<'a, const W: usize> CharacterSets<'a, W> {
             if starts.has(at) {
                 left = Some(most);
             }
+            count(PREFIX_STEPS);
             let is_end = self.ends.has(at);
             if is_end && left.is_some() {
                 reached.insert(at);
@@ -261,6 +359,7 @@ impl<'a, const W: usize> CharacterSets<'a, W> {
         let mut reached = PositionSet::EMPTY;
         let (mut in_name, mut in_value) = (false, false);
         for at in 0..=self.bytes.len() {
+            count(PAIR_STEPS);
             in_name |= starts.has(at);
             let is_whole = in_value || (in_name && bare_names);
             if is_whole && self.ends.has(at) {
@@ -286,8 +385,12 @@ impl<'a, const W: usize> CharacterSets<'a, W> {
         let delimiter = text.first().and_then(|first| delimiter_index(*first));
         let starts = delimiter.map_or(starts, |index| starts.and(&self.delimiters[index]));
         let mut reached = PositionSet::EMPTY;
-        for at in starts.iter().filter(|&at| self.bytes[at..].starts_with(text)) {
-            reached.insert(at + text.len());
+        for at in starts.iter() {
+            let rest = &self.bytes[at..];
+            count(comparison_steps(if rest.len() < text.len() { 0 } else { text.len() }));
+            if rest.starts_with(text) {
+                reached.insert(at + text.len());
+            }
         }
         reached
     }

@@ -9,9 +9,9 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use super::InvalidSelector;
+use super::invalid::InvalidSelector;
 use super::positions::{
-    AllowedCharacters, CharacterSets, ParsedTopic, PositionSet, is_reserved, is_unreserved,
+    AllowedCharacters, CharacterSets, Cost, ParsedTopic, PositionSet, is_reserved, is_unreserved,
 };
 use crate::limits;
 
@@ -27,7 +27,12 @@ struct CompiledTemplate {
     prefix_end: usize,
     /// The part of the text from this byte on is a suffix of every expansion.
     suffix_begin: usize,
+    /// Without a first and a last literal that are all of the prefix and the suffix.
     parts: Box<[TemplatePart]>,
+    /// Bytes of those two literals.
+    around: (usize, usize),
+    cost: Cost,
+    memory: usize,
 }
 
 #[derive(Debug)]
@@ -93,8 +98,32 @@ impl UriTemplate {
         let prefix_end = text.find(|c: char| c == '{' || !c.is_ascii()).unwrap_or(text.len());
         let last = text.char_indices().rfind(|(_, c)| *c == '}' || !c.is_ascii());
         let suffix_begin = last.map_or(0, |(at, c)| at + c.len_utf8());
+        let around = trim(&mut parts, prefix_end, text.len() - suffix_begin);
         let (text, parts) = (text.into(), parts.into());
-        Ok(Self(Arc::new(CompiledTemplate { text, prefix_end, suffix_begin, parts })))
+        let cost = Cost::default();
+        let mut compiled =
+            CompiledTemplate { text, prefix_end, suffix_begin, parts, around, cost, memory: 0 };
+        compiled.cost =
+            compiled.parts.iter().map(TemplatePart::cost).fold(Cost::default(), Cost::plus);
+        compiled.memory = compiled.memory_bytes();
+        if compiled.memory > limits::PATTERN_BYTES_MAX {
+            return Err(InvalidSelector::TooLarge);
+        }
+        let own = Self(Arc::new(compiled));
+        match own.match_cost(limits::TOPIC_BYTES_MAX) {
+            0..=limits::PATTERN_STEPS_MAX => Ok(own),
+            steps => Err(InvalidSelector::TooCostly { steps }),
+        }
+    }
+
+    /// Bytes that it holds.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.0.memory
+    }
+
+    /// The most steps that matching a topic of this length takes, once the topic is parsed.
+    pub(super) fn match_cost(&self, topic_len: usize) -> u64 {
+        self.0.cost.steps(topic_len) + TEXT_STEPS
     }
 
     pub(super) fn matches(&self, topic: &str) -> bool {
@@ -136,30 +165,33 @@ impl UriTemplate {
     }
 
     fn expands_to<const W: usize>(&self, topic: &CharacterSets<'_, W>, len: usize) -> bool {
-        // The caller compared prefix and suffix: a first or last literal that is no longer than
-        // them is not compared again.
-        let (mut parts, mut at, mut end) = (&*self.0.parts, PositionSet::of(0), len);
-        if let [TemplatePart::Literal(first), rest @ ..] = parts
-            && first.len() == self.0.prefix_end
-        {
-            (parts, at) = (rest, PositionSet::of(first.len()));
-        }
-        if let [rest @ .., TemplatePart::Literal(last)] = parts
-            && last.len() == self.suffix().len()
-        {
-            (parts, end) = (rest, len.saturating_sub(last.len()));
-        }
-        for part in parts {
+        // The caller compared prefix and suffix.
+        let (before, behind) = self.0.around;
+        let mut at = PositionSet::of(before);
+        for part in &self.0.parts {
             at = part.ends(topic, at);
             if at.is_empty() {
                 return false;
             }
         }
-        at.has(end)
+        at.has(len.saturating_sub(behind))
     }
 }
 
 impl TemplatePart {
+    /// The most work that [`ends`](Self::ends) takes.
+    fn cost(&self) -> Cost {
+        let (operator, variables) = match self {
+            Self::Literal(text) => return Cost::after_text(text).plus(Cost::IS_EMPTY),
+            Self::Expression { operator, variables } => (operator, variables),
+        };
+        let each = Cost::AFTER_BYTE.plus(Cost::UNION).plus(Cost::UNION);
+        let cost = Cost::AFTER_BYTE.plus(Cost::IS_EMPTY);
+        variables
+            .iter()
+            .fold(cost, |cost, variable| cost.plus(operator.variable_cost(variable)).plus(each))
+    }
+
     /// The positions at which the part can end if it begins at one of `starts`.
     fn ends<const W: usize>(
         &self,
@@ -197,6 +229,22 @@ impl Operator {
             _ => AllowedCharacters::Unreserved,
         };
         Some(Self { first, separator, named, name_without_equals: sign == Some(b';'), allow })
+    }
+
+    /// The most work that [`variable_ends`](Self::variable_ends) takes.
+    fn variable_cost(self, variable: &Variable) -> Cost {
+        let of_name = Cost::after_text(&variable.name).plus(Cost::AFTER_BYTE).plus(Cost::UNION);
+        let of_value = match variable.modifier {
+            Modifier::Prefix(most) if self.named => {
+                Cost::NONEMPTY_VALUE_ENDS.plus(Cost::prefix_ends(most)).plus(Cost::UNION)
+            }
+            Modifier::Prefix(most) => Cost::prefix_ends(most),
+            Modifier::Explode if self.named => return Cost::PAIR_ENDS,
+            Modifier::Explode => Cost::VALUE_ENDS.plus(Cost::PAIR_ENDS).plus(Cost::UNION),
+            Modifier::None if self.named => Cost::NONEMPTY_VALUE_ENDS,
+            Modifier::None => Cost::VALUE_ENDS,
+        };
+        if self.named { of_name.plus(of_value) } else { of_value }
     }
 
     /// The positions at which a defined variable can end if it begins at one of `starts`.
@@ -237,6 +285,43 @@ impl Operator {
             }
         }
     }
+}
+
+/// Steps of comparing a topic with the template's own text, prefix and suffix.
+const TEXT_STEPS: u64 = 3 * limits::TOPIC_BYTES_MAX as u64 / 16;
+
+impl CompiledTemplate {
+    /// Bytes that it holds, with the counts of references to it.
+    fn memory_bytes(&self) -> usize {
+        let inner = self.parts.iter().map(|part| match part {
+            TemplatePart::Literal(text) => text.len(),
+            TemplatePart::Expression { variables, .. } => {
+                let names: usize = variables.iter().map(|variable| variable.name.len()).sum();
+                size_of_val(&**variables) + names
+            }
+        });
+        let parts = size_of_val(&*self.parts) + inner.sum::<usize>();
+        2 * size_of::<usize>() + size_of::<Self>() + self.text.len() + parts
+    }
+}
+
+/// Removes a first and a last literal that are all of the prefix and the suffix, which are compared
+/// before anything else, and returns how long they are.
+fn trim(parts: &mut Vec<TemplatePart>, prefix_len: usize, suffix_len: usize) -> (usize, usize) {
+    let is_whole = |part: &TemplatePart, len: usize| match part {
+        TemplatePart::Literal(text) => text.len() == len,
+        TemplatePart::Expression { .. } => false,
+    };
+    let (mut before, mut behind) = (0, 0);
+    if parts.first().is_some_and(|first| is_whole(first, prefix_len)) {
+        parts.remove(0);
+        before = prefix_len;
+    }
+    if parts.last().is_some_and(|last| is_whole(last, suffix_len)) {
+        parts.pop();
+        behind = suffix_len;
+    }
+    (before, behind)
 }
 
 /// Parses the text between two braces. Also returns the number of variables.
@@ -347,5 +432,49 @@ impl Ord for UriTemplate {
 impl fmt::Debug for UriTemplate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("UriTemplate").field(&self.as_str()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::positions::STEPS;
+    use super::*;
+
+    #[test]
+    fn matching_a_template_takes_no_more_steps_than_its_price_says() {
+        let expressions = [
+            "{a}",
+            "{+a}",
+            "{a:9999}",
+            "{+a:7}",
+            "{/a*}",
+            "{+a*}",
+            "{;a,b:3}",
+            "{?a,b*}",
+            "{&a:1024}",
+            "{#a,b}",
+            "{.a,b,c}",
+            "{+a}aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab",
+            "{+a}a",
+        ];
+        let parts = ["a", "/", "=", "a=a&", "%41", "%C3%A9", ";a", ",a", "aaaaaaab", "?a=a", "."];
+        let mut dearest = 0.0_f64;
+        for (first, second) in expressions.iter().flat_map(|a| expressions.map(|b| (*a, b))) {
+            let Ok(template) = UriTemplate::parse(&[first, second, "!"].concat().repeat(2)) else {
+                continue;
+            };
+            for part in parts {
+                for len in [1, 63, 64, 65, 255, 256, limits::TOPIC_BYTES_MAX] {
+                    let topic = &part.repeat(len.div_ceil(part.len()))[..len];
+                    let parsed = ParsedTopic::parse(topic);
+                    STEPS.set(0);
+                    template.matches_parsed(topic, &parsed);
+                    let (steps, price) = (STEPS.get(), template.match_cost(len));
+                    assert!(steps <= price, "{first}{second} {part} {len}: {steps} of {price}");
+                    dearest = dearest.max(steps as f64 / price as f64);
+                }
+            }
+        }
+        assert!(dearest > 0.5, "the price is not far from what is done: {dearest}");
     }
 }

@@ -1,19 +1,24 @@
 //! URL Patterns of the WHATWG: whether a topic is a URL that a pattern matches.
 //!
 //! The crate urlpattern parses them. A component with more than a prefix, one wildcard and a suffix
-//! is matched by the crate regex, in time linear in the topic.
+//! is compiled to an automaton. What all components of a pattern hold together is bounded, and so is
+//! the work of parsing, compiling and matching it.
+
+mod automaton;
+mod component;
+mod syntax;
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::{Arc, OnceLock};
+use std::panic::catch_unwind;
+use std::sync::Arc;
 
 use url::Url;
-use urlpattern::matcher::{InnerMatcher, Matcher};
-use urlpattern::regexp::RegExp;
 use urlpattern::{RegexSyntax, UrlPatternInit, UrlPatternOptions};
 
-use super::InvalidSelector;
+use super::invalid::InvalidSelector;
 use crate::limits;
+use component::{Component, ComponentCost, ExpressionText};
 
 /// A URL Pattern that chooses the topics that are URLs it matches.
 ///
@@ -29,14 +34,20 @@ struct CompiledUrlPattern {
     base: BaseUrl,
     /// What the host and path of each topic that it matches begin with.
     prefix: Box<str>,
-    protocol: Matcher<ComponentRegex>,
-    username: Matcher<ComponentRegex>,
-    password: Matcher<ComponentRegex>,
-    hostname: Matcher<ComponentRegex>,
-    port: Matcher<ComponentRegex>,
-    pathname: Matcher<ComponentRegex>,
-    search: Matcher<ComponentRegex>,
-    hash: Matcher<ComponentRegex>,
+    components: Components,
+    memory: usize,
+}
+
+/// The components of a URL, those first in which most topics differ.
+struct Components {
+    pathname: Component,
+    hostname: Component,
+    protocol: Component,
+    port: Component,
+    search: Component,
+    hash: Component,
+    username: Component,
+    password: Component,
 }
 
 impl UrlPattern {
@@ -51,35 +62,22 @@ impl UrlPattern {
     }
 
     pub(super) fn parse(text: &str, base: Option<&str>) -> Result<Self, InvalidSelector> {
-        let base = base.map(Url::parse).transpose().map_err(|_| InvalidSelector::Base)?;
-        let invalid = |_| InvalidSelector::UrlPattern;
-        let mut init =
-            UrlPatternInit::parse_constructor_string::<ComponentRegex>(text, base.clone())
-                .map_err(invalid)?;
-        if init.protocol.is_some() {
-            // The base is for what is relative. The path of an absolute pattern would be put below
-            // that of the base where it does not begin with a slash, as in `urn\:isbn\:*`.
-            init.base_url = None;
+        syntax::check(text)?;
+        let base = base.map(parse_base).transpose()?;
+        // Every panic of the parser that is known is refused above. One that is not must not end
+        // the caller's connection or thread.
+        let parsed = catch_unwind(|| parse(text, base.as_ref()));
+        let parsed = parsed.unwrap_or(Err(InvalidSelector::UrlPattern))?;
+        let mut own = CompiledUrlPattern::compile(text, base, parsed)?;
+        own.memory = own.memory_bytes();
+        if own.memory > limits::PATTERN_BYTES_MAX {
+            return Err(InvalidSelector::TooLarge);
         }
-        let options = UrlPatternOptions { regex_syntax: RegexSyntax::Rust, ignore_case: false };
-        let pattern =
-            urlpattern::UrlPattern::<ComponentRegex>::parse(init, options).map_err(invalid)?;
-        let prefix = prefix(&pattern.hostname.matcher, &pattern.pathname.matcher);
-        let compiled = CompiledUrlPattern {
-            text: text.into(),
-            base,
-            prefix,
-            protocol: pattern.protocol.matcher,
-            username: pattern.username.matcher,
-            password: pattern.password.matcher,
-            hostname: pattern.hostname.matcher,
-            port: pattern.port.matcher,
-            pathname: pattern.pathname.matcher,
-            search: pattern.search.matcher,
-            hash: pattern.hash.matcher,
-        };
-        compiled.regexes().try_for_each(ComponentRegex::check)?;
-        Ok(Self(Arc::new(compiled)))
+        let own = Self(Arc::new(own));
+        match own.match_cost(limits::TOPIC_BYTES_MAX) {
+            0..=limits::PATTERN_STEPS_MAX => Ok(own),
+            steps => Err(InvalidSelector::TooCostly { steps }),
+        }
     }
 
     pub(super) fn matches(&self, topic: &str) -> bool {
@@ -87,7 +85,7 @@ impl UrlPattern {
     }
 
     pub(super) fn matches_url(&self, url: &Url) -> bool {
-        self.0.matches(url)
+        self.0.components.match_url(url)
     }
 
     pub(super) fn base_url(&self) -> &BaseUrl {
@@ -101,18 +99,70 @@ impl UrlPattern {
 
     /// What the [host and path](host_and_path) of each topic that it matches end with.
     pub(super) fn suffix(&self) -> &str {
-        match &self.0.pathname.inner {
-            InnerMatcher::Literal { literal } => literal,
-            InnerMatcher::SingleCapture { .. } | InnerMatcher::RegExp { .. } => {
-                &self.0.pathname.suffix
-            }
-        }
+        self.0.components.pathname.suffix()
     }
+
+    /// Bytes that it holds.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.0.memory
+    }
+
+    /// The most steps that [`matches`](Self::matches) takes for a topic of this length.
+    pub(super) fn match_cost(&self, topic_len: usize) -> u64 {
+        resolve_cost(topic_len, &self.0.base) + self.match_url_cost(topic_len)
+    }
+
+    /// The most steps that [`matches_url`](Self::matches_url) takes for a topic of this length.
+    pub(super) fn match_url_cost(&self, topic_len: usize) -> u64 {
+        let costs = self.0.components.all().map(Component::cost);
+        let fixed: u64 = costs.iter().map(|cost| cost.fixed).sum();
+        // Each byte of the URL is in one component.
+        let highest = costs.iter().map(|cost: &ComponentCost| cost.per_16_bytes).max();
+        fixed + highest.unwrap_or_default() * url_len_max(topic_len, &self.0.base).div_ceil(16)
+    }
+}
+
+fn parse_base(text: &str) -> Result<Url, InvalidSelector> {
+    if text.len() > limits::SELECTOR_BYTES_MAX {
+        return Err(InvalidSelector::Base);
+    }
+    // A clone has no spare capacity.
+    Url::parse(text).map(|url| url.clone()).map_err(|_| InvalidSelector::Base)
+}
+
+type Parsed = urlpattern::UrlPattern<ExpressionText>;
+
+fn parse(text: &str, base: Option<&Url>) -> Result<Parsed, InvalidSelector> {
+    let invalid = |_| InvalidSelector::UrlPattern;
+    let init = UrlPatternInit::parse_constructor_string::<ExpressionText>(text, base.cloned());
+    let mut init = init.map_err(invalid)?;
+    if init.protocol.is_some() {
+        // The base is for what is relative. The path of an absolute pattern would be put below that
+        // of the base where it does not begin with a slash, as in `urn\:isbn\:*`.
+        init.base_url = None;
+    }
+    let options = UrlPatternOptions { regex_syntax: RegexSyntax::Rust, ignore_case: false };
+    Parsed::parse(init, options).map_err(invalid)
 }
 
 /// The URL that a topic is; `None` if it is none.
 pub(super) fn resolve(topic: &str, base: &BaseUrl) -> Option<Url> {
     Url::options().base_url(base.as_ref()).parse(topic).ok()
+}
+
+/// The most steps that [`resolve`] takes for a topic of this length.
+pub(super) fn resolve_cost(topic_len: usize, base: &BaseUrl) -> u64 {
+    RESOLVE_STEPS * url_len_max(topic_len, base)
+}
+
+/// Steps of parsing a URL, for each of its bytes.
+const RESOLVE_STEPS: u64 = 5;
+
+/// The most bytes of the URL that a topic of this length is: those of the base, and three for each
+/// byte that is percent-encoded.
+fn url_len_max(topic_len: usize, base: &BaseUrl) -> u64 {
+    let base_len = base.as_ref().map_or(0, |base| base.as_str().len());
+    (base_len + 3 * topic_len) as u64
 }
 
 /// Host and path of a URL as one text, by which patterns are indexed.
@@ -122,84 +172,61 @@ pub(super) fn host_and_path(url: &Url) -> String {
     text
 }
 
-fn prefix(hostname: &Matcher<ComponentRegex>, pathname: &Matcher<ComponentRegex>) -> Box<str> {
-    let InnerMatcher::Literal { literal: host } = &hostname.inner else { return Box::default() };
-    let path = match &pathname.inner {
-        InnerMatcher::Literal { literal } => literal,
-        InnerMatcher::SingleCapture { .. } | InnerMatcher::RegExp { .. } => &pathname.prefix,
-    };
-    [host.as_str(), path].concat().into()
-}
-
 impl CompiledUrlPattern {
-    fn matches(&self, url: &Url) -> bool {
-        let is_match =
-            |matcher: &Matcher<ComponentRegex>, part: &str| matcher.matches(part).is_some();
-        is_match(&self.pathname, url.path())
-            && is_match(&self.hostname, url.host_str().unwrap_or_default())
-            && is_match(&self.protocol, url.scheme())
-            && is_match(&self.port, url::quirks::port(url))
-            && is_match(&self.search, url.query().unwrap_or_default())
-            && is_match(&self.hash, url.fragment().unwrap_or_default())
-            && is_match(&self.username, url.username())
-            && is_match(&self.password, url.password().unwrap_or_default())
-    }
-
-    fn parts(&self) -> [&Matcher<ComponentRegex>; 8] {
-        let Self { protocol, username, password, hostname, port, pathname, search, hash, .. } =
-            self;
-        [protocol, username, password, hostname, port, pathname, search, hash]
-    }
-
-    fn regexes(&self) -> impl Iterator<Item = &ComponentRegex> {
-        self.parts().into_iter().filter_map(|matcher| match &matcher.inner {
-            InnerMatcher::RegExp { regexp } => regexp.as_ref().ok(),
-            InnerMatcher::Literal { .. } | InnerMatcher::SingleCapture { .. } => None,
-        })
-    }
-}
-
-/// A regular expression of a component, compiled at its first use: the parser makes several for
-/// each pattern, most of which are never used.
-#[derive(Debug)]
-struct ComponentRegex {
-    text: Box<str>,
-    compiled: OnceLock<Option<regex::Regex>>,
-}
-
-impl ComponentRegex {
-    fn compiled(&self) -> Option<&regex::Regex> {
-        let compile = || {
-            let mut builder = regex::RegexBuilder::new(&self.text);
-            builder.size_limit(limits::PATTERN_BYTES_MAX);
-            builder.dfa_size_limit(limits::PATTERN_BYTES_MAX);
-            builder.nest_limit(limits::PATTERN_DEPTH_MAX);
-            builder.build().ok()
+    /// Compiles one component after the other, each within what the others left of the limit.
+    fn compile(text: &str, base: BaseUrl, parsed: Parsed) -> Result<Self, InvalidSelector> {
+        let mut left = limits::PATTERN_BYTES_MAX;
+        let mut compile = |component: urlpattern::component::Component<ExpressionText>| {
+            let component = Component::compile(component.matcher, left)?;
+            left = left.saturating_sub(component.memory_bytes());
+            Ok(component)
         };
-        self.compiled.get_or_init(compile).as_ref()
+        let components = Components {
+            protocol: compile(parsed.protocol)?,
+            username: compile(parsed.username)?,
+            password: compile(parsed.password)?,
+            hostname: compile(parsed.hostname)?,
+            port: compile(parsed.port)?,
+            pathname: compile(parsed.pathname)?,
+            search: compile(parsed.search)?,
+            hash: compile(parsed.hash)?,
+        };
+        let prefix = components.prefix();
+        Ok(Self { text: text.into(), base, prefix, components, memory: 0 })
     }
 
-    fn check(&self) -> Result<(), InvalidSelector> {
-        self.compiled().map(|_| ()).ok_or(InvalidSelector::TooComplex)
+    /// Bytes that it holds, with the counts of references to it.
+    fn memory_bytes(&self) -> usize {
+        let base = self.base.as_ref().map_or(0, |base| base.as_str().len());
+        let texts = self.text.len() + self.prefix.len() + base;
+        let components: usize = self.components.all().map(Component::memory_bytes).iter().sum();
+        2 * size_of::<usize>() + size_of::<Self>() + texts + components
     }
 }
 
-impl RegExp for ComponentRegex {
-    fn syntax() -> RegexSyntax {
-        RegexSyntax::Rust
+impl Components {
+    fn match_url(&self, url: &Url) -> bool {
+        self.pathname.matches(url.path())
+            && self.hostname.matches(url.host_str().unwrap_or_default())
+            && self.protocol.matches(url.scheme())
+            && self.port.matches(url::quirks::port(url))
+            && self.search.matches(url.query().unwrap_or_default())
+            && self.hash.matches(url.fragment().unwrap_or_default())
+            && self.username.matches(url.username())
+            && self.password.matches(url.password().unwrap_or_default())
     }
 
-    fn parse(pattern: &str, _flags: &str, _force_eval: bool) -> Result<Self, ()> {
-        Ok(Self { text: pattern.into(), compiled: OnceLock::new() })
+    fn all(&self) -> [&Component; 8] {
+        let Self { pathname, hostname, protocol, port, search, hash, username, password } = self;
+        [pathname, hostname, protocol, port, search, hash, username, password]
     }
 
-    fn matches<'a>(&self, text: &'a str) -> Option<Vec<Option<&'a str>>> {
-        // What the groups matched is not used.
-        self.compiled()?.is_match(text).then(Vec::new)
-    }
-
-    fn pattern_string(&self) -> &str {
-        &self.text
+    /// What the [host and path](host_and_path) of each URL that they match begin with.
+    fn prefix(&self) -> Box<str> {
+        match &self.hostname {
+            Component::Literal(host) => [host, self.pathname.prefix()].concat().into(),
+            Component::Wildcard { .. } | Component::Expression { .. } => Box::default(),
+        }
     }
 }
 

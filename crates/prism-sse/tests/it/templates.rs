@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use prism_sse::{Selector, Topic};
+use prism_sse::{InvalidSelector, Selector, Topic, limits};
 use proptest::prelude::*;
 
 fn matches(template: &str, topic: &str) -> bool {
@@ -161,9 +161,15 @@ fn invalid_templates_are_refused() {
 #[test]
 fn a_hostile_template_takes_no_longer_than_its_size_allows() {
     let begin = std::time::Instant::now();
-    for expression in ["{+a*}", "{+a}", "{a}", "{/a*}", "{?a*,b*,c*}", "{;a*}", "{a:9999}", "{+a}a"]
-    {
-        let template = expression.repeat(64 / (expression.matches('*').count().max(1))) + "!";
+    let expressions =
+        ["{+a*}", "{+a}", "{a}", "{/a*}", "{?a*,b*}", "{;a*}", "{a:9999}", "{a:999}", "{+a}a"];
+    for expression in expressions {
+        // As many as are allowed.
+        let mut template = String::new();
+        while Selector::template(&format!("{template}{expression}!")).is_ok() {
+            template += expression;
+        }
+        template += "!";
         for part in ["a", "/", "a=b&", "%41", ",", ";a=a"] {
             let topic = part.repeat(1000 / part.len());
             assert!(!matches(&template, &topic), "{template} {topic}");
@@ -171,6 +177,42 @@ fn a_hostile_template_takes_no_longer_than_its_size_allows() {
     }
     // A backtracking matcher would take exponential time.
     assert!(begin.elapsed() < std::time::Duration::from_secs(5));
+}
+
+#[test]
+fn a_template_that_could_take_too_many_steps_is_refused() {
+    for (expression, most) in [("{?a*}", 5), ("{/a*}", 5), ("{a:999}", 7), ("{a:9999}", 64)] {
+        assert!(Selector::template(&expression.repeat(most)).is_ok(), "{expression}");
+        let error = Selector::template(&expression.repeat(most + 1)).unwrap_err();
+        match error {
+            InvalidSelector::TooCostly { steps } => {
+                let allowed = limits::PATTERN_STEPS_MAX;
+                assert!(steps > allowed);
+                let message = format!(
+                    "the pattern takes {steps} steps to match a topic of 1024 bytes; at most \
+                     {allowed} are allowed"
+                );
+                assert_eq!(error.to_string(), message);
+            }
+            _ => assert_eq!((most, error), (64, InvalidSelector::TooComplex)),
+        }
+    }
+}
+
+#[test]
+fn a_template_holds_no_more_than_a_pattern_may() {
+    // Each of these characters takes three bytes in the text and nine in an expansion.
+    let template = |count: usize| Selector::template(&("€".repeat(count) + "{x}"));
+    assert!(template(1300).is_ok());
+    assert_eq!(template(1364), Err(InvalidSelector::TooLarge));
+}
+
+#[test]
+fn a_prefix_longer_than_any_topic_is_no_bound() {
+    let topic = "a".repeat(1024);
+    assert!(matches("{x:9999}", &topic) && matches("{x:1024}", &topic));
+    assert!(!matches("{x:1023}", &topic) && matches("{x:1023}", &topic[1..]));
+    assert!(!matches("{x:9999}", "a,b"), "a prefix is no list");
 }
 
 /// A value of RFC 6570.

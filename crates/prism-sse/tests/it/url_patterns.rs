@@ -1,6 +1,6 @@
 //! URL Patterns, with the feature `patterns`.
 
-use prism_sse::{InvalidSelector, Manager, Selector, Start, Topic};
+use prism_sse::{InvalidSelector, Manager, Selector, Start, Topic, limits};
 
 use super::select;
 
@@ -86,16 +86,78 @@ fn invalid_and_oversized_url_patterns_are_refused() {
     }
     assert_eq!(Selector::url_pattern("/", Some("no url")), Err(InvalidSelector::Base));
     assert_eq!(make(&"x".repeat(4097)), Err(InvalidSelector::TooLong { len: 4097 }));
-    for text in ["/((?:(?:a{99}){99}){99})", "/(\\p{L}{900})", "/(a{999}{999})"] {
-        assert_eq!(make(text), Err(InvalidSelector::TooComplex), "{text}");
+    for text in ["/((?:(?:a{99}){99}){99})", "/(a{999}{999})"] {
+        assert_eq!(make(text), Err(InvalidSelector::TooLarge), "{text}");
     }
+    for text in ["/(\\p{L})", "/([^\\p{Lu}])", "/((?u)a)", "/((?i-s:a)(?u:b))"] {
+        assert_eq!(make(text), Err(InvalidSelector::UnicodeExpression), "{text}");
+    }
+    assert_eq!(make("/((?i-u:a)\\w[^b])"), Ok(()));
     let deep = format!("/({}a{})", "(?:".repeat(40), ")".repeat(40));
     assert_eq!(make(&deep), Err(InvalidSelector::TooComplex));
     assert!(make("a\nb").is_err() && make("").is_err());
 }
 
 #[test]
-fn a_hostile_expression_takes_linear_time() {
+fn a_bracket_in_the_host_that_closes_nothing_is_an_error_and_no_panic() {
+    for base in [None, HUB] {
+        for text in ["://]", "https://a]b", "https://[]]", "https:]", "https\\://\\]", "*:]"] {
+            let made = Selector::url_pattern(text, base);
+            assert_eq!(made, Err(InvalidSelector::UrlPattern), "{text}");
+        }
+    }
+    assert!(is_chosen("https://[::1]/:x", "https://[::1]/a"));
+    assert!(is_chosen("/a]:x", "https://hub.example/a]b"));
+    assert!(is_chosen("/?a[:key]=*", "https://hub.example/?a[b]=c"));
+}
+
+#[test]
+fn parts_of_a_pattern_are_bounded() {
+    let make = |text: &str| Selector::url_pattern(text, HUB).map(|_| ());
+    let max = limits::URL_PATTERN_OPERATORS_MAX;
+    for part in ["*", "(", "{", "/:a", "?", "+"] {
+        let error = make(&part.repeat(max + 1));
+        assert_eq!(error, Err(InvalidSelector::TooComplex), "{part}");
+    }
+    assert_eq!(
+        InvalidSelector::TooComplex.to_string(),
+        "the pattern is too complex; at most 64 variables, 128 of the characters `*:({?+`, and \
+         groups nested 32 deep are allowed"
+    );
+    let names: String = (0..max).map(|n| format!("/:a{n}")).collect();
+    assert_eq!(make(&names[..200]), Ok(()));
+    assert!(matches!(make(&names), Ok(()) | Err(InvalidSelector::TooLarge)));
+}
+
+#[test]
+fn all_components_of_a_pattern_share_one_limit() {
+    let make = |text: &str| Selector::url_pattern(text, None).map(|_| ());
+    // Each of these takes less than the limit, and all of them more.
+    let word = "abcdefghijklmnopqrstuvwxyz".repeat(3);
+    let part = format!("*{word}*x");
+    assert_eq!(make(&format!("https://host/{part}")), Ok(()));
+    let all = format!("https://host/{part}?{part}#{part}");
+    assert_eq!(make(&all), Err(InvalidSelector::TooLarge));
+    assert_eq!(
+        InvalidSelector::TooLarge.to_string(),
+        "the pattern is too large once it is compiled; at most 16384 bytes are allowed"
+    );
+}
+
+#[test]
+fn an_expression_with_too_many_states_is_refused() {
+    for text in [
+        "https://*/((?:[!-~]{0,30}[a-m]){12}[n-z])",
+        "/(.*a.{12})",
+        "/(.*[ab]{9}.*[cd]{9})",
+        "/((?:(?:a{0,9}){0,9}){0,9})",
+    ] {
+        assert_eq!(Selector::url_pattern(text, HUB), Err(InvalidSelector::TooLarge), "{text}");
+    }
+}
+
+#[test]
+fn an_expression_is_matched_by_linear_search() {
     let begin = std::time::Instant::now();
     let topic = Topic::try_from(&*format!("/{}!", "a".repeat(1000))).unwrap();
     for text in

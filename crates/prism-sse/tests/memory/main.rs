@@ -6,7 +6,7 @@ use std::alloc::System;
 use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt};
-use prism_sse::{Audience, Connection, Manager, Publication, Retention, Start, limits};
+use prism_sse::{Audience, Connection, Manager, Publication, Retention, Selector, Start, limits};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use tokio::sync::Mutex;
 
@@ -207,4 +207,85 @@ async fn an_idle_stream_of_a_shard_costs_at_most_512_bytes_and_leaves_only_room_
     assert!(room <= 256, "{room} bytes are still allocated for each stream that was closed");
     drop(first);
     server.abort();
+}
+
+/// Patterns of every kind that hold much or little.
+#[cfg(feature = "test-util")]
+fn patterns() -> Vec<Selector> {
+    let long = "a".repeat(900);
+    let templates = [
+        "/{a}".to_owned(),
+        format!("/{long}/{{a}}/é/{{b}}"),
+        "{?first,second,third}{/a*}".to_owned(),
+        "{x}".repeat(limits::TEMPLATE_VARIABLES_MAX),
+    ];
+    let all = templates.iter().map(|text| Selector::template(text).unwrap());
+    #[cfg(feature = "patterns")]
+    let all = all.chain(
+        [
+            "/:a",
+            "https://*.host.example/*",
+            "/:kind(books|films)/:id(\\d+)",
+            "/*/comments/*/replies/*/x-*",
+            "/(.*a.{6})?(.*b.{3})#(a|b)*",
+            &format!("/{long}*"),
+        ]
+        .map(|text| Selector::url_pattern(text, Some("https://hub.example/a")).unwrap()),
+    );
+    all.collect()
+}
+
+#[cfg(feature = "test-util")]
+fn compile_again(selector: &Selector) -> Selector {
+    match selector {
+        #[cfg(feature = "patterns")]
+        Selector::UrlPattern(pattern) => {
+            Selector::url_pattern(pattern.as_str(), pattern.base()).unwrap()
+        }
+        _ => Selector::template(selector.as_str()).unwrap(),
+    }
+}
+
+#[cfg(feature = "test-util")]
+#[tokio::test]
+async fn a_compiled_pattern_holds_what_it_says_and_matching_adds_nothing() {
+    const COUNT: usize = 100;
+    let _alone = MEASURING.lock().await;
+    let topic = prism_sse::Topic::try_from("https://hub.example/a/b?a#c").unwrap();
+    for selector in patterns() {
+        let (said, _) = selector.price(0);
+        assert!(said <= limits::PATTERN_BYTES_MAX, "{selector} {said}");
+        let mut copies = Vec::with_capacity(COUNT);
+        let (bytes, ()) = held(|| {
+            copies.extend((0..COUNT).map(|_| compile_again(&selector)));
+            copies.iter().for_each(|copy| drop(copy.matches(&topic)));
+        });
+        let each = bytes / COUNT;
+        assert!(each.abs_diff(said) <= said / 10, "{selector}: {each} bytes, {said} said");
+    }
+}
+
+#[tokio::test]
+async fn ten_thousand_patterns_hold_what_the_documentation_says() {
+    const COUNT: usize = 1000;
+    let _alone = MEASURING.lock().await;
+    let made = |n: usize| match () {
+        #[cfg(feature = "patterns")]
+        () => Selector::url_pattern(&format!("/{n}/(.*a.{{6}})?(.*b.{{3}})"), Some("https://h/")),
+        #[cfg(not(feature = "patterns"))]
+        () => Selector::template(&format!("/{n}{}", "{x}".repeat(64))),
+    };
+    let sse = Manager::new();
+    let (bytes, readers) = held(|| {
+        let subscribe = |n: usize| {
+            let audience = Audience::select(made(n).unwrap()).unwrap();
+            sse.subscribe(audience, Start::Now).unwrap()
+        };
+        (0..COUNT).map(subscribe).collect::<Vec<_>>()
+    });
+    // Compiled, indexed, and the connection of each.
+    let most = limits::PATTERN_BYTES_MAX + 4096;
+    println!("{} bytes for each pattern in use", bytes / COUNT);
+    assert!(bytes / COUNT <= most, "{}", bytes / COUNT);
+    drop(readers);
 }
