@@ -25,7 +25,8 @@ use futures_core::Stream;
 use http_body::{Body, Frame};
 
 use crate::audience::Audience;
-use crate::log::{Gap, Readers, ResolvedId};
+use crate::limits;
+use crate::log::{Gap, ResolvedId, Visibility};
 use crate::manager::{CloseReason, ConnectionRef, EndedConnection, Manager, ManagerInner, State};
 use crate::random;
 use crate::selector::Topic;
@@ -127,11 +128,15 @@ impl Manager {
                 _ => {}
             }
             let max = self.inner().settings.max_patterns;
-            if audience.patterns().all(|pattern| state.log.has_room_for(pattern, max)) {
-                Ok(())
-            } else {
-                Err(SubscribeError::TooManyPatterns { max })
+            if !audience.patterns().all(|pattern| state.log.has_room_for(pattern, max)) {
+                return Err(SubscribeError::TooManyPatterns { max });
             }
+            let patterns = || audience.patterns().chain(audience.grant_patterns());
+            let max = limits::PATTERNS_STEPS_MAX;
+            if patterns().next().is_some() && state.log.match_cost_with(patterns()) > max {
+                return Err(SubscribeError::PatternsTooCostly { max });
+            }
+            Ok(())
         })
     }
 }
@@ -386,14 +391,14 @@ fn look_up_publisher_id(
         return None;
     }
     let resolved = manager.lock().log.resolve_publisher_id(id);
-    let (resolved, readers) = match resolved {
-        Some((resolved, readers)) => (Some(resolved), readers),
-        None => (None, Readers::GrantedOneOf(Topic::try_from(id).into_iter().collect())),
+    let (resolved, visibility) = match resolved {
+        Some((resolved, visibility)) => (Some(resolved), visibility),
+        None => (None, Visibility::GrantedOneOf(Topic::try_from(id).into_iter().collect())),
     };
     let mut unlimited = u64::MAX;
-    let may_know = match &readers {
-        Readers::Everyone => true,
-        Readers::GrantedOneOf(topics) => {
+    let may_know = match &visibility {
+        Visibility::Everyone => true,
+        Visibility::GrantedOneOf(topics) => {
             audience.grants_everything()
                 || topics.iter().any(|topic| audience.is_granted(topic, &mut unlimited))
         }
@@ -453,6 +458,12 @@ pub enum SubscribeError {
         /// How many it allows.
         max: usize,
     },
+    /// Matching a topic with the patterns in use, and with those of the audience and its grants, could
+    /// take more steps than allowed.
+    PatternsTooCostly {
+        /// How many are allowed: [`limits::PATTERNS_STEPS_MAX`].
+        max: u64,
+    },
     /// The manager has reached its limit of distinct patterns in use.
     TooManyPatterns {
         /// How many it allows.
@@ -465,6 +476,9 @@ impl fmt::Display for SubscribeError {
         match self {
             Self::Closed => f.write_str("the manager is closed"),
             Self::Full { max } => write!(f, "{max} connections are open; no more are allowed"),
+            Self::PatternsTooCostly { max } => {
+                write!(f, "matching a topic with the patterns in use takes {max} steps at most")
+            }
             Self::TooManyPatterns { max } => {
                 write!(f, "{max} patterns are in use; no more are allowed")
             }

@@ -204,10 +204,12 @@ pub(crate) const FRAME_BYTES: usize = 16 * 1024;
 /// Records of the log's tail that a live reader looks at under the manager's lock.
 pub(crate) const LIVE_RECORDS_READ: usize = 256;
 
-/// Work of one piece of a replay, after which others have their turn: 1 for a record, and for a
-/// pattern that is matched what it [costs](crate::Selector) for the topic. It takes well under a
-/// millisecond.
-pub(crate) const REPLAY_WORK: u64 = 16 * 1024;
+/// Work of one piece of a replay, in steps as in [`PATTERN_STEPS_MAX`], after which others have their
+/// turn: about a quarter of a millisecond.
+pub(crate) const REPLAY_WORK: u64 = 256 * 1024;
+
+/// Work of looking at one record of a replay, patterns not included.
+pub(crate) const RECORD_WORK: u64 = 32;
 
 /// Newest records of a topic that are looked at under the lock to tell whether one of them replaces
 /// an older one: a public one does, and a private one if the reader may read it.

@@ -33,6 +33,7 @@ mod dropped_floors;
 mod floors;
 mod ids;
 mod keys;
+mod pattern_match;
 mod patterns;
 mod record;
 mod retention;
@@ -56,12 +57,13 @@ pub(crate) use class_rings::EvictedSpan;
 use floors::Floor;
 use ids::PublisherIds;
 pub(crate) use keys::{EVERYONE, PatternKey, TopicKey};
+pub(crate) use pattern_match::{PatternMatches, PatternQuery};
 use patterns::Patterns;
 pub(crate) use record::{Record, RecordTopic};
 pub use retention::Retention;
 use sent::SentEvents;
 pub(crate) use stretch::{ByName, Stretch};
-use topics::Topics;
+use topics::{TopicIndex, Topics};
 pub(crate) use walk::{Newer, Walk};
 
 /// Why a stream is not complete.
@@ -101,7 +103,7 @@ pub(crate) struct ResolvedId {
 
 /// Who may know of an event.
 #[derive(Clone, Debug)]
-pub(crate) enum Readers {
+pub(crate) enum Visibility {
     Everyone,
     /// Those who are granted one of these topics, or everything.
     GrantedOneOf(Box<[Topic]>),
@@ -188,29 +190,39 @@ impl Log {
         replaced
     }
 
-    /// Finds the patterns that match a record of these topics, which is appended next.
-    pub(crate) fn match_patterns(&mut self, topics: &[RecordTopic]) {
-        self.matching.clear();
+    /// Asks which patterns match a publication about these topics. `None` if no pattern is in use.
+    pub(crate) fn pattern_query(&self, topics: &[Topic]) -> Option<PatternQuery> {
         if self.patterns.is_empty() {
-            return;
+            return None;
         }
-        let generation = self.patterns.generation();
-        for RecordTopic { key, name } in topics {
-            let (key, Some(name)) = (*key, name) else { continue };
-            let topic = &self.topics[key];
-            if let Some(cached) = topic.matching_patterns(generation) {
-                self.matching.extend_from_slice(cached);
-                continue;
-            }
-            let begin = self.matching.len();
-            self.patterns.find(name, &mut self.matching);
-            self.topics.cache_matching_patterns(key, generation, &self.matching[begin..]);
+        steps::count(topics.len());
+        let cached = |topic| self.topics.find(topic).and_then(TopicIndex::matching_patterns);
+        Some(self.patterns.query(topics.iter().map(cached)))
+    }
+
+    /// Asks what is missing in an answer that was computed a moment ago. `None` if nothing is.
+    pub(crate) fn pattern_query_since(&self, matches: &PatternMatches) -> Option<PatternQuery> {
+        if self.patterns.is_current(matches) {
+            return None;
+        }
+        let known = matches.topics.iter().map(|keys| Some((&**keys, matches.generation)));
+        Some(self.patterns.query(known))
+    }
+
+    /// Takes the patterns that match the record which is appended next.
+    pub(crate) fn set_matching(&mut self, topics: &[RecordTopic], matches: Option<PatternMatches>) {
+        self.matching.clear();
+        let Some(PatternMatches { generation, topics: answers, .. }) = matches else { return };
+        for (topic, mut keys) in topics.iter().zip(answers) {
+            self.patterns.retain_in_use(&mut keys, generation);
+            self.matching.extend_from_slice(&keys);
+            self.topics.cache_matching_patterns(topic.key, generation, &keys);
         }
         self.matching.sort_unstable();
         self.matching.dedup();
     }
 
-    /// The patterns that [`match_patterns`](Self::match_patterns) found, sorted.
+    /// The patterns that match the record which was appended last, sorted.
     pub(crate) fn matching(&self) -> &[PatternKey] {
         &self.matching
     }
@@ -225,6 +237,14 @@ impl Log {
     pub(crate) fn add_pattern_audience(&mut self, pattern: PatternKey, audience: u32) -> u32 {
         let since = Floor { index: self.end, seq: self.applied };
         self.patterns.add_audience(pattern, audience, since)
+    }
+
+    /// The most steps that matching a topic with the patterns in use takes, if these came into use
+    /// too.
+    pub(crate) fn match_cost_with<'a>(&self, selectors: impl Iterator<Item = &'a Selector>) -> u64 {
+        let new = selectors.filter(|selector| !self.patterns.is_in_use(selector));
+        let cost = new.map(|selector| selector.match_cost(limits::TOPIC_BYTES_MAX));
+        cost.fold(self.patterns.match_cost(), u64::saturating_add)
     }
 
     /// Whether a pattern is in use, or fewer than `max` are.
@@ -256,7 +276,7 @@ impl Log {
         }
         self.applied = record.seq;
         if let (Some(ids), Some(id)) = (&mut self.ids, &record.id) {
-            ids.insert(id, record.seq);
+            ids.insert(id, record.seq, record.private);
         }
         steps::count(record.topics.len() + self.matching.len());
         for &key in &self.matching {
@@ -372,16 +392,22 @@ impl Log {
     }
 
     /// What an id stands for that a publisher chose, and who may know of it.
-    pub(crate) fn resolve_publisher_id(&self, id: &str) -> Option<(ResolvedId, Readers)> {
-        let (seq, evicted) = self.ids.as_ref()?.first_seq(id)?;
-        let readers = match (self.find(seq), evicted) {
-            (Some(record), _) if record.private => {
-                Readers::GrantedOneOf(record.names().cloned().collect())
+    ///
+    /// Of an id whose records are all private, and whose first one is not retained while a later one
+    /// is, nobody may know who is not granted everything: the first one's topics are forgotten.
+    pub(crate) fn resolve_publisher_id(&self, id: &str) -> Option<(ResolvedId, Visibility)> {
+        let known = self.ids.as_ref()?.find(id)?;
+        let first = self.find(known.first_seq);
+        let visibility = match first {
+            _ if known.is_public && first.is_none_or(|record| !record.private) => {
+                Visibility::Everyone
             }
-            (None, Some(topics)) => Readers::GrantedOneOf(topics.into()),
-            _ => Readers::Everyone,
+            Some(record) if record.private => {
+                Visibility::GrantedOneOf(record.names().cloned().collect())
+            }
+            _ => Visibility::GrantedOneOf(known.topics.into()),
         };
-        Some((ResolvedId { seq, is_expired: self.find(seq).is_none() }, readers))
+        Some((ResolvedId { seq: known.first_seq, is_expired: first.is_none() }, visibility))
     }
 
     /// What an id of ours stands for.

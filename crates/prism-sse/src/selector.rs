@@ -18,7 +18,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::limits;
-#[cfg_attr(not(test), allow(unused_imports))]
 pub(crate) use index::{Changes, PatternIndex, PatternSnapshot};
 pub use invalid::{InvalidSelector, InvalidTopic};
 use positions::parse_cost;
@@ -214,7 +213,6 @@ impl Selector {
 
     /// The most steps that [`matches`](Self::matches) takes for a topic of `topic_len` bytes. A
     /// [step](limits::PATTERN_STEPS_MAX) is about a nanosecond.
-    #[cfg_attr(not(feature = "test-util"), allow(dead_code))]
     pub(crate) fn match_cost(&self, topic_len: usize) -> u64 {
         match self {
             Self::Any => 1,

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::limits;
-use crate::log::Class;
+use crate::log::{Class, PatternMatches};
 use crate::selector::{InvalidTopic, OneOrMany, Topic, collect};
 use crate::wire::{ConnectionId, Event};
 
@@ -25,7 +25,21 @@ pub struct Publication {
     publisher: Option<String>,
     idempotency_key: Option<String>,
     event: Event,
+    matches: MatchedPatterns,
 }
+
+/// Which patterns match the topics, if the manager has found that out already. It says nothing about
+/// the event, and two publications are equal whatever it is.
+#[derive(Clone, Debug, Default)]
+struct MatchedPatterns(Option<PatternMatches>);
+
+impl PartialEq for MatchedPatterns {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for MatchedPatterns {}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Target {
@@ -62,6 +76,7 @@ impl Publication {
             publisher: None,
             idempotency_key: None,
             event: event.into(),
+            matches: MatchedPatterns::default(),
         }
     }
 
@@ -194,6 +209,15 @@ impl Publication {
     /// Its retention class.
     pub(crate) fn class(&self) -> Class {
         if self.transient { Class::Transient } else { Class::History }
+    }
+
+    /// Keeps what was found out about the topics on the way through the engine.
+    pub(crate) fn set_matches(&mut self, matches: Option<PatternMatches>) {
+        self.matches = MatchedPatterns(matches);
+    }
+
+    pub(crate) fn take_matches(&mut self) -> Option<PatternMatches> {
+        self.matches.0.take()
     }
 
     pub(crate) fn target(&self) -> &Target {

@@ -52,7 +52,9 @@ impl Manager {
     fn refuse(&self, error: SubscribeError, soft: bool) -> Response<SseBody> {
         let reason = match error {
             SubscribeError::Closed => "drain",
-            SubscribeError::Full { .. } | SubscribeError::TooManyPatterns { .. } => "limit",
+            SubscribeError::Full { .. }
+            | SubscribeError::PatternsTooCostly { .. }
+            | SubscribeError::TooManyPatterns { .. } => "limit",
         };
         let retry_ms = self.inner().settings.retry_ms(random::bits() as u32);
         let mut response = if soft {

@@ -34,6 +34,8 @@ struct RetainedId {
     first_seq: u64,
     /// Retained records with the id.
     records: usize,
+    /// Some record with the id was public, so that everybody may know of it.
+    is_public: bool,
 }
 
 #[derive(Debug)]
@@ -41,8 +43,19 @@ struct EvictedId {
     /// As in [`RetainedId`]. An expired id still resumes after it, so that records of the other
     /// class, which may be retained longer, are not sent twice.
     first_seq: u64,
-    /// The topics of its last record if that was private, so that grants can still be checked.
+    /// The topics of its last record if all were private, so that grants can still be checked.
     private: Option<Box<[Topic]>>,
+}
+
+/// What is known of an id.
+#[derive(Debug)]
+pub(super) struct KnownId<'a> {
+    /// Sequence number of its first record, 0 if it was forgotten.
+    pub(super) first_seq: u64,
+    /// Some record with the id was public.
+    pub(super) is_public: bool,
+    /// If none was, and none is retained, the topics of the last one.
+    pub(super) topics: &'a [Topic],
 }
 
 impl PublisherIds {
@@ -56,18 +69,20 @@ impl PublisherIds {
         }
     }
 
-    pub(super) fn insert(&mut self, id: &EventId, seq: u64) {
+    pub(super) fn insert(&mut self, id: &EventId, seq: u64, private: bool) {
         if let Some(entry) = self.retained.get_mut(id) {
             entry.records += 1;
+            entry.is_public |= !private;
             return;
         }
         let hash = self.hash(id.as_str());
-        let first_seq = match self.evicted.get(&hash) {
-            Some(evicted) => evicted.first_seq,
-            None if self.older.contains(hash) => 0,
-            None => seq,
+        let (first_seq, was_public) = match self.evicted.get(&hash) {
+            Some(evicted) => (evicted.first_seq, evicted.private.is_none()),
+            None if self.older.contains(hash) => (0, false),
+            None => (seq, false),
         };
-        self.retained.insert(id.clone(), RetainedId { first_seq, records: 1 });
+        let is_public = was_public || !private;
+        self.retained.insert(id.clone(), RetainedId { first_seq, records: 1, is_public });
     }
 
     /// A record with the id was evicted.
@@ -81,10 +96,10 @@ impl PublisherIds {
             }
             return;
         }
-        let first_seq = entry.first_seq;
+        let (first_seq, is_public) = (entry.first_seq, entry.is_public);
         self.retained.remove(id);
         let hash = self.hash(id.as_str());
-        let private = record.private.then(|| record.names().cloned().collect());
+        let private = (!is_public).then(|| record.names().cloned().collect());
         self.remember(hash, EvictedId { first_seq, private });
     }
 
@@ -106,14 +121,18 @@ impl PublisherIds {
         self.evicted.values_mut().for_each(|evicted| evicted.first_seq = 0);
     }
 
-    /// The sequence number of the id's first record, 0 if it was forgotten; and the topics of the
-    /// last record with the id, if that was private and is evicted. `None` for an unknown id.
-    pub(super) fn first_seq(&self, id: &str) -> Option<(u64, Option<&[Topic]>)> {
+    /// What is known of an id.
+    pub(super) fn find(&self, id: &str) -> Option<KnownId<'_>> {
         if let Some(entry) = self.retained.get(id) {
-            return Some((entry.first_seq, None));
+            let RetainedId { first_seq, is_public, .. } = *entry;
+            return Some(KnownId { first_seq, is_public, topics: &[] });
         }
         let evicted = self.evicted.get(&self.hash(id))?;
-        Some((evicted.first_seq, evicted.private.as_deref()))
+        Some(KnownId {
+            first_seq: evicted.first_seq,
+            is_public: evicted.private.is_none(),
+            topics: evicted.private.as_deref().unwrap_or_default(),
+        })
     }
 
     fn hash(&self, id: &str) -> u64 {

@@ -5,6 +5,7 @@
 //! records. A reader that is further behind walks the rings and matches the topics of each record.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::ops::{Index, IndexMut};
 
 use slab::Slab;
@@ -13,9 +14,11 @@ use super::audience_list::AudienceList;
 use super::class::{Class, PerClass};
 use super::floors::Floor;
 use super::keys::PatternKey;
+use super::pattern_match::{PatternMatches, PatternQuery, TopicQuery};
 use super::record::Record;
 use crate::limits;
-use crate::selector::{PatternIndex, Selector, Topic};
+use crate::selector::{Changes, PatternIndex, Selector};
+use crate::steps;
 
 #[derive(Debug)]
 pub(crate) struct Pattern {
@@ -125,9 +128,8 @@ pub(crate) struct Patterns {
     slots: Slab<Pattern>,
     by_selector: HashMap<Selector, PatternKey>,
     index: PatternIndex<PatternKey>,
-    /// Incremented with each pattern that is added or removed, so that cached results of matching
-    /// can be recognised as outdated.
-    generation: u64,
+    /// Tells this table from those of other managers.
+    id: u64,
 }
 
 impl Patterns {
@@ -136,7 +138,7 @@ impl Patterns {
             slots: Slab::new(),
             by_selector: HashMap::new(),
             index: PatternIndex::new(),
-            generation: 0,
+            id: RandomState::new().build_hasher().finish(),
         }
     }
 
@@ -144,13 +146,47 @@ impl Patterns {
         self.slots.is_empty()
     }
 
-    pub(super) fn generation(&self) -> u64 {
-        self.generation
+    /// Asks which patterns match these topics, of which the answers in `known` are known, each with
+    /// its generation.
+    pub(super) fn query<'a>(
+        &self,
+        known: impl Iterator<Item = Option<(&'a [PatternKey], u64)>>,
+    ) -> PatternQuery {
+        let query = |known: Option<(&[PatternKey], u64)>| {
+            let Some((keys, generation)) = known else { return TopicQuery::All };
+            let Changes::Few(added) = self.index.changes_since(generation) else {
+                return TopicQuery::All;
+            };
+            steps::count(keys.len() + added.len());
+            let mut known = keys.to_vec();
+            self.index.retain_in_use(&mut known, generation);
+            TopicQuery::Added { known, added }
+        };
+        PatternQuery {
+            table: self.id,
+            topics: known.map(query).collect(),
+            snapshot: self.index.snapshot(),
+        }
     }
 
-    /// Appends the patterns that match a topic to `found`.
-    pub(super) fn find(&self, topic: &Topic, found: &mut Vec<PatternKey>) {
-        self.index.find(topic, found);
+    /// Whether an answer needs no further pattern to be matched.
+    pub(super) fn is_current(&self, matches: &PatternMatches) -> bool {
+        matches.table == self.id && self.index.generation() == matches.generation
+    }
+
+    /// Takes out of an answer what is not in use any more.
+    pub(super) fn retain_in_use(&self, keys: &mut Vec<PatternKey>, generation: u64) {
+        steps::count(keys.len());
+        self.index.retain_in_use(keys, generation);
+    }
+
+    pub(super) fn is_in_use(&self, selector: &Selector) -> bool {
+        self.by_selector.contains_key(selector)
+    }
+
+    /// The most steps that matching a topic with the patterns in use takes.
+    pub(super) fn match_cost(&self) -> u64 {
+        self.index.match_cost()
     }
 
     /// Whether a pattern is in use, or fewer than `max` are.
@@ -177,7 +213,6 @@ impl Patterns {
         let key = PatternKey::of_slot(slot);
         self.by_selector.insert(selector.clone(), key);
         self.index.insert(selector, key);
-        self.generation += 1;
         key
     }
 
@@ -212,7 +247,6 @@ impl Patterns {
             let pattern = self.slots.remove(key.slot());
             self.by_selector.remove(&pattern.selector);
             self.index.remove(&pattern.selector, key);
-            self.generation += 1;
         }
     }
 

@@ -65,10 +65,10 @@ impl TopicIndex {
         &self.records[class]
     }
 
-    /// The patterns that match the topic, if they are cached for this generation.
-    pub(super) fn matching_patterns(&self, generation: u64) -> Option<&[PatternKey]> {
+    /// The patterns that match the topic, if they are cached, and the generation that they are of.
+    pub(super) fn matching_patterns(&self) -> Option<(&[PatternKey], u64)> {
         let matching = self.matching.as_deref()?;
-        (matching.generation == generation).then_some(&*matching.patterns)
+        Some((&matching.patterns, matching.generation))
     }
 
     fn is_unused(&self) -> bool {

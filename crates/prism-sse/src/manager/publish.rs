@@ -51,7 +51,11 @@ impl ManagerInner {
         if is_reserved { Err(PublishError::ReservedId) } else { Ok(()) }
     }
 
-    fn append(&self, publication: Publication) -> Result<Receipt, PublishError> {
+    fn append(&self, mut publication: Publication) -> Result<Receipt, PublishError> {
+        // Before the publication has its place in the order, so that nobody waits for it there.
+        let query = self.lock().log.pattern_query(publication.topics());
+        let matches = query.map(|query| query.answer(publication.topics()));
+        publication.set_matches(matches);
         let Some(digest) = self.digests.of(&publication) else {
             let (completion, receipt) = receipt(self.apply_target());
             self.engine.append(publication, completion)?;
@@ -85,21 +89,27 @@ impl Apply for ManagerInner {
         self.lock().begin_epoch(epoch, after)
     }
 
-    fn apply(&self, seq: u64, publication: Publication) -> Wakes {
+    fn apply(&self, seq: u64, mut publication: Publication) -> Wakes {
         // Only one thread applies at a time, so that the epoch is still the same when the lock is
         // taken again. Encoding and hashing take time in proportion to the event, and so are done
-        // without the lock.
+        // without the lock; and so is matching patterns.
         let Some(position) = self.lock().log.next_position(seq) else { return Wakes::default() };
+        let mut matches = publication.take_matches();
         let framed = self.encode(&publication, Some(position));
         let digest = self.digests.of(&publication);
         let now = self.now();
-        let mut wakes = {
-            let mut state = self.lock();
-            if let Some(digest) = digest {
-                state.keys.applied(digest, seq, now, self.settings.idempotency_window_ms());
-            }
-            state.apply(seq, now, &publication, framed)
-        };
+        let mut state = self.lock();
+        while let Some(query) = state.unmatched(publication.topics(), matches.as_ref()) {
+            // Patterns came into use meanwhile. They are few, and fewer each time.
+            drop(state);
+            matches = Some(query.answer(publication.topics()));
+            state = self.lock();
+        }
+        if let Some(digest) = digest {
+            state.keys.applied(digest, seq, now, self.settings.idempotency_window_ms());
+        }
+        let mut wakes = state.apply(seq, now, &publication, framed, matches);
+        drop(state);
         // The lock is released between two batches of audiences.
         while self.lock().match_some(&mut wakes) {}
         wakes

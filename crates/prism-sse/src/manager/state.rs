@@ -19,7 +19,7 @@ use super::shards::ShardTable;
 use super::timers::Timers;
 use crate::engine::{Ack, AckError, AckSender, Durability, Publication, Target, Wakes};
 use crate::limits;
-use crate::log::{Class, EVERYONE, Log, Record, RecordTopic};
+use crate::log::{Class, EVERYONE, Log, PatternMatches, PatternQuery, Record, RecordTopic};
 use crate::selector::Topic;
 use crate::steps;
 use crate::sync::AtomicU64;
@@ -95,13 +95,27 @@ impl State {
         }
     }
 
-    /// Appends an event of the order, and schedules its readers.
+    /// What is to be matched with the patterns in use before an event about these topics is applied.
+    pub(super) fn unmatched(
+        &self,
+        topics: &[Topic],
+        matches: Option<&PatternMatches>,
+    ) -> Option<PatternQuery> {
+        match matches {
+            Some(matches) => self.log.pattern_query_since(matches),
+            None => self.log.pattern_query(topics),
+        }
+    }
+
+    /// Appends an event of the order, and schedules its readers. `matches` are the patterns that
+    /// match its topics.
     pub(crate) fn apply(
         &mut self,
         seq: u64,
         now: u64,
         publication: &Publication,
         framed: Framed,
+        matches: Option<PatternMatches>,
     ) -> Wakes {
         let mut wakes = Wakes::default();
         if seq <= self.log.applied() {
@@ -119,7 +133,7 @@ impl State {
             // Ephemeral publications are not part of the order; see `apply_ephemeral`.
             Target::Connection(_) => return wakes,
         };
-        self.log.match_patterns(&topics);
+        self.log.set_matching(&topics, matches);
         let private = publication.is_private();
         let expires_earlier = self.append(Record {
             index: 0,

@@ -58,7 +58,6 @@ impl<K: Copy> Price for BaseIndex<K> {
 
 /// What was added to the index since a generation, and is still in use.
 #[derive(Debug)]
-#[cfg_attr(not(test), allow(dead_code))]
 pub(crate) enum Changes<K> {
     /// These patterns, which are at most [`PATTERN_CHANGES`](limits::PATTERN_CHANGES).
     Few(Vec<(Selector, K)>),
@@ -91,20 +90,18 @@ impl<K: Copy + Ord> PatternIndex<K> {
         }
     }
 
-    /// Appends the keys of the patterns that match `topic`.
-    pub(crate) fn find(&self, topic: &Topic, found: &mut Vec<K>) {
-        self.current.matching(topic, found);
-    }
-
     /// The patterns as they are now. Takes constant time. While it exists, each change of the index
     /// copies the few nodes that it changes.
-    #[cfg_attr(not(test), allow(dead_code))]
     pub(crate) fn snapshot(&self) -> PatternSnapshot<K> {
         self.current.clone()
     }
 
+    /// The generation of the newest pattern.
+    pub(crate) fn generation(&self) -> u64 {
+        self.current.generation
+    }
+
     /// What was added since an answer of this generation was computed. Takes constant time.
-    #[cfg_attr(not(test), allow(dead_code))]
     pub(crate) fn changes_since(&self, generation: u64) -> Changes<K> {
         let mut added = self.patterns.range(generation + 1..).map(|(_, added)| added.clone());
         let few: Vec<_> = added.by_ref().take(limits::PATTERN_CHANGES).collect();
@@ -113,13 +110,11 @@ impl<K: Copy + Ord> PatternIndex<K> {
 
     /// Removes from an answer of this generation the keys of patterns that were removed since, of
     /// which some may name other patterns now.
-    #[cfg_attr(not(test), allow(dead_code))]
     pub(crate) fn retain_in_use(&self, keys: &mut Vec<K>, generation: u64) {
         keys.retain(|key| self.generations.get(key).is_some_and(|&added| added <= generation));
     }
 
     /// The most steps that [`PatternSnapshot::matching`] takes for any topic.
-    #[cfg_attr(not(test), allow(dead_code))]
     pub(crate) fn match_cost(&self) -> u64 {
         self.current.match_cost()
     }
@@ -136,7 +131,6 @@ impl<K: Copy> PatternSnapshot<K> {
     }
 
     /// The generation of the newest pattern: an answer from this snapshot holds for it.
-    #[cfg_attr(not(test), allow(dead_code))]
     pub(crate) fn generation(&self) -> u64 {
         self.generation
     }
@@ -203,7 +197,6 @@ impl<K: Copy> PatternSnapshot<K> {
         steps
     }
 
-    #[cfg_attr(not(test), allow(dead_code))]
     fn match_cost(&self) -> u64 {
         let templates = match self.templates.is_empty() {
             true => 0,
@@ -271,7 +264,7 @@ mod tests {
             for topic in topics {
                 let topic = Topic::try_from(topic).unwrap();
                 let mut found = Vec::new();
-                index.find(&topic, &mut found);
+                index.snapshot().matching(&topic, &mut found);
                 found.sort_unstable();
                 let kept = round..selectors.len();
                 let expected: Vec<usize> =
@@ -324,7 +317,7 @@ mod tests {
             }
             Changes::Many => {
                 answer.clear();
-                index.find(topic, answer);
+                index.snapshot().matching(topic, answer);
                 usize::MAX
             }
         };

@@ -240,7 +240,7 @@ mod tests {
         expected.sort_unstable();
         assert_eq!(all, expected);
         assert_eq!(trie.len(), kept.len());
-        assert_eq!(trie.total_cost(), kept.iter().map(|text| text.len() as u64).sum());
+        assert_eq!(trie.total_cost(), kept.iter().map(|text| text.len() as u64).sum::<u64>());
         assert_eq!(trie.path_cost(), highest);
         let per_byte = kept.iter().map(Price::cost_per_byte).max();
         assert_eq!(trie.cost_per_byte(), per_byte.unwrap_or_default());

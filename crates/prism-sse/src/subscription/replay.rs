@@ -205,7 +205,7 @@ impl Filter {
 
     /// Whether a record is for the reader.
     fn reads(&mut self, record: &Record, budget: &mut u64) -> bool {
-        *budget = budget.saturating_sub(1);
+        *budget = budget.saturating_sub(limits::RECORD_WORK);
         // A stretch has no ephemeral records but this reader's own.
         record.ephemeral
             || if record.is_broadcast() {

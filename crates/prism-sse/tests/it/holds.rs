@@ -159,3 +159,32 @@ async fn closing_and_replacing_reach_all_connections_in_pieces() {
     assert!(steps <= MOST, "{steps} steps");
     assert_eq!(sse.connection_count(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_new_topic_is_matched_with_hostile_patterns_while_the_lock_is_free() {
+    let sse = manager();
+    let mut readers = Vec::new();
+    // As many as are let in: each could match any topic of two segments.
+    for n in 0..10_000 {
+        let template = Selector::template(&format!("/{{a}}/{{b:{}}}", n % 900 + 1)).unwrap();
+        let other = Selector::template(&format!("/{{c{n}}}/{{+d}}")).unwrap();
+        let Ok(reader) = sse.subscribe(Audience::select([template, other]).unwrap(), Start::Now)
+        else {
+            break;
+        };
+        readers.push(reader);
+    }
+    assert!(readers.len() < 5000, "{} are let in", readers.len());
+    for n in 0..100 {
+        let topic = format!("/prices/{n}{}", "x".repeat(900));
+        let (_, steps) = longest(async {
+            // Who connects and disconnects makes nobody else match anything.
+            let churn = Audience::select(Selector::template(&format!("/churn/{n}/{{a}}")).unwrap());
+            let reader = sse.subscribe(churn.unwrap(), Start::Now);
+            sse.publish(topic, "e").unwrap().await.unwrap();
+            drop(reader);
+        })
+        .await;
+        assert!(steps <= 4 * MOST, "{steps} steps");
+    }
+}

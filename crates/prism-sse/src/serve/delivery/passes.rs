@@ -95,6 +95,10 @@ impl<S: Read + Write> DeliveryShard<S> {
     pub(super) fn read_group_replays(&mut self, manager: u32, shared: &ManagerInner, now: u64) {
         for GroupReplay { key, mut replay, begin, end } in std::mem::take(&mut self.group_replays) {
             let group = &mut self.groups[key as usize];
+            if group.pass.is_some() {
+                // It was due twice, and has read already.
+                continue;
+            }
             let framing = Framing::Chunk;
             let batch = replay_batch(&mut group.subscription, &mut replay, shared, framing);
             self.replay_work += replay.spent();

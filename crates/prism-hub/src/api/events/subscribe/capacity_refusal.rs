@@ -83,7 +83,9 @@ impl From<SubscribeError> for CapacityRefusal {
     fn from(error: SubscribeError) -> Self {
         match error {
             SubscribeError::Closed => Self::Draining,
-            SubscribeError::TooManyPatterns { .. } => Self::Patterns,
+            SubscribeError::PatternsTooCostly { .. } | SubscribeError::TooManyPatterns { .. } => {
+                Self::Patterns
+            }
             _ => Self::Connections(LimitReached::Total),
         }
     }
