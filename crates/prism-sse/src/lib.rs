@@ -38,7 +38,7 @@
 //! - [`Manager`] tracks connections and publishes; [`Manager::builder`] sets it up.
 //! - [`SseLayer`] serves it; [`SseRequest`] leaves audience and start to a handler.
 //! - [`Audience`] is what a connection selects and may read.
-//! - [`Engine`] orders, stores and distributes events; [`Memory`] is built in.
+//! - [`Engine`] puts events into one order; [`Memory`] is built in.
 //! - [`limits`] has every bound, its default and its reason.
 //!
 //! # Features
@@ -48,7 +48,8 @@
 //! - `patterns`: [`Selector::url_pattern`](Selector), which adds about forty dependencies.
 //! - `serve`: [`serve`](serve()), a server that writes events to sockets itself.
 //! - `test-util`: the module `test`, with a client for any tower service, an engine with
-//!   controllable faults, and the conformance suite for engines.
+//!   controllable faults, the conformance suite for engines, and an oracle that checks what readers
+//!   received.
 
 #![cfg_attr(
     not(feature = "serve"),

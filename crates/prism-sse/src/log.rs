@@ -5,11 +5,15 @@
 //! transport. Records enter at the end through [`Log::append`], and [`Log::trim`] evicts them from
 //! the front of their ring when there are too many, too many bytes, or when they are too old.
 //!
+//! A ring is a list of sealed chunks and an open tail. A reader whose next record is in the tails
+//! reads it with [`Log::next`], under the lock of the log's owner. A reader that is further behind
+//! takes a [`Stretch`] and reads that without the lock.
+//!
 //! A record has two numbers. Its *sequence number* is its position in the hub's order and part of
 //! the id that a browser sees; the engine assigns it, and there may be holes. Its *index* counts
-//! what was appended here, without holes; a reader's position is the index of the record it reads
+//! what was appended here, without holes; a reader's state is the index of the record it reads
 //! next. An event that is sent to one connection is not part of the order: it has an index and the
-//! sequence number of the record before it, and a ring of its own, so that it evicts no published
+//! sequence number of the record before it, and it is in no ring, so that it evicts no published
 //! record.
 //!
 //! A *floor* says how far records were evicted, for each ring and for each topic, apart for public
@@ -17,8 +21,8 @@
 //! record and last audience; its floors stay in a table of fixed size. So a dropped topic can cause
 //! a false gap, and never a missed one.
 //!
-//! A pattern has an index while an audience selects it. For what was appended before, the rings'
-//! floors apply.
+//! A pattern has an index of its newest records while an audience selects it. For older records the
+//! rings' floors apply.
 //!
 //! Transient records are a class of their own. Each class evicts its own oldest record first; only
 //! reading merges the classes, by index. So records may be missing from one class between retained

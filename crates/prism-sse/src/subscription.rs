@@ -1,7 +1,7 @@
 //! A subscription: one audience, read in one order, from one position.
 //!
 //! Its state is the index of the record it reads next and the sequence number of the last id it
-//! sent. Replay after a reconnect, live delivery and catching up after a slow spell are the same
+//! sent. Replay after a reconnect, live delivery and catching up after a slow phase are the same
 //! operation. The type knows no lock, no clock and no transport: response bodies and delivery
 //! shards use it alike.
 //!

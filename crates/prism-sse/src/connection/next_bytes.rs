@@ -1,8 +1,10 @@
 //! What a connection sends next, for a response body and for a delivery shard alike.
 //!
 //! [`Subscription::next_bytes`] looks, in this order, at a decided close, at lag and at the log,
-//! and returns bytes or what the caller has to do. It runs under the manager's lock and writes
-//! nothing.
+//! and returns bytes or what the caller has to do. It runs under the manager's lock, reads live
+//! events alone, and writes nothing. Everything else is a [`Replay`], which the caller reads with
+//! [`read_replay`] after it released the lock. [`next_batch`] and [`replay_batch`] are the same for
+//! a group of connections, which has no close and no lag of its own.
 
 use bytes::Bytes;
 

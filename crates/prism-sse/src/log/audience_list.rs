@@ -1,4 +1,4 @@
-//! The audiences that select a topic or a pattern.
+//! The audiences that select a topic or a pattern, or to which it grants private records.
 
 /// Keys of audiences, in no order.
 ///

@@ -5,9 +5,8 @@
 //! later records with the same id are retained.
 //!
 //! The ids that were evicted last are known one by one. Of those before them a filter of fixed size
-//! remembers that they were used: an id that it knows may have been used before, and expires with
-//! the record that has it now. So an id that comes again can cause a false gap, and not a missed
-//! one, for as long as the filter remembers.
+//! remembers that they were used: an id that it knows is expired when it is used again. So such an
+//! id can cause a false gap, and not a missed one, for as long as the filter remembers it.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};

@@ -7,7 +7,7 @@ pub(crate) struct TopicKey(u32);
 /// The topic of broadcasts. It has no name, so that nobody can publish to it by name.
 pub(crate) const EVERYONE: TopicKey = TopicKey(0);
 
-/// A pattern's key, valid while an audience selects the pattern.
+/// A pattern's key, valid while an audience has the pattern as a selector or as a grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PatternKey(u32);
 

@@ -1,8 +1,8 @@
-//! Patterns in use: for each distinct one an index of the newest records that it matches, and the
-//! audiences that select it.
+//! Patterns in use: for each distinct one an index of the newest records that it matches, the
+//! audiences that select it, and those to which it grants private records.
 //!
-//! A pattern is indexed from the moment it comes into use, and its index has a bounded number of
-//! records. A reader that is further behind walks the rings and matches the topics of each record.
+//! A pattern is indexed from the moment an audience selects it, and its index has a bounded number
+//! of records. A reader that is further behind matches the topics of each record of its stretches.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, Hasher, RandomState};

@@ -1,5 +1,6 @@
-//! Reading the log under the manager's lock: walking the rings, or the merged indexes of topics and
-//! patterns.
+//! What readers do under the manager's lock: a live reader walks the tails of the rings, or the
+//! merged indexes of its topics and patterns; one that is behind takes a stretch; and both ask
+//! whether records for them were evicted.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

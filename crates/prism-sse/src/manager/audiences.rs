@@ -1,4 +1,10 @@
-//! Audiences in use: each distinct one once, with its connections.
+//! Audiences in use: each distinct one once, with its connections, and lists of the audiences that
+//! a record may be for.
+//!
+//! An audience is in a list for each topic and pattern that it selects, and in another for each
+//! that grants it private records. A record is matched with the audiences of its lists in pieces,
+//! between which the manager's lock is released; a private one with those that it is granted to,
+//! where they are fewer than those that select it.
 
 use std::collections::HashMap;
 use std::num::NonZeroU64;

@@ -138,7 +138,7 @@ impl State {
         });
     }
 
-    /// ShardTable to wake, now that the lock is about to be released.
+    /// The wakers of shards to wake, now that the lock is about to be released.
     pub(crate) fn take_shards_to_wake(&mut self) -> Vec<Waker> {
         std::mem::take(&mut self.shards.to_wake)
     }

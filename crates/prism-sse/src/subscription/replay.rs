@@ -1,8 +1,10 @@
 //! Reading without the manager's lock.
 //!
-//! A [`Replay`] is taken under the lock, for a few references, and read after it was released.
-//! Selectors and grants are matched here by name. Matching is counted in [work](crate::limits), and
-//! a replay that has spent its budget gives way to others before it goes on.
+//! A [`Replay`] is taken under the lock, which costs a few references, and read after the lock was
+//! released. Selectors and grants are matched with the names of topics, because the keys of the
+//! log's tables are valid under the lock alone. Reading is counted in
+//! [work](limits::REPLAY_WORK): a replay that has spent its budget gives way to others before it
+//! goes on.
 
 use std::collections::HashMap;
 use std::sync::Arc;
