@@ -1,7 +1,7 @@
 //! Topics, grants and broadcasts.
 
 use futures_util::{FutureExt, StreamExt};
-use prism_sse::{Audience, Connection, Event, Gap, Manager, Publication, Start};
+use prism_sse::{Audience, Connection, Event, Gap, Manager, Publication, Selector, Start, Topic};
 
 use super::{select, text, with_history};
 
@@ -161,4 +161,36 @@ async fn the_id_of_a_private_event_is_unknown_to_readers_that_may_not_read_it() 
     let mut owner = sse.subscribe(owner, start()).unwrap();
     assert_eq!(owner.gap(), None);
     assert!(due(&mut owner).ends_with("public"));
+}
+
+#[test]
+fn receivers_stay_exact_while_audiences_with_common_selectors_are_removed_in_any_order() {
+    let sse = Manager::new();
+    let mut rng = fastrand::Rng::with_seed(1);
+    // Each audience selects two of four common topics, one of two patterns, and a topic of its own
+    // that makes it distinct.
+    let mut open = Vec::new();
+    for n in 0..60 {
+        let names = [n % 4, (n + 1 + n / 20) % 4].map(|n| format!("topic{n}"));
+        let pattern = ["p", "q"][n % 2];
+        let mut selectors = vec![Selector::template(&format!("{pattern}{{x}}")).unwrap()];
+        for name in names.iter().chain([&format!("own{n}")]) {
+            selectors.push(Topic::try_from(name.as_str()).unwrap().into());
+        }
+        open.push((sse.subscribe(select(selectors), Start::Now).unwrap(), names, pattern));
+    }
+    while !open.is_empty() {
+        let receivers =
+            |topic: String| sse.publish(topic, "x").unwrap().try_ack().unwrap().unwrap().receivers;
+        for topic in (0..4).map(|n| format!("topic{n}")) {
+            let expected = open.iter().filter(|(_, names, _)| names.contains(&topic)).count();
+            assert_eq!(receivers(topic), expected);
+        }
+        for pattern in ["p", "q"] {
+            let expected = open.iter().filter(|(_, _, own)| *own == pattern).count();
+            assert_eq!(receivers(format!("{pattern}1")), expected);
+        }
+        open.swap_remove(rng.usize(..open.len()));
+    }
+    assert_eq!(sse.stats().audiences, 0);
 }
