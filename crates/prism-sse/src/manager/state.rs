@@ -4,6 +4,7 @@
 //! returned to the caller, which runs or drops them once the lock is released.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::hash::RandomState;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -47,6 +48,8 @@ pub(crate) struct State {
     changes: Arc<AtomicU64>,
     pub(crate) counters: Counters,
     pub(super) keys: IdempotencyKeys,
+    /// The key with which the slots in connections' ids are encrypted.
+    pub(super) connection_ids: RandomState,
 }
 
 /// Totals for the statistics.
@@ -92,6 +95,7 @@ impl State {
             changes: Arc::default(),
             counters: Counters::default(),
             keys: IdempotencyKeys::default(),
+            connection_ids: RandomState::new(),
         }
     }
 
