@@ -134,6 +134,10 @@ pub struct ServeArgs {
     /// Time for which a publish with the same idempotency key counts as a repetition, or `off`
     #[arg(long, value_name = "TIME", default_value = "2m", help_heading = "Events")]
     pub idempotency_window: Option<String>,
+    /// Size that the idempotency keys of all publishers may have; those of one may take three
+    /// times what is free
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", help_heading = "Events")]
+    pub idempotency_bytes: Option<String>,
 
     /// Key of publishers' tokens: TEXT, file:PATH (a public key as PEM, or a secret) or env:NAME
     #[arg(long, value_name = "KEY", help_heading = "Authentication")]

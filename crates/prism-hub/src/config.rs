@@ -91,6 +91,8 @@ pub struct Config {
     pub retention_count: Option<u64>,
     /// How long a second publish with the same idempotency key counts as a repetition.
     pub idempotency_window: Option<Duration>,
+    /// The bytes that idempotency keys may take.
+    pub idempotency_bytes: u64,
     /// The number of delivery shards. `None` for one per processor.
     pub shards: Option<u64>,
     /// The time over which open streams are closed at shutdown.

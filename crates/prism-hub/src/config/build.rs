@@ -91,6 +91,7 @@ impl Config {
                 .get("retention-count", |text| parse::or_unlimited(text, parse::count))?,
             idempotency_window: s
                 .get("idempotency-window", |text| parse::or_off(text, at_least_a_second))?,
+            idempotency_bytes: s.get("idempotency-bytes", idempotency_bytes)?,
             shards: s.maybe("shards", parse::count)?,
             drain: s.get("drain", parse::duration)?,
             listen,
@@ -343,6 +344,14 @@ fn origin(text: &str) -> Result<Origin, String> {
         .ok_or_else(|| format!("`{text}` is no origin such as https://app.example.com"))
 }
 
+fn idempotency_bytes(text: &str) -> Result<u64, String> {
+    let min = prism_sse::limits::IDEMPOTENCY_ENTRY_BYTES as u64;
+    match parse::size(text)? {
+        bytes if bytes < min => Err(format!("`{text}` is too little; one key takes {min}B")),
+        bytes => Ok(bytes),
+    }
+}
+
 fn at_least_a_second(text: &str) -> Result<Duration, String> {
     parse::duration_in(text, Duration::from_secs(1), None)
 }
@@ -382,6 +391,7 @@ mod tests {
         assert_eq!(config.retention_bytes, Some(1 << 30));
         assert_eq!(config.retention_count, None);
         assert_eq!(config.idempotency_window, Some(Duration::from_secs(120)));
+        assert_eq!(config.idempotency_bytes, 64 << 20);
         assert_eq!(config.limits.max_connections_per_ip, None);
         assert_eq!(config.limits.max_body, 1 << 20);
         assert_eq!(config.limits.header_timeout, Duration::from_secs(10));

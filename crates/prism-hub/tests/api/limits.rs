@@ -7,7 +7,8 @@ use prism_sse::Manager;
 use tower_service::Service as _;
 
 use super::fixture::{
-    EVENTS, ISSUER, MERCURE, SECRET, TestHub, address, bearer, stream, unrestricted_token_08,
+    EVENTS, ISSUER, MERCURE, SECRET, TestHub, address, bearer, stream, token_08_for,
+    unrestricted_token_08,
 };
 
 #[tokio::test(start_paused = true)]
@@ -86,6 +87,29 @@ async fn a_body_that_is_too_large_is_refused_before_it_is_read() {
         .header("content-length", "99999999999999999999");
     let answer = hub.send(announced.body("topic=a".to_owned()).unwrap()).await;
     assert!(answer.status == 200 || answer.status == 413);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_publisher_that_floods_takes_no_idempotency_keys_from_others() {
+    let hub = TestHub::with(&["--idempotency-bytes", "16KiB"]);
+    let publish = async |token: &str, key: usize| {
+        let request = http::Request::post(MERCURE)
+            .header("authorization", bearer(token))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("idempotency-key", key.to_string());
+        hub.send(request.body("topic=a".to_owned()).unwrap()).await
+    };
+    let (flooding, other) = (token_08_for("publish", &["*"]), token_08_for("publish", &["a"]));
+    let mut accepted = 0;
+    while publish(&flooding, accepted).await.status == 200 {
+        accepted += 1;
+    }
+    let refused = publish(&flooding, accepted).await.expect(503);
+    assert_eq!(refused.json()["type"], "overloaded");
+    for key in 0..5 {
+        publish(&other, key).await.expect(200);
+    }
+    publish(&flooding, 0).await.expect(200);
 }
 
 #[tokio::test(start_paused = true)]

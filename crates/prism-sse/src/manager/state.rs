@@ -94,7 +94,10 @@ impl State {
             closed: false,
             changes: Arc::default(),
             counters: Counters::default(),
-            keys: IdempotencyKeys::default(),
+            keys: IdempotencyKeys::new(
+                settings.idempotency_window_ms(),
+                settings.idempotency_bytes,
+            ),
             connection_ids: RandomState::new(),
         }
     }
@@ -280,11 +283,10 @@ impl State {
         &mut self,
         digest: KeyDigest,
         now: u64,
-        window: u64,
         durability: Durability,
     ) -> Result<KeyLookup, PublishError> {
         let mut keys = std::mem::take(&mut self.keys);
-        let lookup = keys.look_up(digest, now, window, |seq| self.ack_of(seq, durability));
+        let lookup = keys.look_up(digest, now, |seq| self.ack_of(seq, durability));
         self.keys = keys;
         lookup
     }
