@@ -1,8 +1,13 @@
 //! Requests and connections beyond the limits.
 
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
+use bytes::Bytes;
+use hyper::body::Frame;
 use prism_sse::Manager;
 use tower_service::Service as _;
 
@@ -87,6 +92,77 @@ async fn a_body_that_is_too_large_is_refused_before_it_is_read() {
         .header("content-length", "99999999999999999999");
     let answer = hub.send(announced.body("topic=a".to_owned()).unwrap()).await;
     assert!(answer.status == 200 || answer.status == 413);
+}
+
+/// A body that begins with these bytes and does not end.
+struct EndlessBody(Option<Bytes>);
+
+impl hyper::body::Body for EndlessBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let begin = self.0.take().map(|begin| Ok(Frame::data(begin)));
+        begin.map_or(Poll::Pending, |begin| Poll::Ready(Some(begin)))
+    }
+}
+
+fn endless_query(begin: Bytes) -> http::Request<Body> {
+    let request = http::Request::builder().method("QUERY").uri(MERCURE);
+    let request = request.header("content-type", "application/x-www-form-urlencoded");
+    request.body(Body::new(EndlessBody(Some(begin)))).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_body_of_a_query_is_read_only_with_a_permit() {
+    let hub = TestHub::with(&["--max-connections", "1"]);
+    let _first = hub.connect(EVENTS, &[]).await;
+    let answer = hub.app.clone().call(endless_query(Bytes::from_static(b"match=a"))).await.unwrap();
+    assert_eq!(answer.status(), 503, "it is refused before its body has arrived");
+    assert_eq!(answer.headers()["prism-refused"], "limit");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_body_of_a_query_has_a_bound_of_its_own() {
+    let hub = TestHub::new();
+    let body = |len: usize| format!("match=a&x={}", "x".repeat(len));
+    for (len, status) in [(60_000, 200), (65_536, 413)] {
+        let request = http::Request::builder().method("QUERY").uri(MERCURE);
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        hub.send(request.body(body(len)).unwrap()).await.expect(status);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_bytes_of_query_bodies_are_bounded_in_all() {
+    const LEN: usize = 64_000;
+    let hub = TestHub::new();
+    let begin = Bytes::from(vec![b'x'; LEN]);
+    let fits = prism_hub::limits::QUERY_BYTES_HELD / LEN;
+    let mut reading = Vec::new();
+    for _ in 0..fits {
+        reading.push(tokio::spawn(hub.app.clone().call(endless_query(begin.clone()))));
+    }
+    // The time stands still while this task is ready.
+    for _ in 0..fits {
+        tokio::task::yield_now().await;
+    }
+    assert!(reading.iter().all(|it| !it.is_finished()), "{fits} bodies are read at a time");
+    let answer = hub.app.clone().call(endless_query(begin.clone())).await.unwrap();
+    assert_eq!(
+        (answer.status(), &answer.headers()["prism-refused"]),
+        (503.try_into().unwrap(), &"limit".parse().unwrap())
+    );
+    hub.publish(&[("topic", "a")]).await.expect(200);
+    let _others = hub.connect(EVENTS, &[]).await;
+    for task in reading {
+        assert_eq!(task.await.unwrap().unwrap().status(), 408);
+    }
+    let answer = hub.app.clone().call(endless_query(begin)).await.unwrap();
+    assert_eq!(answer.status(), 408, "what was held is free again");
 }
 
 #[tokio::test(start_paused = true)]
