@@ -20,6 +20,7 @@
 
 mod build;
 mod key_source;
+mod network;
 mod origin;
 mod parse;
 mod reload;
@@ -37,6 +38,7 @@ use url::Url;
 
 pub(crate) use build::connections_of_files;
 pub use key_source::{KeySetAlgorithm, KeySetLocation, KeySetSource, KeySetUrl, KeySource};
+pub use network::Network;
 pub use origin::Origin;
 pub(crate) use parse::{COOKIE_08, algorithm, duration};
 pub(crate) use settings::environment;
@@ -166,6 +168,8 @@ pub struct Limits {
     pub max_connections: Option<u64>,
     /// The maximum number of connections from one address.
     pub max_connections_per_ip: Option<u64>,
+    /// Proxies that are believed which address their client has.
+    pub trusted_proxies: Vec<Network>,
     /// The maximum size of a request body, in bytes.
     pub max_body: u64,
     /// The time within which the head of a request must arrive.

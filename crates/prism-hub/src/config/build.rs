@@ -13,7 +13,7 @@ use super::parse;
 use super::settings::RawSettings;
 use super::{
     AuthConfig, Config, ConfigError, Cors, Durability, EngineChoice, HUB_PATH, KeySetAlgorithm,
-    KeySetSource, KeySource, Limits, Origin, RefusalMode, TlsFiles,
+    KeySetSource, KeySource, Limits, Network, Origin, RefusalMode, TlsFiles,
 };
 use crate::limits;
 
@@ -250,6 +250,7 @@ fn limits(s: &RawSettings) -> Result<Limits, ConfigError> {
         max_connections: connections.unwrap_or_else(connections_of_files),
         max_connections_per_ip: s
             .get("max-connections-per-ip", |text| parse::or_unlimited(text, parse::count))?,
+        trusted_proxies: s.all("trusted-proxy", network)?,
         max_body: s.get("max-body", parse::size)?,
         header_timeout: s.get("header-timeout", |text| {
             parse::duration_in(text, Duration::from_millis(1), None)
@@ -352,6 +353,11 @@ fn idempotency_bytes(text: &str) -> Result<u64, String> {
     }
 }
 
+fn network(text: &str) -> Result<Network, String> {
+    Network::parse(text)
+        .ok_or_else(|| format!("`{text}` is no network such as 10.0.0.0/8 or 2001:db8::/32"))
+}
+
 fn at_least_a_second(text: &str) -> Result<Duration, String> {
     parse::duration_in(text, Duration::from_secs(1), None)
 }
@@ -393,6 +399,7 @@ mod tests {
         assert_eq!(config.idempotency_window, Some(Duration::from_secs(120)));
         assert_eq!(config.idempotency_bytes, 64 << 20);
         assert_eq!(config.limits.max_connections_per_ip, None);
+        assert_eq!(config.limits.trusted_proxies, []);
         assert_eq!(config.limits.max_body, 1 << 20);
         assert_eq!(config.limits.header_timeout, Duration::from_secs(10));
         assert_eq!(config.drain, Duration::from_secs(30));

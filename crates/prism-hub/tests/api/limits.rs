@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::extract::ConnectInfo;
 use bytes::Bytes;
 use hyper::body::Frame;
 use prism_sse::Manager;
@@ -163,6 +164,44 @@ async fn the_bytes_of_query_bodies_are_bounded_in_all() {
     }
     let answer = hub.app.clone().call(endless_query(begin)).await.unwrap();
     assert_eq!(answer.status(), 408, "what was held is free again");
+}
+
+/// A request from this peer.
+fn from(peer: &str, forwarded_for: &str) -> http::Request<String> {
+    let mut request = stream(EVENTS);
+    let peer: std::net::SocketAddr = (peer.parse::<std::net::IpAddr>().unwrap(), 4711).into();
+    request.extensions_mut().insert(ConnectInfo(peer));
+    if !forwarded_for.is_empty() {
+        request.headers_mut().insert("x-forwarded-for", forwarded_for.parse().unwrap());
+    }
+    request
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_are_counted_by_the_address_of_the_client_and_not_of_its_proxy() {
+    let args = ["--max-connections-per-ip", "1", "--trusted-proxy", "203.0.113.0/24"];
+    let hub = TestHub::with(&args);
+    let mut open = Vec::new();
+    for (peer, forwarded_for, refused) in [
+        ("192.0.2.1", "", ""),
+        ("192.0.2.1", "", "limit"),
+        // Who is no trusted proxy is not believed.
+        ("192.0.2.1", "198.51.100.1", "limit"),
+        // Proxies that nobody named, on this machine and in its network.
+        ("127.0.0.1", "", ""),
+        ("127.0.0.1", "", ""),
+        ("10.0.0.1", "192.0.2.1", ""),
+        ("10.0.0.1", "192.0.2.1", ""),
+        ("203.0.113.7", "192.0.2.1", "limit"),
+        ("203.0.113.7", "192.0.2.2", ""),
+        ("203.0.113.8", "1.1.1.1, 192.0.2.2", "limit"),
+    ] {
+        let response = hub.app.clone().call(from(peer, forwarded_for)).await.unwrap();
+        let told = response.headers().get("prism-refused");
+        let told = told.map_or("", |reason| reason.to_str().unwrap());
+        assert_eq!(told, refused, "{peer} {forwarded_for}");
+        open.push(response);
+    }
 }
 
 #[tokio::test(start_paused = true)]

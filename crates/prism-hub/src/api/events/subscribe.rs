@@ -22,6 +22,7 @@ use prism_sse::SseRequest;
 use super::endpoint::EventsEndpoint;
 use crate::api::auth_problem::auth_problem;
 use crate::api::body::{self, BodyError, RequestBody};
+use crate::api::client_address::client_address;
 use crate::auth::Subscriber;
 use crate::hub::{ConnectionPermit, ConnectionState, ConnectionSubscriptions, Hub};
 use crate::limits;
@@ -175,8 +176,9 @@ fn take_permit(
         return Err(CapacityRefusal::Draining);
     }
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+    let address = client_address(peer, &parts.headers, &rules.limits.trusted_proxies);
     let permits = hub.connection_permits();
-    permits.try_acquire(peer, &rules.limits).map_err(CapacityRefusal::Connections)
+    permits.try_acquire(address, &rules.limits).map_err(CapacityRefusal::Connections)
 }
 
 fn connection_state(
