@@ -5,10 +5,11 @@
 //! is a module of its own and a line in [`public_router`] or
 //! [`admin_router`]. What the fronts
 //! share stands beside them: `middleware` and its parts (`host`, `cors`), the strict readers of
-//! request content (`body`, `urlencoded`, `text`), and `auth_problem`.
+//! request content (`body`, `urlencoded`, `text`), `client_address` and `auth_problem`.
 
 mod auth_problem;
 mod body;
+mod client_address;
 mod cors;
 mod events;
 mod health;

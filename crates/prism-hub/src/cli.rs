@@ -134,6 +134,10 @@ pub struct ServeArgs {
     /// Time for which a publish with the same idempotency key counts as a repetition, or `off`
     #[arg(long, value_name = "TIME", default_value = "2m", help_heading = "Events")]
     pub idempotency_window: Option<String>,
+    /// Size that the idempotency keys of all publishers may have; those of one may take three
+    /// times what is free
+    #[arg(long, value_name = "SIZE", default_value = "64MiB", help_heading = "Events")]
+    pub idempotency_bytes: Option<String>,
 
     /// Key of publishers' tokens: TEXT, file:PATH (a public key as PEM, or a secret) or env:NAME
     #[arg(long, value_name = "KEY", help_heading = "Authentication")]
@@ -211,9 +215,14 @@ pub struct ServeArgs {
     /// Maximum number of connections. Default: four fifths of the files that the hub may open
     #[arg(long, value_name = "N", help_heading = "Limits")]
     pub max_connections: Option<String>,
-    /// Maximum number of connections from one address. Behind a proxy, all have the same address
+    /// Maximum number of connections from one address. Loopback and private addresses are not
+    /// counted, since proxies have them; see --trusted-proxy
     #[arg(long, value_name = "N", default_value = "unlimited", help_heading = "Limits")]
     pub max_connections_per_ip: Option<String>,
+    /// Proxies, such as 10.0.0.0/8, whose X-Forwarded-For, or else Forwarded, tells the address
+    /// that is counted; may be repeated
+    #[arg(long, value_name = "CIDR", help_heading = "Limits")]
+    pub trusted_proxy: Vec<String>,
     /// Maximum size of a request body
     #[arg(long, value_name = "SIZE", default_value = "1MiB", help_heading = "Limits")]
     pub max_body: Option<String>,

@@ -20,6 +20,7 @@
 
 mod build;
 mod key_source;
+mod network;
 mod origin;
 mod parse;
 mod reload;
@@ -37,6 +38,7 @@ use url::Url;
 
 pub(crate) use build::connections_of_files;
 pub use key_source::{KeySetAlgorithm, KeySetLocation, KeySetSource, KeySetUrl, KeySource};
+pub use network::Network;
 pub use origin::Origin;
 pub(crate) use parse::{COOKIE_08, algorithm, duration};
 pub(crate) use settings::environment;
@@ -91,6 +93,8 @@ pub struct Config {
     pub retention_count: Option<u64>,
     /// How long a second publish with the same idempotency key counts as a repetition.
     pub idempotency_window: Option<Duration>,
+    /// The bytes that idempotency keys may take.
+    pub idempotency_bytes: u64,
     /// The number of delivery shards. `None` for one per processor.
     pub shards: Option<u64>,
     /// The time over which open streams are closed at shutdown.
@@ -164,6 +168,8 @@ pub struct Limits {
     pub max_connections: Option<u64>,
     /// The maximum number of connections from one address.
     pub max_connections_per_ip: Option<u64>,
+    /// Proxies that are believed which address their client has.
+    pub trusted_proxies: Vec<Network>,
     /// The maximum size of a request body, in bytes.
     pub max_body: u64,
     /// The time within which the head of a request must arrive.

@@ -5,6 +5,7 @@
 //! [`serve`](crate::serve) listens and ends it.
 
 mod active_subscriptions;
+mod body_budget;
 mod connection_permits;
 mod connection_state;
 mod manager;
@@ -19,13 +20,15 @@ use prism_sse::{InvalidSetting, Manager};
 
 use crate::auth::Clock;
 use crate::config::Config;
+use crate::limits;
 use crate::metrics::Metrics;
 use crate::rules::{ReloadError, ReloadableRules};
 
 pub(crate) use active_subscriptions::{
     ActiveSubscriptions, ConnectionSubscriptions, DRAFT_07_CONTEXT, SubscriptionFilter,
 };
-pub(crate) use connection_permits::{ConnectionPermits, LimitReached};
+pub(crate) use body_budget::{BodyBudget, BodyBytes};
+pub(crate) use connection_permits::{ConnectionPermit, ConnectionPermits, LimitReached};
 pub(crate) use connection_state::ConnectionState;
 pub(crate) use token_expiry::TokenExpiryQueue;
 pub(crate) use topic_matcher::{MatchType, TopicMatcher};
@@ -40,6 +43,8 @@ struct Inner {
     live: Arc<ReloadableRules>,
     manager: Manager,
     connection_permits: Arc<ConnectionPermits>,
+    query_bodies: Arc<BodyBudget>,
+    publish_bodies: Arc<BodyBudget>,
     token_expiry: Arc<TokenExpiryQueue>,
     active_subscriptions: Option<Arc<ActiveSubscriptions>>,
     metrics: Arc<Metrics>,
@@ -76,6 +81,8 @@ impl Hub {
             live: Arc::new(live),
             manager,
             connection_permits: Arc::default(),
+            query_bodies: BodyBudget::new(limits::QUERY_BYTES_HELD),
+            publish_bodies: BodyBudget::new(limits::PUBLISH_BYTES_HELD),
             token_expiry: Arc::default(),
             active_subscriptions,
             metrics,
@@ -100,6 +107,16 @@ impl Hub {
 
     pub(crate) fn connection_permits(&self) -> &Arc<ConnectionPermits> {
         &self.0.connection_permits
+    }
+
+    /// The budget for the bodies of QUERY requests.
+    pub(crate) fn query_bodies(&self) -> &Arc<BodyBudget> {
+        &self.0.query_bodies
+    }
+
+    /// The budget for the bodies of publish requests.
+    pub(crate) fn publish_bodies(&self) -> &Arc<BodyBudget> {
+        &self.0.publish_bodies
     }
 
     pub(crate) fn token_expiry(&self) -> &Arc<TokenExpiryQueue> {

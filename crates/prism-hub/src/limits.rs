@@ -100,6 +100,19 @@ pub const MATCHERS_MAX: usize = prism_sse::limits::SELECTORS_MAX;
 /// Most events of one publish request. All are appended before the first is acknowledged.
 pub const EVENTS_PER_PUBLISH_MAX: usize = 1000;
 
+/// Largest body of a QUERY, in bytes: a hundred matchers of usual length. Anybody may send one where
+/// subscribers need no token.
+pub const QUERY_BYTES_MAX: u64 = 64 * 1024;
+
+/// Bytes of the bodies of QUERY requests that are held at a time: 256 of the largest. A subscriber
+/// beyond it is refused for want of capacity.
+pub const QUERY_BYTES_HELD: usize = 16 * 1024 * 1024;
+
+/// Bytes of the bodies of publish requests that are held at a time, until their events are
+/// acknowledged. One may always be held, whatever its size. They count apart from those of QUERY
+/// requests, so that subscribers cannot refuse publishers.
+pub const PUBLISH_BYTES_HELD: usize = 256 * 1024 * 1024;
+
 /// Longest time for the body of a request to arrive.
 pub const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 

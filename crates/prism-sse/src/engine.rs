@@ -7,7 +7,9 @@
 //! The contract, which the conformance suite of the feature `test-util` checks:
 //!
 //! 1. Sequence numbers rise within an epoch. They may have holes. A number that is applied again
-//!    is ignored, so that an engine may repeat itself.
+//!    is ignored, so that an engine may repeat itself. An engine that lost the end of its order
+//!    begins a new epoch. If it begins the same one again behind a lower number, no reader can
+//!    resume from the numbers that are handed out twice: each is a gap, for good.
 //! 2. Publications of one thread keep their order, ephemeral ones included.
 //! 3. A [`Completion`] is acknowledged only when the publication is as durable as the
 //!    acknowledgement says. It may happen before or after the follower applied it; the receipt is

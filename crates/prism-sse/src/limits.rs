@@ -92,9 +92,21 @@ pub const PUBLISHER_BYTES_MAX: usize = 255;
 /// Longest idempotency key, in bytes. It travels in a request header.
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 
-/// Most idempotency keys remembered at a time. Each takes about 250 bytes, whatever its length.
-/// Keys beyond the limit are refused, because forgetting one early could publish its event twice.
-pub const IDEMPOTENCY_KEYS_MAX: usize = 262_144;
+/// Bytes of the idempotency keys that are remembered, of all publishers together: more than 200,000
+/// keys. Keys beyond it are refused, because forgetting one early could publish its event twice.
+/// Setting: [`ManagerBuilder::idempotency_bytes`](crate::ManagerBuilder::idempotency_bytes).
+pub const IDEMPOTENCY_BYTES: usize = 64 * 1024 * 1024;
+
+/// Bytes that a remembered idempotency key counts, whatever its length: its entry in each of three
+/// tables, as full as they usually are, and its outcome.
+pub const IDEMPOTENCY_ENTRY_BYTES: usize = 320;
+
+/// The keys of one publisher, or of all publications without one, may take this many times the
+/// bytes that are free. So one publisher can have three quarters of all, and others always get in.
+pub(crate) const IDEMPOTENCY_SHARE: usize = 3;
+
+/// Outdated idempotency keys that one publication removes. It adds at most one.
+pub(crate) const IDEMPOTENCY_FORGET_BATCH: usize = 16;
 
 /// Time for which an idempotency key is remembered: longer than publishers retry.
 /// Setting: [`ManagerBuilder::idempotency_window`](crate::ManagerBuilder::idempotency_window).

@@ -7,7 +7,7 @@
 //!
 //! A ring is a list of sealed chunks and an open tail. A reader whose next record is in the tails
 //! reads it with [`Log::next`], under the lock of the log's owner. A reader that is further behind
-//! takes a [`Stretch`] and reads that without the lock.
+//! takes a [`LogSlice`] and reads that without the lock.
 //!
 //! A record has two numbers. Its *sequence number* is its position in the hub's order and part of
 //! the id that a browser sees; the engine assigns it, and there may be holes. Its *index* counts
@@ -37,13 +37,14 @@ mod dropped_floors;
 mod floors;
 mod ids;
 mod keys;
+mod lost_places;
 mod pattern_match;
 mod patterns;
 mod record;
 mod retention;
 mod ring;
 mod sent;
-mod stretch;
+mod slice;
 mod topics;
 mod walk;
 
@@ -61,14 +62,15 @@ pub(crate) use class_rings::EvictedSpan;
 use floors::Floor;
 use ids::PublisherIds;
 pub(crate) use keys::{EVERYONE, PatternKey, TopicKey};
+use lost_places::LostPlaces;
 pub(crate) use pattern_match::{PatternMatches, PatternQuery};
 use patterns::Patterns;
 pub(crate) use record::{Record, RecordTopic};
 pub use retention::Retention;
 use sent::SentEvents;
-pub(crate) use stretch::{ByName, Stretch};
+pub(crate) use slice::{LogSlice, NameFilter};
 use topics::{TopicIndex, Topics};
-pub(crate) use walk::{Newer, Walk};
+pub(crate) use walk::{NewerRecords, Walk};
 
 /// Why a stream is not complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -126,6 +128,7 @@ pub(crate) struct Log {
     applied: u64,
     /// Epochs, each with the sequence number after which it begins.
     epochs: VecDeque<(Epoch, u64)>,
+    lost_places: LostPlaces,
     topics: Topics,
     patterns: Patterns,
     /// The patterns that match the record which is appended next, each once.
@@ -145,6 +148,7 @@ impl Log {
             appended_bytes: 0,
             applied: 0,
             epochs: VecDeque::new(),
+            lost_places: LostPlaces::default(),
             topics: Topics::new(),
             patterns: Patterns::new(),
             matching: Vec::new(),
@@ -158,7 +162,8 @@ impl Log {
     /// If the order continues (`after` is the applied mark), ids of earlier epochs stay valid. If
     /// not, the retained records belong to an order that does not exist any more, or records
     /// between them and the new epoch are missing: the log evicts them all, and every reader gets a
-    /// gap.
+    /// gap. Where the same epoch begins again, its places above `after` that were applied before stay
+    /// a gap, although they are handed out again.
     pub(crate) fn begin_epoch(&mut self, epoch: Epoch, after: u64) -> bool {
         let announced_again = self.epochs.back().is_some_and(|&(last, _)| last == epoch);
         if announced_again && after == self.applied {
@@ -171,6 +176,7 @@ impl Log {
                     self.evicted(&record);
                 }
             }
+            self.lost_places.replace(&self.epochs, self.applied, after);
             self.epochs.clear();
             // One index is skipped, so that a reader that had read everything gets a gap as well.
             self.end += 1;
@@ -423,6 +429,9 @@ impl Log {
     fn seq_of(&self, position: Position) -> Result<u64, Gap> {
         let at = self.epochs.iter().position(|&(epoch, _)| epoch == position.epoch);
         let at = at.ok_or(Gap::Epoch)?;
+        if self.lost_places.contains(position) {
+            return Err(Gap::Epoch);
+        }
         let begin = self.epochs[at].1;
         let (end, beyond) = match self.epochs.get(at + 1) {
             // The position is beyond the beginning of the next epoch: the end of this one was lost.

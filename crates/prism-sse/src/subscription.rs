@@ -6,7 +6,7 @@
 //! shards use it alike.
 //!
 //! A live reader takes its records from the tail of the log, while its caller holds the manager's
-//! lock. Whatever else is read comes from a [stretch](crate::log::Stretch) that was taken under the
+//! lock. Whatever else is read comes from a [slice](crate::log::LogSlice) that was taken under the
 //! lock and is read without it; see [`replay`](crate::subscription::replay).
 
 use std::sync::Arc;
@@ -46,7 +46,7 @@ pub(crate) struct ReadScope<'a> {
 
 /// The result of [`Subscription::look`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Look {
+pub(crate) enum ReadState {
     /// Everything was read.
     AtEnd,
     /// The next records are in the tail of the log, and are read under the lock.
@@ -143,12 +143,12 @@ impl Subscription {
     }
 
     /// What a reader has to do that reads up to index `until`.
-    pub(crate) fn look(&self, log: &Log, scope: ReadScope<'_>, until: u64) -> Look {
+    pub(crate) fn look(&self, log: &Log, scope: ReadScope<'_>, until: u64) -> ReadState {
         if log.was_replaced(self.next) {
-            return Look::Gap(Gap::Epoch);
+            return ReadState::Gap(Gap::Epoch);
         }
         if self.next >= until {
-            return Look::AtEnd;
+            return ReadState::AtEnd;
         }
         // The newest retained record of a topic cannot have been evicted, so that records before
         // `live_from` cannot be missed.
@@ -157,12 +157,12 @@ impl Subscription {
             // A record from before the connection was evicted during its replay: that is `expired`,
             // and not the reader's fault.
             let expired = self.next < self.live_from;
-            return Look::Gap(if expired { Gap::Expired } else { Gap::Lag });
+            return ReadState::Gap(if expired { Gap::Expired } else { Gap::Lag });
         }
         if self.is_replaying_newest() || !log.is_live(self.next, scope.walk) {
-            Look::Behind
+            ReadState::Behind
         } else {
-            Look::Live
+            ReadState::Live
         }
     }
 

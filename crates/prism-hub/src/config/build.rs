@@ -13,7 +13,7 @@ use super::parse;
 use super::settings::RawSettings;
 use super::{
     AuthConfig, Config, ConfigError, Cors, Durability, EngineChoice, HUB_PATH, KeySetAlgorithm,
-    KeySetSource, KeySource, Limits, Origin, RefusalMode, TlsFiles,
+    KeySetSource, KeySource, Limits, Network, Origin, RefusalMode, TlsFiles,
 };
 use crate::limits;
 
@@ -91,6 +91,7 @@ impl Config {
                 .get("retention-count", |text| parse::or_unlimited(text, parse::count))?,
             idempotency_window: s
                 .get("idempotency-window", |text| parse::or_off(text, at_least_a_second))?,
+            idempotency_bytes: s.get("idempotency-bytes", idempotency_bytes)?,
             shards: s.maybe("shards", parse::count)?,
             drain: s.get("drain", parse::duration)?,
             listen,
@@ -249,6 +250,7 @@ fn limits(s: &RawSettings) -> Result<Limits, ConfigError> {
         max_connections: connections.unwrap_or_else(connections_of_files),
         max_connections_per_ip: s
             .get("max-connections-per-ip", |text| parse::or_unlimited(text, parse::count))?,
+        trusted_proxies: s.all("trusted-proxy", network)?,
         max_body: s.get("max-body", parse::size)?,
         header_timeout: s.get("header-timeout", |text| {
             parse::duration_in(text, Duration::from_millis(1), None)
@@ -343,6 +345,19 @@ fn origin(text: &str) -> Result<Origin, String> {
         .ok_or_else(|| format!("`{text}` is no origin such as https://app.example.com"))
 }
 
+fn idempotency_bytes(text: &str) -> Result<u64, String> {
+    let min = prism_sse::limits::IDEMPOTENCY_ENTRY_BYTES as u64;
+    match parse::size(text)? {
+        bytes if bytes < min => Err(format!("`{text}` is too little; one key takes {min}B")),
+        bytes => Ok(bytes),
+    }
+}
+
+fn network(text: &str) -> Result<Network, String> {
+    Network::parse(text)
+        .ok_or_else(|| format!("`{text}` is no network such as 10.0.0.0/8 or 2001:db8::/32"))
+}
+
 fn at_least_a_second(text: &str) -> Result<Duration, String> {
     parse::duration_in(text, Duration::from_secs(1), None)
 }
@@ -382,7 +397,9 @@ mod tests {
         assert_eq!(config.retention_bytes, Some(1 << 30));
         assert_eq!(config.retention_count, None);
         assert_eq!(config.idempotency_window, Some(Duration::from_secs(120)));
+        assert_eq!(config.idempotency_bytes, 64 << 20);
         assert_eq!(config.limits.max_connections_per_ip, None);
+        assert_eq!(config.limits.trusted_proxies, []);
         assert_eq!(config.limits.max_body, 1 << 20);
         assert_eq!(config.limits.header_timeout, Duration::from_secs(10));
         assert_eq!(config.drain, Duration::from_secs(30));

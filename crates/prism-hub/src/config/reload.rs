@@ -35,6 +35,7 @@ impl Config {
             ("retention-bytes", self.retention_bytes == new.retention_bytes),
             ("retention-count", self.retention_count == new.retention_count),
             ("idempotency-window", self.idempotency_window == new.idempotency_window),
+            ("idempotency-bytes", self.idempotency_bytes == new.idempotency_bytes),
             ("shards", self.shards == new.shards),
             ("drain", self.drain == new.drain),
         ];

@@ -15,6 +15,7 @@ pub(super) fn from_config(config: &Config) -> Result<Manager, InvalidSetting> {
     let age = config.retention_age.unwrap_or(Duration::MAX);
     let mut builder = Manager::builder()
         .history(Retention::default().count(count).bytes(bytes).age(age))
+        .idempotency_bytes(saturate(config.idempotency_bytes))
         .retry(config.retry)
         .on_lag(config.on_lag)
         .on_connect(|connection| {

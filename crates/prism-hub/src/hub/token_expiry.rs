@@ -2,7 +2,8 @@
 //!
 //! One ordered queue holds all connections whose token expires, and one task sleeps until the
 //! first expiry. A connection that closes for another reason leaves the queue, so that the queue
-//! holds only open connections.
+//! holds only open connections. The task ends with the queue, and where its runtime ends first, the
+//! next connection starts another one.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -16,8 +17,9 @@ use tokio::time::{Instant, sleep_until};
 #[derive(Debug, Default)]
 pub(crate) struct TokenExpiryQueue {
     scheduled: Mutex<ScheduledExpiries>,
-    /// Wakes the task when an expiry was scheduled that comes before the one it sleeps for.
-    earlier_scheduled: Notify,
+    /// Wakes the task when an expiry was scheduled that comes before the one it sleeps for, and when
+    /// the queue is dropped. The task sleeps without a reference to the queue.
+    task_wakeup: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
@@ -39,16 +41,22 @@ impl TokenExpiryQueue {
         connection: &ConnectionRef,
     ) -> Option<ExpiryKey> {
         let at = Instant::now().checked_add(after)?;
-        let mut scheduled = self.lock();
-        scheduled.last_number += 1;
-        let key = (at, scheduled.last_number);
-        let first = scheduled.connections.first_key_value();
-        let is_earliest = first.is_none_or(|(first, _)| key < *first);
-        scheduled.connections.insert(key, connection.clone());
-        if !std::mem::replace(&mut scheduled.is_task_running, true) {
-            tokio::spawn(close_when_expired(Arc::downgrade(self)));
+        let (key, is_earliest, is_task_running) = {
+            let mut scheduled = self.lock();
+            scheduled.last_number += 1;
+            let key = (at, scheduled.last_number);
+            let first = scheduled.connections.first_key_value();
+            let is_earliest = first.is_none_or(|(first, _)| key < *first);
+            scheduled.connections.insert(key, connection.clone());
+            (key, is_earliest, std::mem::replace(&mut scheduled.is_task_running, true))
+        };
+        if !is_task_running {
+            // A runtime that ends drops the task at once, which takes the lock.
+            let task =
+                ExpiryTask { queue: Arc::downgrade(self), wakeup: Arc::clone(&self.task_wakeup) };
+            tokio::spawn(task.run());
         } else if is_earliest {
-            self.earlier_scheduled.notify_one();
+            self.task_wakeup.notify_one();
         }
         Some(key)
     }
@@ -82,14 +90,38 @@ impl TokenExpiryQueue {
     }
 }
 
-/// The queue's task. It ends when the queue is dropped and something wakes it.
-async fn close_when_expired(queue: Weak<TokenExpiryQueue>) {
-    loop {
-        let Some(queue) = queue.upgrade() else { return };
-        let next = queue.close_expired();
-        tokio::select! {
-            () = sleep_until_next(next) => {}
-            () = queue.earlier_scheduled.notified() => {}
+impl Drop for TokenExpiryQueue {
+    fn drop(&mut self) {
+        self.task_wakeup.notify_one();
+    }
+}
+
+/// The task that closes the connections of a queue.
+struct ExpiryTask {
+    queue: Weak<TokenExpiryQueue>,
+    wakeup: Arc<Notify>,
+}
+
+impl ExpiryTask {
+    /// Ends when the queue was dropped.
+    async fn run(self) {
+        loop {
+            let Some(next) = self.queue.upgrade().map(|queue| queue.close_expired()) else {
+                return;
+            };
+            tokio::select! {
+                () = sleep_until_next(next) => {}
+                () = self.wakeup.notified() => {}
+            }
+        }
+    }
+}
+
+/// The task is dropped at its end, or at that of its runtime.
+impl Drop for ExpiryTask {
+    fn drop(&mut self) {
+        if let Some(queue) = self.queue.upgrade() {
+            queue.lock().is_task_running = false;
         }
     }
 }
@@ -128,5 +160,46 @@ mod tests {
         assert_eq!(late.close_reason(), Some(CloseReason::Removed));
         assert_eq!(cancelled.close_reason(), None);
         assert!(queue.lock().connections.is_empty());
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_time().start_paused(true).build().unwrap()
+    }
+
+    #[test]
+    fn the_task_ends_with_the_queue() {
+        runtime().block_on(async {
+            let manager = Manager::new();
+            let queue = Arc::new(TokenExpiryQueue::default());
+            let connection = manager.add_connection();
+            let handle = connection.handle().unwrap();
+            let key = queue.schedule(Duration::from_secs(60), &handle).unwrap();
+            tokio::task::yield_now().await;
+            assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), 1);
+            queue.cancel(key);
+            let weak = Arc::downgrade(&queue);
+            drop(queue);
+            assert!(weak.upgrade().is_none(), "the task keeps the queue");
+            tokio::task::yield_now().await;
+            assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), 0);
+        });
+    }
+
+    #[test]
+    fn where_the_runtime_ended_the_next_connection_starts_the_task_again() {
+        let manager = Manager::new();
+        let queue = Arc::new(TokenExpiryQueue::default());
+        let [first, second] = [(); 2].map(|()| manager.add_connection());
+        let schedule = |connection: &prism_sse::Connection| {
+            queue.schedule(Duration::from_secs(10), &connection.handle().unwrap()).unwrap();
+        };
+        runtime().block_on(async { schedule(&first) });
+        assert_eq!(first.close_reason(), None);
+        runtime().block_on(async {
+            schedule(&second);
+            tokio::time::sleep(Duration::from_secs(11)).await;
+        });
+        assert_eq!(second.close_reason(), Some(CloseReason::Removed));
     }
 }

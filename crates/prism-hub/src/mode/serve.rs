@@ -6,7 +6,7 @@ use clap::ArgMatches;
 
 use super::failure::Failure;
 use crate::cli::DemoArgs;
-use crate::config::{Config, ConfigError, ConfigSource, environment};
+use crate::config::{Config, ConfigError, ConfigSource, Limits, environment};
 use crate::serve::{self, ServeError};
 
 /// Serves with the configuration of flags, environment and file.
@@ -21,6 +21,9 @@ pub(super) fn serve(matches: ArgMatches) -> Result<(), Failure> {
             "tokens travel in the clear; put a proxy in front that speaks TLS, or give `tls-cert`"
         );
     }
+    if let Some(text) = what_is_counted_by_address(&config.limits) {
+        tracing::info!("{text}");
+    }
     for url in config.auth.key_set_urls_without_issuer() {
         tracing::warn!(
             "whatever {url} signs for whomever is trusted if it names topics; `issuer` and \
@@ -28,6 +31,23 @@ pub(super) fn serve(matches: ArgMatches) -> Result<(), Failure> {
         );
     }
     run(serve::serve(config, ConfigSource::new(read)))
+}
+
+/// Says which connections `max-connections-per-ip` counts, if it is set.
+fn what_is_counted_by_address(limits: &Limits) -> Option<String> {
+    let max = limits.max_connections_per_ip?;
+    let of_peers = format!(
+        "at most {max} connections are accepted from one address; those from loopback and private \
+         addresses are not counted"
+    );
+    if limits.trusted_proxies.is_empty() {
+        return Some(of_peers);
+    }
+    let proxies: Vec<String> = limits.trusted_proxies.iter().map(ToString::to_string).collect();
+    let proxies = proxies.join(", ");
+    Some(format!(
+        "{of_peers}, and those from {proxies} by the address in X-Forwarded-For or Forwarded"
+    ))
 }
 
 /// Serves the demo page without keys, to this machine alone.

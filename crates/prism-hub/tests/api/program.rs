@@ -119,18 +119,23 @@ fn connections_of_one_address_are_limited() {
         "off",
         "--max-connections-per-ip",
         "1",
+        "--trusted-proxy",
+        "127.0.0.1",
         "--refuse",
         "status",
     ]);
-    let mut first = hub.read("/events", "");
+    let from = "X-Forwarded-For: 198.51.100.1, 192.0.2.1\r\n";
+    let mut first = hub.read("/events", from);
     read_until(&mut first, "prism.open");
-    let mut second = hub.read("/events", "");
+    let mut second = hub.read("/events", from);
     let seen = read_until(&mut second, "\r\n\r\n");
     assert!(seen.starts_with("HTTP/1.1 429"), "{seen}");
+    let mut other = hub.read("/events", "X-Forwarded-For: 192.0.2.2\r\n");
+    read_until(&mut other, "prism.open");
     drop(first);
     let freed = (0..100).any(|_| {
         std::thread::sleep(Duration::from_millis(20));
-        let mut again = hub.read("/events", "");
+        let mut again = hub.read("/events", from);
         read_until(&mut again, "\r\n\r\n").starts_with("HTTP/1.1 200")
     });
     assert!(freed, "a permit is released with its connection");

@@ -15,7 +15,7 @@ use crate::manager::{
     AudienceKey, CloseReason, Closing, EndedConnection, ManagerInner, ManagerSettings, OnLag, State,
 };
 use crate::subscription::replay::{LagCheck, Replay};
-use crate::subscription::{Look, ReadScope, Subscription};
+use crate::subscription::{ReadScope, ReadState, Subscription};
 use crate::wire::Framed;
 
 /// The framing in which the caller needs events.
@@ -234,10 +234,10 @@ pub(crate) fn next_batch(
     framing: Framing,
 ) -> NextBatch {
     match subscription.look(log, scope, until) {
-        Look::Gap(gap) => return NextBatch::Gap(gap),
-        Look::AtEnd => return NextBatch::AtEnd,
-        Look::Live if lag.is_none() => {}
-        Look::Live | Look::Behind => {
+        ReadState::Gap(gap) => return NextBatch::Gap(gap),
+        ReadState::AtEnd => return NextBatch::AtEnd,
+        ReadState::Live if lag.is_none() => {}
+        ReadState::Live | ReadState::Behind => {
             return NextBatch::Replay(subscription.replay(log, scope, until, lag).into());
         }
     }

@@ -2,7 +2,7 @@
 //! audiences that select it, and those to which it grants private records.
 //!
 //! A pattern is indexed from the moment an audience selects it, and its index has a bounded number
-//! of records. A reader that is further behind matches the topics of each record of its stretches.
+//! of records. A reader that is further behind matches the topics of each record of its slices.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, Hasher, RandomState};

@@ -1,5 +1,5 @@
 //! What readers do under the manager's lock: a live reader walks the tails of the rings, or the
-//! merged indexes of its topics and patterns; one that is behind takes a stretch; and both ask
+//! merged indexes of its topics and patterns; one that is behind takes a slice; and both ask
 //! whether records for them were evicted.
 
 use std::collections::VecDeque;
@@ -12,7 +12,7 @@ use super::floors::Floor;
 use super::keys::{EVERYONE, PatternKey, TopicKey};
 use super::patterns::PatternRecords;
 use super::record::Record;
-use super::stretch::Stretch;
+use super::slice::LogSlice;
 use crate::limits;
 use crate::selector::Topic;
 use crate::steps;
@@ -34,7 +34,7 @@ pub(crate) struct Walk<'a> {
 
 /// The records of a topic that are newer than another.
 #[derive(Debug)]
-pub(crate) enum Newer {
+pub(crate) enum NewerRecords {
     /// There is a public one.
     Public,
     /// There may be these.
@@ -67,9 +67,9 @@ impl Log {
         }
     }
 
-    /// Takes a stretch that begins at `from`, or at the first later index at which the reader may
+    /// Takes a slice that begins at `from`, or at the first later index at which the reader may
     /// have something to read, which is returned with it.
-    pub(crate) fn stretch(&self, mut from: u64, walk: Walk<'_>) -> (Stretch, u64) {
+    pub(crate) fn slice(&self, mut from: u64, walk: Walk<'_>) -> (LogSlice, u64) {
         if let Some(keys) = walk.topics.filter(|_| walk.patterns.is_empty()) {
             let named = keys.iter().filter_map(|&key| self.topics[key].first_from(from));
             let sent = walk.sent_to.and_then(|slot| self.sent.first_from(slot, from));
@@ -81,10 +81,10 @@ impl Log {
         let sent = walk.sent_to.into_iter().flat_map(|slot| self.sent.range(slot, from));
         let mut sent: VecDeque<_> = sent.take(limits::TAIL_COPY + 1).cloned().collect();
         let until = parts.iter().map(|part| part.until).min().unwrap_or(self.end);
-        // What is beyond the copied references begins the next stretch.
+        // What is beyond the copied references begins the next slice.
         let beyond = if sent.len() > limits::TAIL_COPY { sent.pop_back() } else { None };
         let until = beyond.map_or(until, |record| until.min(record.index));
-        (Stretch::new(parts, sent, until), from)
+        (LogSlice::new(parts, sent, until), from)
     }
 
     /// The first record at or after `from` of each of the walk's patterns and each class.
@@ -189,12 +189,12 @@ impl Log {
         class: Class,
         index: u64,
         until: u64,
-    ) -> Newer {
+    ) -> NewerRecords {
         let topic = match topic {
             Some(name) => self.topics.find(name),
             None => Some(&self.topics[EVERYONE]),
         };
-        let Some(topic) = topic else { return Newer::Private(Vec::new()) };
+        let Some(topic) = topic else { return NewerRecords::Private(Vec::new()) };
         let at = &topic.records(class).at;
         let end = at.partition_point(|&other| other < until);
         let newest_first = at.range(..end).rev().take_while(|&&other| other > index);
@@ -203,10 +203,10 @@ impl Log {
             steps::count(1);
             match self.rings.get_of(class, other) {
                 Some(record) if record.private => private.push(Arc::clone(record)),
-                Some(_) => return Newer::Public,
+                Some(_) => return NewerRecords::Public,
                 None => {}
             }
         }
-        Newer::Private(private)
+        NewerRecords::Private(private)
     }
 }

@@ -43,7 +43,7 @@ pub(crate) struct AudienceEntry {
     granting: Box<[PatternKey]>,
     /// Index from which on `granting` was in use.
     granting_since: u64,
-    /// Its position in each of the lists that it is in, in the order of [`ListOf`].
+    /// Its position in each of the lists that it is in, in the order of [`AudienceListKey`].
     positions: Box<[u32]>,
     /// Members that are polled as response bodies.
     pub(crate) members: Vec<AudienceMember>,
@@ -161,18 +161,18 @@ impl AudienceEntry {
     }
 
     /// The lists that the audience is in. Its position in each is at the same place of `positions`.
-    fn lists(&self) -> impl Iterator<Item = ListOf<'_>> {
-        let any = self.audience.selects_any().then_some(ListOf::Any);
-        let granted_all = self.audience.grants_everything().then_some(ListOf::GrantedAll);
+    fn lists(&self) -> impl Iterator<Item = AudienceListKey<'_>> {
+        let any = self.audience.selects_any().then_some(AudienceListKey::Any);
+        let granted_all = self.audience.grants_everything().then_some(AudienceListKey::GrantedAll);
         any.into_iter()
-            .chain(self.topics.iter().map(|&topic| ListOf::Topic(topic)))
-            .chain(self.patterns.iter().map(|&pattern| ListOf::Pattern(pattern)))
+            .chain(self.topics.iter().map(|&topic| AudienceListKey::Topic(topic)))
+            .chain(self.patterns.iter().map(|&pattern| AudienceListKey::Pattern(pattern)))
             .chain(granted_all)
-            .chain(self.audience.granted_topics().map(ListOf::GrantedTopic))
-            .chain(self.granting.iter().map(|&pattern| ListOf::Granting(pattern)))
+            .chain(self.audience.granted_topics().map(AudienceListKey::GrantedTopic))
+            .chain(self.granting.iter().map(|&pattern| AudienceListKey::Granting(pattern)))
     }
 
-    fn set_position(&mut self, list: ListOf<'_>, position: u32) {
+    fn set_position(&mut self, list: AudienceListKey<'_>, position: u32) {
         let index = self.lists().position(|other| other == list);
         if let Some(index) = index {
             self.positions[index] = position;
@@ -195,7 +195,7 @@ impl AudienceEntry {
 
 /// Whose list of audiences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ListOf<'a> {
+enum AudienceListKey<'a> {
     /// Those that select every topic.
     Any,
     Topic(TopicKey),
@@ -340,12 +340,16 @@ impl Audiences {
         let Self { slots, selects_any, granted_all, granted_topics, .. } = self;
         while let Some(list) = list_of(cursor.by_grant, cursor.list, record, patterns) {
             let list = match list {
-                ListOf::Any => Some(&*selects_any),
-                ListOf::GrantedAll => Some(&*granted_all),
-                ListOf::GrantedTopic(topic) => granted_topics.get(topic),
-                ListOf::Topic(topic) => Some(&log.topics()[topic].audiences),
-                ListOf::Pattern(pattern) => log.patterns().get(pattern).map(|it| &it.audiences),
-                ListOf::Granting(pattern) => log.patterns().get(pattern).map(|it| &it.granted),
+                AudienceListKey::Any => Some(&*selects_any),
+                AudienceListKey::GrantedAll => Some(&*granted_all),
+                AudienceListKey::GrantedTopic(topic) => granted_topics.get(topic),
+                AudienceListKey::Topic(topic) => Some(&log.topics()[topic].audiences),
+                AudienceListKey::Pattern(pattern) => {
+                    log.patterns().get(pattern).map(|it| &it.audiences)
+                }
+                AudienceListKey::Granting(pattern) => {
+                    log.patterns().get(pattern).map(|it| &it.granted)
+                }
             };
             let keys = list.map_or(&[][..], AudienceList::as_slice);
             let mut left = cursor.left.unwrap_or(keys.len()).min(keys.len());
@@ -374,37 +378,44 @@ impl Audiences {
         true
     }
 
-    fn list<'a>(&'a self, list: ListOf<'_>, log: &'a Log) -> Option<&'a AudienceList> {
+    fn list<'a>(&'a self, list: AudienceListKey<'_>, log: &'a Log) -> Option<&'a AudienceList> {
         match list {
-            ListOf::Any => Some(&self.selects_any),
-            ListOf::GrantedAll => Some(&self.granted_all),
-            ListOf::GrantedTopic(topic) => self.granted_topics.get(topic),
-            ListOf::Topic(topic) => Some(&log.topics()[topic].audiences),
-            ListOf::Pattern(pattern) => log.patterns().get(pattern).map(|it| &it.audiences),
-            ListOf::Granting(pattern) => log.patterns().get(pattern).map(|it| &it.granted),
+            AudienceListKey::Any => Some(&self.selects_any),
+            AudienceListKey::GrantedAll => Some(&self.granted_all),
+            AudienceListKey::GrantedTopic(topic) => self.granted_topics.get(topic),
+            AudienceListKey::Topic(topic) => Some(&log.topics()[topic].audiences),
+            AudienceListKey::Pattern(pattern) => {
+                log.patterns().get(pattern).map(|it| &it.audiences)
+            }
+            AudienceListKey::Granting(pattern) => log.patterns().get(pattern).map(|it| &it.granted),
         }
     }
 
     /// Adds an audience to a list. Returns its position there.
-    fn add_to(&mut self, list: ListOf<'_>, key: AudienceKey, log: &mut Log) -> u32 {
+    fn add_to(&mut self, list: AudienceListKey<'_>, key: AudienceKey, log: &mut Log) -> u32 {
         match list {
-            ListOf::Any => self.selects_any.add(key),
-            ListOf::GrantedAll => self.granted_all.add(key),
-            ListOf::GrantedTopic(topic) => {
+            AudienceListKey::Any => self.selects_any.add(key),
+            AudienceListKey::GrantedAll => self.granted_all.add(key),
+            AudienceListKey::GrantedTopic(topic) => {
                 self.granted_topics.entry(topic.clone()).or_default().add(key)
             }
-            ListOf::Topic(topic) => log.topics_mut()[topic].audiences.add(key),
-            ListOf::Pattern(pattern) => log.add_pattern_audience(pattern, key),
-            ListOf::Granting(pattern) => log.patterns_mut()[pattern].granted.add(key),
+            AudienceListKey::Topic(topic) => log.topics_mut()[topic].audiences.add(key),
+            AudienceListKey::Pattern(pattern) => log.add_pattern_audience(pattern, key),
+            AudienceListKey::Granting(pattern) => log.patterns_mut()[pattern].granted.add(key),
         }
     }
 
     /// Removes the audience at a position of a list. Returns the one that is there now.
-    fn remove_from(&mut self, list: ListOf<'_>, position: u32, log: &mut Log) -> Option<u32> {
+    fn remove_from(
+        &mut self,
+        list: AudienceListKey<'_>,
+        position: u32,
+        log: &mut Log,
+    ) -> Option<u32> {
         match list {
-            ListOf::Any => self.selects_any.remove(position),
-            ListOf::GrantedAll => self.granted_all.remove(position),
-            ListOf::GrantedTopic(topic) => {
+            AudienceListKey::Any => self.selects_any.remove(position),
+            AudienceListKey::GrantedAll => self.granted_all.remove(position),
+            AudienceListKey::GrantedTopic(topic) => {
                 let granted = self.granted_topics.get_mut(topic)?;
                 let moved = granted.remove(position);
                 if granted.is_empty() {
@@ -412,9 +423,13 @@ impl Audiences {
                 }
                 moved
             }
-            ListOf::Topic(topic) => log.topics_mut().remove_audience(topic, position),
-            ListOf::Pattern(pattern) => log.patterns_mut().remove_audience(pattern, position),
-            ListOf::Granting(pattern) => log.patterns_mut().remove_granted(pattern, position),
+            AudienceListKey::Topic(topic) => log.topics_mut().remove_audience(topic, position),
+            AudienceListKey::Pattern(pattern) => {
+                log.patterns_mut().remove_audience(pattern, position)
+            }
+            AudienceListKey::Granting(pattern) => {
+                log.patterns_mut().remove_granted(pattern, position)
+            }
         }
     }
 
@@ -453,20 +468,24 @@ fn list_of<'a>(
     n: usize,
     record: &'a Record,
     patterns: &[PatternKey],
-) -> Option<ListOf<'a>> {
+) -> Option<AudienceListKey<'a>> {
     let Some(n) = n.checked_sub(1) else {
-        return Some(if by_grant { ListOf::GrantedAll } else { ListOf::Any });
+        return Some(if by_grant { AudienceListKey::GrantedAll } else { AudienceListKey::Any });
     };
     if let Some(topic) = record.topics.get(n) {
         return match (by_grant, &topic.name) {
-            (false, _) => Some(ListOf::Topic(topic.key)),
-            (true, Some(name)) => Some(ListOf::GrantedTopic(name)),
+            (false, _) => Some(AudienceListKey::Topic(topic.key)),
+            (true, Some(name)) => Some(AudienceListKey::GrantedTopic(name)),
             // What is broadcast has no name by which it is granted.
             (true, None) => None,
         };
     }
     let pattern = *patterns.get(n - record.topics.len())?;
-    Some(if by_grant { ListOf::Granting(pattern) } else { ListOf::Pattern(pattern) })
+    Some(if by_grant {
+        AudienceListKey::Granting(pattern)
+    } else {
+        AudienceListKey::Pattern(pattern)
+    })
 }
 
 fn topics_of(audience: &Audience, log: &mut Log) -> Box<[TopicKey]> {

@@ -64,6 +64,7 @@ impl ManagerBuilder {
             lag_bytes: limits::LAG_BYTES,
             lag_age: limits::LAG_AGE,
             idempotency_window: limits::IDEMPOTENCY_WINDOW,
+            idempotency_bytes: limits::IDEMPOTENCY_BYTES,
             has_hooks: false,
         };
         Self { settings, hooks: Hooks::default(), engine: None }
@@ -194,6 +195,16 @@ impl ManagerBuilder {
     #[must_use]
     pub fn idempotency_window(mut self, window: Duration) -> Self {
         self.settings.idempotency_window = window;
+        self
+    }
+
+    /// Bytes of the [idempotency keys](crate::Publication::idempotency_key) that are remembered:
+    /// 64 MiB by default, at least 320, which are for one key. No key is forgotten within the
+    /// window. The keys of one publisher may take three times what is free, so that whoever has
+    /// most is [refused](crate::PublishError::TooManyKeys) first and others are not.
+    #[must_use]
+    pub fn idempotency_bytes(mut self, bytes: usize) -> Self {
+        self.settings.idempotency_bytes = bytes;
         self
     }
 

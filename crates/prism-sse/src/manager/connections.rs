@@ -31,7 +31,7 @@ impl State {
         settings: &ManagerSettings,
     ) -> (u32, ConnectionId, bool) {
         let slot = self.connections.vacant_key() as u32;
-        let id = ConnectionId::new(random, slot);
+        let id = ConnectionId::new(random, slot, &self.connection_ids);
         let audience = self.audiences.intern(audience, &mut self.log);
         let member = self.audiences.join(audience, slot);
         self.connections.insert(ConnectionEntry {
@@ -216,8 +216,9 @@ impl State {
 
     /// The slot of an open connection.
     pub(crate) fn find(&self, id: ConnectionId) -> Option<u32> {
-        let entry = self.connections.get(id.slot() as usize)?;
-        (entry.id == id && entry.closing.is_none()).then_some(id.slot())
+        let slot = id.slot(&self.connection_ids);
+        let entry = self.connections.get(slot as usize)?;
+        (entry.id == id && entry.closing.is_none()).then_some(slot)
     }
 
     /// The open connections in a batch of slots that begins at `from`, with what the application

@@ -28,10 +28,10 @@ pub enum PublishError {
         /// How many it may have.
         max: usize,
     },
-    /// More idempotency keys were used within the window than can be remembered. Trying again later
-    /// may succeed.
+    /// The publisher used more idempotency keys within the window than can be remembered beside
+    /// those of others. Trying again later may succeed.
     TooManyKeys {
-        /// How many are remembered.
+        /// How many bytes the keys of all publishers may take.
         max: usize,
     },
 }
@@ -66,7 +66,7 @@ impl fmt::Display for PublishError {
                 write!(f, "an event has {len} bytes of text; at most {max} are allowed")
             }
             Self::TooManyKeys { max } => {
-                write!(f, "{max} idempotency keys are remembered; no more are for the moment")
+                write!(f, "too many of the publisher's keys are remembered, of {max} bytes in all")
             }
         }
     }

@@ -2,14 +2,23 @@
 //!
 //! Keys and contents are stored as hashes of 128 bits, so that all entries have the same size. The
 //! hashers are seeded at random, so that nobody can construct collisions.
+//!
+//! No key is forgotten within the window, because its event could then be published twice; so new
+//! keys are refused when the bytes for them are used up. Each scope (a publisher, or all
+//! publications without one) may have at most [`limits::IDEMPOTENCY_SHARE`] times the bytes that
+//! are free. The scope that has most is the first to be refused: alone it leaves a quarter free,
+//! and `n` scopes that use all they may leave one part of `3n + 1`. What is free needs no search
+//! for the largest scope, and a key takes the same few steps however many there are.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, Hash, RandomState};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use super::error::PublishError;
 use crate::engine::{Ack, AckError, Outcome, Publication, Receipt};
 use crate::limits;
+use crate::steps;
 
 type Digest = [u64; 2];
 
@@ -24,13 +33,19 @@ pub(super) struct KeyDigest {
     /// Of the key and the publisher.
     name: Digest,
     content: Digest,
+    /// Of the publisher. Scopes whose hashes are equal share their bytes.
+    scope: u64,
 }
 
 impl DigestHasher {
     /// `None` for a publication without a key.
     pub(super) fn of(&self, publication: &Publication) -> Option<KeyDigest> {
-        let name = (publication.key()?, publication.published_by());
-        Some(KeyDigest { name: self.hash(name), content: self.hash(publication.content()) })
+        let publisher = publication.published_by();
+        Some(KeyDigest {
+            name: self.hash((publication.key()?, publisher)),
+            content: self.hash(publication.content()),
+            scope: self.0[0].hash_one(publisher),
+        })
     }
 
     fn hash(&self, value: impl Hash) -> Digest {
@@ -41,19 +56,27 @@ impl DigestHasher {
 /// The keys that were used within the window.
 #[derive(Debug, Default)]
 pub(crate) struct IdempotencyKeys {
+    /// In milliseconds.
+    window: u64,
+    max_bytes: usize,
     entries: HashMap<Digest, KeyEntry>,
-    /// Entries in the order in which they were added, with the time.
-    by_age: VecDeque<(u64, Digest)>,
+    /// The names of all entries by their number, and so in the order in which they were added.
+    by_age: BTreeMap<u64, Digest>,
+    last_number: u64,
+    /// Entries of each scope that has any.
+    scopes: HashMap<u64, usize>,
 }
 
 #[derive(Debug)]
 struct KeyEntry {
     content: Digest,
+    scope: u64,
+    number: u64,
     added_at: u64,
     /// The outcome, if this manager appended the publication to the engine.
     outcome: Option<Arc<Outcome>>,
     /// The sequence number with which it was applied here, whichever node appended it.
-    applied: Option<u64>,
+    applied: Option<NonZeroU64>,
 }
 
 /// The result of looking up a key.
@@ -66,16 +89,21 @@ pub(super) enum KeyLookup {
 }
 
 impl IdempotencyKeys {
+    /// Remembers keys for `window` milliseconds, in at most `max_bytes`.
+    pub(super) fn new(window: u64, max_bytes: usize) -> Self {
+        Self { window, max_bytes, ..Self::default() }
+    }
+
     /// Looks up a publication that is about to be appended. `ack` makes the acknowledgement of one
     /// that was applied here although the engine did not answer.
     pub(super) fn look_up(
         &mut self,
         digest: KeyDigest,
         now: u64,
-        window: u64,
         ack: impl FnOnce(u64) -> Result<Ack, AckError>,
     ) -> Result<KeyLookup, PublishError> {
-        self.forget(now, window);
+        self.forget(digest.name, now);
+        let outcome = Outcome::new();
         if let Some(entry) = self.entries.get_mut(&digest.name) {
             if entry.content != digest.content {
                 return Err(PublishError::KeyReused);
@@ -86,23 +114,17 @@ impl IdempotencyKeys {
                     return Ok(KeyLookup::Known(Receipt::of_outcome(Arc::clone(outcome))));
                 }
                 (_, Some(seq)) => {
-                    let outcome = Outcome::new();
-                    outcome.resolve(ack(seq));
+                    outcome.resolve(ack(seq.get()));
                     entry.outcome = Some(Arc::clone(&outcome));
                     return Ok(KeyLookup::Known(Receipt::of_outcome(outcome)));
                 }
-                // It failed, or the outcome is unknown: the engine gets it again.
-                (_, None) => {
-                    let outcome = Outcome::new();
-                    entry.outcome = Some(Arc::clone(&outcome));
-                    return Ok(KeyLookup::New(outcome));
-                }
+                // It failed, or the outcome is unknown: the engine gets it again, and the window
+                // begins again.
+                (_, None) => drop(self.remove(digest.name)),
             }
+        } else if !self.has_room_for(digest.scope) {
+            return Err(PublishError::TooManyKeys { max: self.max_bytes });
         }
-        if self.entries.len() >= limits::IDEMPOTENCY_KEYS_MAX {
-            return Err(PublishError::TooManyKeys { max: limits::IDEMPOTENCY_KEYS_MAX });
-        }
-        let outcome = Outcome::new();
         self.insert(digest, now, Some(Arc::clone(&outcome)), None);
         Ok(KeyLookup::New(outcome))
     }
@@ -114,27 +136,41 @@ impl IdempotencyKeys {
             is_same && entry.applied.is_none()
         };
         if self.entries.get(&digest.name).is_some_and(is_of_outcome) {
-            self.entries.remove(&digest.name);
+            self.remove(digest.name);
         }
     }
 
     /// The publication was applied here with this sequence number, whichever node appended it.
-    pub(super) fn applied(&mut self, digest: KeyDigest, seq: u64, now: u64, window: u64) {
-        self.forget(now, window);
+    pub(super) fn applied(&mut self, digest: KeyDigest, seq: u64, now: u64) {
+        self.forget(digest.name, now);
+        let applied = NonZeroU64::new(seq);
         if let Some(entry) = self.entries.get_mut(&digest.name) {
             // Other content with the same key, which another node accepted at the same time, is in
             // the order already and cannot be refused.
             if entry.content == digest.content {
-                entry.applied = Some(seq);
+                entry.applied = applied;
             }
-        } else if self.entries.len() < limits::IDEMPOTENCY_KEYS_MAX {
-            self.insert(digest, now, None, Some(seq));
+        } else if self.free_bytes() >= limits::IDEMPOTENCY_ENTRY_BYTES {
+            // The node that accepted it has asked whether its scope may have it.
+            self.insert(digest, now, None, applied);
         }
     }
 
     /// Forgets all keys, because the order that their sequence numbers belong to was replaced.
     pub(super) fn clear(&mut self) {
-        *self = Self::default();
+        *self = Self::new(self.window, self.max_bytes);
+    }
+
+    fn free_bytes(&self) -> usize {
+        self.max_bytes.saturating_sub(self.entries.len() * limits::IDEMPOTENCY_ENTRY_BYTES)
+    }
+
+    /// Whether a scope may have one more entry.
+    fn has_room_for(&self, scope: u64) -> bool {
+        let free = self.free_bytes();
+        let used = self.scopes.get(&scope).copied().unwrap_or(0) * limits::IDEMPOTENCY_ENTRY_BYTES;
+        let is_below_share = used < free.saturating_mul(limits::IDEMPOTENCY_SHARE);
+        free >= limits::IDEMPOTENCY_ENTRY_BYTES && is_below_share
     }
 
     fn insert(
@@ -142,25 +178,44 @@ impl IdempotencyKeys {
         digest: KeyDigest,
         now: u64,
         outcome: Option<Arc<Outcome>>,
-        applied: Option<u64>,
+        applied: Option<NonZeroU64>,
     ) {
-        let entry = KeyEntry { content: digest.content, added_at: now, outcome, applied };
-        self.entries.insert(digest.name, entry);
-        self.by_age.push_back((now, digest.name));
+        let KeyDigest { name, content, scope } = digest;
+        self.last_number += 1;
+        let number = self.last_number;
+        let entry = KeyEntry { content, scope, number, added_at: now, outcome, applied };
+        self.entries.insert(name, entry);
+        self.by_age.insert(number, name);
+        *self.scopes.entry(scope).or_default() += 1;
     }
 
-    fn forget(&mut self, now: u64, window: u64) {
-        while let Some(&(added_at, name)) = self.by_age.front() {
-            // A key that was refused and then used again has a later entry.
-            let is_outdated =
-                self.entries.get(&name).is_none_or(|entry| entry.added_at != added_at);
-            if !is_outdated && added_at.saturating_add(window) > now {
+    fn remove(&mut self, name: Digest) -> Option<KeyEntry> {
+        let entry = self.entries.remove(&name)?;
+        self.by_age.remove(&entry.number);
+        if let Some(entries) = self.scopes.get_mut(&entry.scope) {
+            *entries -= 1;
+            if *entries == 0 {
+                self.scopes.remove(&entry.scope);
+            }
+        }
+        Some(entry)
+    }
+
+    /// Removes this entry if its window has passed, and some of the oldest whose window has. Each
+    /// call removes more than it is followed by additions, so that a few at a time are enough.
+    fn forget(&mut self, name: Digest, now: u64) {
+        let window = self.window;
+        let is_outdated = |entry: &KeyEntry| entry.added_at.saturating_add(window) <= now;
+        if self.entries.get(&name).is_some_and(is_outdated) {
+            self.remove(name);
+        }
+        for _ in 0..limits::IDEMPOTENCY_FORGET_BATCH {
+            let Some((_, &oldest)) = self.by_age.first_key_value() else { break };
+            if !self.entries.get(&oldest).is_none_or(is_outdated) {
                 break;
             }
-            self.by_age.pop_front();
-            if !is_outdated {
-                self.entries.remove(&name);
-            }
+            steps::count(1);
+            self.remove(oldest);
         }
     }
 }
@@ -169,16 +224,92 @@ impl IdempotencyKeys {
 mod tests {
     use super::*;
 
+    const WINDOW: u64 = 1000;
+    const ENTRY: usize = limits::IDEMPOTENCY_ENTRY_BYTES;
+
+    fn digest(scope: u64, name: u64) -> KeyDigest {
+        KeyDigest { name: [name, scope], content: [0, 0], scope }
+    }
+
+    fn add(keys: &mut IdempotencyKeys, scope: u64, name: u64, now: u64) -> bool {
+        match keys.look_up(digest(scope, name), now, |_| Err(AckError::Unknown)) {
+            Ok(_) => true,
+            Err(error) => {
+                assert_eq!(error, PublishError::TooManyKeys { max: keys.max_bytes });
+                false
+            }
+        }
+    }
+
+    /// Adds keys of a scope until one is refused. Returns how many were added.
+    fn flood(keys: &mut IdempotencyKeys, scope: u64, now: u64) -> u64 {
+        (0..).find(|&name| !add(keys, scope, name, now)).unwrap()
+    }
+
     #[test]
     fn keys_beyond_the_limit_are_refused_until_others_have_expired() {
-        let mut keys = IdempotencyKeys::default();
-        let digest = |name: usize| KeyDigest { name: [name as u64, 0], content: [0, 0] };
-        let mut look_up =
-            |name, now| keys.look_up(digest(name), now, 1000, |_| Err(AckError::Unknown)).map(drop);
-        let max = limits::IDEMPOTENCY_KEYS_MAX;
-        (0..max).for_each(|name| look_up(name, 0).unwrap());
-        assert_eq!(look_up(max, 999), Err(PublishError::TooManyKeys { max }));
-        assert_eq!(look_up(0, 999), Ok(()), "a known key needs no new entry");
-        assert_eq!(look_up(max, 1000), Ok(()));
+        let mut keys = IdempotencyKeys::new(WINDOW, 100 * ENTRY);
+        let max = flood(&mut keys, 0, 0);
+        assert_eq!(max, 75, "three times what is free");
+        assert!(!add(&mut keys, 0, max, WINDOW - 1));
+        assert!(add(&mut keys, 0, 0, WINDOW - 1), "a known key needs no new entry");
+        assert!(add(&mut keys, 0, max, WINDOW));
+    }
+
+    #[test]
+    fn the_scope_that_has_most_is_refused_first_and_nobody_forgets_a_key() {
+        let mut keys = IdempotencyKeys::new(WINDOW, 1000 * ENTRY);
+        let flooded = flood(&mut keys, 0, 0);
+        for scope in 1..=20 {
+            for name in 0..5 {
+                assert!(add(&mut keys, scope, name, 1), "{name} of {scope}");
+            }
+            assert!(!add(&mut keys, 0, flooded, 1), "the scope that has most stays refused");
+        }
+        let second = flood(&mut keys, 1, 1);
+        assert!((5..flooded).contains(&second), "{second}");
+        assert!(add(&mut keys, 21, 0, 1), "two floods leave room too");
+        for name in 0..flooded {
+            let known = keys.look_up(digest(0, name), WINDOW - 1, |_| Err(AckError::Unknown));
+            assert!(matches!(known, Ok(KeyLookup::Known(_))), "{name} was forgotten");
+        }
+        assert!(keys.entries.len() <= 1000);
+    }
+
+    #[test]
+    fn a_refused_publication_leaves_nothing_behind_beside_an_older_key() {
+        let mut keys = IdempotencyKeys::new(WINDOW, 1000 * ENTRY);
+        assert!(add(&mut keys, 0, 0, 0));
+        for name in 1..10_000 {
+            let digest = digest(name % 7, name);
+            let Ok(KeyLookup::New(outcome)) = keys.look_up(digest, 1, |_| Err(AckError::Unknown))
+            else {
+                panic!("{name} is known or refused");
+            };
+            keys.refused(digest, &outcome);
+        }
+        assert_eq!((keys.entries.len(), keys.by_age.len(), keys.scopes.len()), (1, 1, 1));
+    }
+
+    #[test]
+    fn a_window_begins_again_with_another_attempt() {
+        let mut keys = IdempotencyKeys::new(WINDOW, 10 * ENTRY);
+        let mut attempt = |now| keys.look_up(digest(0, 0), now, |_| Err(AckError::Unknown));
+        let Ok(KeyLookup::New(outcome)) = attempt(0) else { panic!("it is new") };
+        outcome.resolve(Err(AckError::Failed));
+        let Ok(KeyLookup::New(again)) = attempt(WINDOW - 1) else { panic!("it failed") };
+        assert!(matches!(attempt(2 * WINDOW - 2), Ok(KeyLookup::Known(_))));
+        drop(again);
+    }
+
+    #[test]
+    fn what_one_publication_forgets_is_bounded() {
+        let mut keys = IdempotencyKeys::new(WINDOW, 1000 * ENTRY);
+        let many = flood(&mut keys, 0, 0) as usize;
+        assert!(add(&mut keys, 1, 0, WINDOW));
+        let left = keys.entries.len();
+        assert_eq!(left, many + 1 - limits::IDEMPOTENCY_FORGET_BATCH);
+        let outdated = keys.look_up(digest(0, 700), WINDOW, |_| Err(AckError::Unknown));
+        assert!(matches!(outdated, Ok(KeyLookup::New(_))), "one that is left is outdated");
     }
 }

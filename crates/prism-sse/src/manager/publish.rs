@@ -61,10 +61,10 @@ impl ManagerInner {
             self.engine.append(publication, completion)?;
             return Ok(receipt);
         };
-        let (now, window) = (self.now(), self.settings.idempotency_window_ms());
+        let now = self.now();
         let durability =
             if publication.is_transient() { Durability::Memory } else { self.engine.durability() };
-        let lookup = self.lock().look_up_key(digest, now, window, durability)?;
+        let lookup = self.lock().look_up_key(digest, now, durability)?;
         let outcome = match lookup {
             KeyLookup::Known(receipt) => return Ok(receipt),
             KeyLookup::New(outcome) => outcome,
@@ -106,7 +106,7 @@ impl Apply for ManagerInner {
             state = self.lock();
         }
         if let Some(digest) = digest {
-            state.keys.applied(digest, seq, now, self.settings.idempotency_window_ms());
+            state.keys.applied(digest, seq, now);
         }
         let mut wakes = state.apply(seq, now, &publication, framed, matches);
         drop(state);

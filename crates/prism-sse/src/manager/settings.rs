@@ -40,6 +40,7 @@ pub(crate) struct ManagerSettings {
     pub(crate) lag_bytes: usize,
     pub(super) lag_age: Duration,
     pub(super) idempotency_window: Duration,
+    pub(super) idempotency_bytes: usize,
     /// Whether the application has hooks for connections.
     pub(crate) has_hooks: bool,
 }
@@ -137,6 +138,9 @@ impl ManagerSettings {
         }
         if self.idempotency_window < Duration::from_secs(1) {
             return refuse("idempotency_window", "at least 1 s");
+        }
+        if self.idempotency_bytes < limits::IDEMPOTENCY_ENTRY_BYTES {
+            return refuse("idempotency_bytes", "at least 320, which are for one key");
         }
         if self.on_lag == Some(OnLag::Disconnect) && self.history.is_none() {
             return refuse("on_lag", "`Disconnect` with history alone; a reader could not resume");

@@ -4,6 +4,7 @@
 //! returned to the caller, which runs or drops them once the lock is released.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::hash::RandomState;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -40,13 +41,15 @@ pub(crate) struct State {
     /// sequence number.
     unapplied: BTreeMap<u64, Vec<(AckSender, Durability)>>,
     /// The record that was appended last, until it was matched with all audiences.
-    matching: Option<Matching>,
+    matching: Option<RecordMatch>,
     pub(super) closed: bool,
     /// Incremented with everything that may concern a reader, so that a reader can see without the
     /// lock that nothing has changed.
     changes: Arc<AtomicU64>,
     pub(crate) counters: Counters,
     pub(super) keys: IdempotencyKeys,
+    /// The key with which the slots in connections' ids are encrypted.
+    pub(super) connection_ids: RandomState,
 }
 
 /// Totals for the statistics.
@@ -59,7 +62,7 @@ pub(crate) struct Counters {
 
 /// A record of the log, while the audiences that it is for are looked for.
 #[derive(Debug)]
-struct Matching {
+struct RecordMatch {
     record: Arc<Record>,
     cursor: MatchCursor,
     receivers: usize,
@@ -91,7 +94,11 @@ impl State {
             closed: false,
             changes: Arc::default(),
             counters: Counters::default(),
-            keys: IdempotencyKeys::default(),
+            keys: IdempotencyKeys::new(
+                settings.idempotency_window_ms(),
+                settings.idempotency_bytes,
+            ),
+            connection_ids: RandomState::new(),
         }
     }
 
@@ -161,7 +168,7 @@ impl State {
         let (before, now) = (self.log.expires(), record.at);
         let record = self.log.append(record);
         let cursor = self.audiences.begin_match(&record, self.log.matching(), &self.log);
-        self.matching = Some(Matching { record, cursor, receivers: 0 });
+        self.matching = Some(RecordMatch { record, cursor, receivers: 0 });
         let after = self.log.expires();
         after.is_some_and(|after| before.is_none_or(|before| after < before))
             || self.log.exceeds_retention(now)
@@ -172,7 +179,7 @@ impl State {
     /// for a moment.
     pub(super) fn match_some(&mut self, wakes: &mut Wakes) -> bool {
         let Some(mut matching) = self.matching.take() else { return false };
-        let Matching { record, cursor, receivers } = &mut matching;
+        let RecordMatch { record, cursor, receivers } = &mut matching;
         let (due, shards) = (&mut self.due, &mut self.shards);
         let patterns = self.log.matching();
         let done = self.audiences.match_some(cursor, record, patterns, &self.log, |key, entry| {
@@ -290,11 +297,10 @@ impl State {
         &mut self,
         digest: KeyDigest,
         now: u64,
-        window: u64,
         durability: Durability,
     ) -> Result<KeyLookup, PublishError> {
         let mut keys = std::mem::take(&mut self.keys);
-        let lookup = keys.look_up(digest, now, window, |seq| self.ack_of(seq, durability));
+        let lookup = keys.look_up(digest, now, |seq| self.ack_of(seq, durability));
         self.keys = keys;
         lookup
     }

@@ -12,13 +12,13 @@ use std::sync::Arc;
 use super::{ReadScope, Subscription, size_of};
 use crate::audience::Audience;
 use crate::limits;
-use crate::log::{ByName, Log, Newer, Record, Stretch, Walk};
+use crate::log::{Log, LogSlice, NameFilter, NewerRecords, Record, Walk};
 use crate::selector::Topic;
 
-/// A stretch of the log that a subscription is about to read, and how much it may cost.
+/// A slice of the log that a subscription is about to read, and how much it may cost.
 #[derive(Debug)]
 pub(crate) struct Replay {
-    stretch: Stretch,
+    slice: LogSlice,
     filter: Filter,
     /// Index before which the reader reads; what is sent to it after its close is not for it.
     until: u64,
@@ -31,9 +31,9 @@ pub(crate) struct Replay {
 #[derive(Debug)]
 pub(crate) struct LagCheck {
     /// What it reads next, from where it is live.
-    first: Stretch,
+    first: LogSlice,
     /// What was not counted yet.
-    rest: Stretch,
+    rest: LogSlice,
     max_bytes: usize,
     /// Records that were applied before this moment are too old.
     oldest_at: u64,
@@ -51,7 +51,7 @@ pub(crate) struct Candidate {
 #[derive(Debug)]
 struct Filter {
     audience: Arc<Audience>,
-    /// What matching gave for the topics of this stretch.
+    /// What matching gave for the topics of this slice.
     selected: HashMap<Topic, bool>,
     granted: HashMap<Topic, bool>,
 }
@@ -63,18 +63,18 @@ impl Replay {
     }
 
     /// Whether a reader does without a candidate, given the newer records of its topics.
-    pub(crate) fn is_outdated(&mut self, newer: &[Newer]) -> bool {
+    pub(crate) fn is_outdated(&mut self, newer: &[NewerRecords]) -> bool {
         let Self { filter, budget, .. } = self;
         newer.iter().all(|newer| match newer {
-            Newer::Public => true,
-            Newer::Private(records) => records.iter().any(|it| filter.may_read(it, budget)),
+            NewerRecords::Public => true,
+            NewerRecords::Private(records) => records.iter().any(|it| filter.may_read(it, budget)),
         })
     }
 }
 
 impl Candidate {
     /// What is newer about each of its topics, before index `until`.
-    pub(crate) fn newer(&self, log: &Log, until: u64) -> Vec<Newer> {
+    pub(crate) fn newer(&self, log: &Log, until: u64) -> Vec<NewerRecords> {
         let Record { class, index, .. } = *self.record;
         self.topics.iter().map(|topic| log.newer(topic.as_ref(), class, index, until)).collect()
     }
@@ -89,11 +89,11 @@ impl Subscription {
         until: u64,
         lag: Option<LagCheck>,
     ) -> Replay {
-        let (stretch, from) = log.stretch(self.next, scope.walk);
+        let (slice, from) = log.slice(self.next, scope.walk);
         self.next = self.next.max(from);
         let audience = Arc::clone(scope.audience);
         let filter = Filter { audience, selected: HashMap::new(), granted: HashMap::new() };
-        Replay { stretch, filter, until, lag, budget: limits::REPLAY_WORK }
+        Replay { slice, filter, until, lag, budget: limits::REPLAY_WORK }
     }
 
     /// Takes what is needed to find out whether the reader lags, by so many bytes beside what it
@@ -106,12 +106,12 @@ impl Subscription {
         oldest_at: u64,
     ) -> LagCheck {
         let from = self.next.max(self.live_from);
-        let (first, _) = log.stretch(from, walk);
-        let (rest, _) = log.stretch(from.max(self.counted_to), walk);
+        let (first, _) = log.slice(from, walk);
+        let (rest, _) = log.slice(from.max(self.counted_to), walk);
         LagCheck { first, rest, max_bytes, oldest_at }
     }
 
-    /// Whether the reader lags, by what was counted so far. One check counts a stretch at most.
+    /// Whether the reader lags, by what was counted so far. One check counts a slice at most.
     pub(crate) fn lags(&mut self, replay: &mut Replay) -> bool {
         let Some(mut check) = replay.lag.take() else { return false };
         let from = self.next.max(self.live_from);
@@ -142,14 +142,14 @@ impl Subscription {
 
     /// Goes to where the replay begins.
     pub(crate) fn begin_replay(&mut self, replay: &mut Replay) {
-        replay.stretch.begin(self.next, replay.filter.by_name());
+        replay.slice.begin(self.next, replay.filter.by_name());
     }
 
     /// Reads one record of the replay. `None` at its end, or once its budget is spent.
     pub(crate) fn replay_record(&mut self, replay: &mut Replay) -> Option<Arc<Record>> {
         while replay.budget > 0 {
-            let Some(record) = replay.stretch.next(replay.until) else {
-                self.next = self.next.max(replay.stretch.until().min(replay.until));
+            let Some(record) = replay.slice.next(replay.until) else {
+                self.next = self.next.max(replay.slice.until().min(replay.until));
                 return None;
             };
             if replay.filter.reads(&record, &mut replay.budget) {
@@ -198,17 +198,17 @@ impl Subscription {
 
 impl Filter {
     /// What the reader selects, if that takes no patterns.
-    fn by_name(&self) -> Option<ByName<'_>> {
+    fn by_name(&self) -> Option<NameFilter<'_>> {
         let audience = &*self.audience;
         let is_by_name = !audience.selects_any() && audience.patterns().next().is_none();
         let selectors = audience.selectors();
-        is_by_name.then(|| ByName { selectors, broadcasts: audience.wants_broadcasts() })
+        is_by_name.then(|| NameFilter { selectors, broadcasts: audience.wants_broadcasts() })
     }
 
     /// Whether a record is for the reader.
     fn reads(&mut self, record: &Record, budget: &mut u64) -> bool {
         *budget = budget.saturating_sub(limits::RECORD_WORK);
-        // A stretch has no ephemeral records but this reader's own.
+        // A slice has no ephemeral records but this reader's own.
         record.ephemeral
             || if record.is_broadcast() {
                 self.audience.wants_broadcasts() && self.may_read(record, budget)

@@ -170,9 +170,15 @@ impl Delayed {
     /// Begins another epoch behind sequence number `after`, as an engine does whose store was
     /// reopened or replaced. Publications that were not applied are dropped.
     pub fn begin_epoch(&self, after: u64) {
+        self.lock().epochs += 1;
+        self.begin_epoch_again(after);
+    }
+
+    /// Begins the last epoch again behind sequence number `after`, as an engine does that lost its
+    /// newest publications and does not know it. Publications that were not applied are dropped.
+    pub fn begin_epoch_again(&self, after: u64) {
         let began = {
             let mut state = self.lock();
-            state.epochs += 1;
             state.seq = after;
             state.unapplied.clear();
             let epoch = Epoch::new(state.epochs);

@@ -1,6 +1,7 @@
 //! Positions, and the ids of events and connections.
 
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -169,12 +170,21 @@ pub struct ConnectionId {
 
 impl ConnectionId {
     /// Made of 96 random bits and the connection's slot, so that it is found without a hash table.
-    pub(crate) fn new(random: (u64, u32), slot: u32) -> Self {
-        Self { high: random.0, low: u64::from(random.1) << 32 | u64::from(slot) }
+    /// The slot would tell every reader about how many are connected: it is encrypted with a keyed
+    /// hash of the random bits.
+    pub(crate) fn new(random: (u64, u32), slot: u32, key: &RandomState) -> Self {
+        let id = Self { high: random.0, low: u64::from(random.1) << 32 };
+        Self { low: id.low | u64::from(slot ^ id.slot_mask(key)), ..id }
     }
 
-    pub(crate) fn slot(self) -> u32 {
-        self.low as u32
+    /// The slot, if the id was made with this key; else any number.
+    pub(crate) fn slot(self, key: &RandomState) -> u32 {
+        self.low as u32 ^ self.slot_mask(key)
+    }
+
+    /// What the slot is combined with: a hash that nobody can compute without the key.
+    fn slot_mask(self, key: &RandomState) -> u32 {
+        key.hash_one((self.high, self.jitter())) as u32
     }
 
     /// Bits that differ from one connection to the next.

@@ -190,7 +190,7 @@ fn receivers_stay_exact_while_audiences_with_common_selectors_are_removed_in_any
             let expected = open.iter().filter(|(_, _, own)| *own == pattern).count();
             assert_eq!(receivers(format!("{pattern}1")), expected);
         }
-        open.swap_remove(rng.usize(..open.len()));
+        drop(open.swap_remove(rng.usize(..open.len())));
     }
     assert_eq!(sse.stats().audiences, 0);
 }

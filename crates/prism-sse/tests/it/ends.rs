@@ -240,3 +240,28 @@ async fn a_manager_reports_the_applied_mark_and_the_age_of_its_oldest_event() {
     tokio::time::sleep(Duration::from_secs(7)).await;
     assert_eq!(sse.stats().oldest, Some(Duration::from_secs(7)));
 }
+
+#[test]
+fn the_id_of_a_connection_tells_nothing_of_how_many_there_are() {
+    let sse = Manager::new();
+    let connections: Vec<_> = (0..200).map(|_| sse.add_connection()).collect();
+    let mut endings = std::collections::HashSet::new();
+    let mut small = 0;
+    for connection in &connections {
+        let id = connection.id().to_string();
+        let ending = u32::from_str_radix(&id[24..], 16).unwrap();
+        endings.insert(ending);
+        // One in 4,096 random numbers is so small.
+        small += u32::from(ending < 1 << 20);
+        let parsed: prism_sse::ConnectionId = id.parse().unwrap();
+        assert_eq!(sse.connection(parsed).unwrap().id(), connection.id());
+        sse.send("you", parsed).unwrap();
+    }
+    assert!(small < 5, "{small} of 200 end in a small number");
+    assert!(endings.len() > 195, "{} endings", endings.len());
+    // Whatever is in the place that a reader freed, its id names nobody.
+    let gone = connections[7].id();
+    drop(connections);
+    let _next: Vec<_> = (0..200).map(|_| sse.add_connection()).collect();
+    assert!(sse.connection(gone).is_none());
+}

@@ -162,3 +162,26 @@ fn keys_have_a_length_limit() {
     assert_eq!(refused("k".repeat(256)), "an idempotency key has 256 bytes; 1 to 255 are allowed");
     assert_eq!(keyed(&"k".repeat(255), "x").key().unwrap().len(), 255);
 }
+
+#[test]
+fn a_publisher_that_floods_takes_no_keys_from_others() {
+    let sse = Manager::builder().idempotency_bytes(1 << 16).build().unwrap();
+    let publish = |publisher: Option<&str>, key: usize| {
+        let publication = keyed(&key.to_string(), "x");
+        let publication = match publisher {
+            Some(name) => publication.publisher(name).unwrap(),
+            None => publication,
+        };
+        sse.append(publication).map(|mut receipt| receipt.try_ack().unwrap().unwrap().position)
+    };
+    let first = publish(Some("flooding"), 0).unwrap();
+    let refused = (1..10_000).find(|&key| publish(Some("flooding"), key).is_err()).unwrap();
+    let error = publish(Some("flooding"), refused).unwrap_err();
+    assert_eq!(error, PublishError::TooManyKeys { max: 1 << 16 });
+    for key in 0..10 {
+        publish(None, key).unwrap();
+        publish(Some("quiet"), key).unwrap();
+    }
+    publish(Some("flooding"), refused).unwrap_err();
+    assert_eq!(publish(Some("flooding"), 0), Ok(first), "a key that was accepted is remembered");
+}

@@ -255,6 +255,40 @@ async fn an_id_of_an_earlier_epoch_resumes_unless_its_records_were_lost() {
 }
 
 #[tokio::test]
+async fn an_id_of_a_lost_tail_stays_a_gap_when_its_epoch_begins_again() {
+    let engine = Delayed::new();
+    let sse = Manager::builder().history(Retention::default()).engine(engine.clone());
+    let sse = sse.build().unwrap();
+    publish(&sse, 0..4);
+    while engine.apply() {}
+    let gap_after = |id: &str| {
+        let start = Start::After(id.to_owned());
+        sse.subscribe(Audience::everything(), start).unwrap().gap()
+    };
+    assert_eq!(gap_after("#1.4"), None);
+    engine.begin_epoch_again(2);
+    assert_eq!(gap_after("#1.2"), None);
+    assert_eq!(gap_after("#1.4"), Some(Gap::Epoch));
+    publish(&sse, 10..14);
+    while engine.apply() {}
+    // The places 3 and 4 were handed out twice, and 5 and 6 once.
+    for (id, gap) in [
+        ("#1.3", Some(Gap::Epoch)),
+        ("#1.4", Some(Gap::Epoch)),
+        ("#1.5", None),
+        ("#1.6", None),
+    ] {
+        assert_eq!(gap_after(id), gap, "{id}");
+    }
+    // Another order in between changes nothing.
+    engine.begin_epoch(6);
+    engine.begin_epoch(1);
+    publish(&sse, 20..30);
+    while engine.apply() {}
+    assert_eq!(gap_after("#1.4"), Some(Gap::Epoch));
+}
+
+#[tokio::test]
 async fn connected_readers_get_a_gap_when_the_order_is_replaced() {
     let engine = Delayed::new();
     let sse = Manager::builder().history(Retention::default()).engine(engine.clone());

@@ -21,6 +21,7 @@ fn a_setting_out_of_bounds_is_refused_with_its_bounds() {
         (Manager::builder().lag_bytes(0), "lag_bytes", "at least 1"),
         (Manager::builder().lag_age(Duration::ZERO), "lag_age", "at least 1 ms"),
         (Manager::builder().idempotency_window(second / 2), "idempotency_window", "at least 1 s"),
+        (Manager::builder().idempotency_bytes(319), "idempotency_bytes", "at least 320"),
         (Manager::builder().history(Retention::default().count(0)), "history count", "1"),
         (Manager::builder().history(Retention::default().bytes(0)), "history bytes", "1"),
         (

@@ -16,7 +16,6 @@ use std::future::Future;
 
 use axum::extract::Request;
 use axum::response::{IntoResponse as _, Response};
-use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use prism_sse::{Ack, AckError, PublishError, Receipt};
@@ -25,7 +24,10 @@ use tokio::time::{Instant, timeout};
 use super::endpoint::EventsEndpoint;
 use crate::api::auth_problem::auth_problem;
 use crate::api::text::as_sentence;
-use crate::api::{body, host};
+use crate::api::{
+    body::{self, BodyError, RequestBody},
+    host,
+};
 use crate::auth::Publisher;
 use crate::hub::Hub;
 use crate::limits;
@@ -84,7 +86,7 @@ impl PublishHead {
     fn read(
         hub: &Hub,
         request: Request,
-    ) -> Result<(Self, impl Future<Output = Result<Bytes, Problem>> + use<>), Problem> {
+    ) -> Result<(Self, impl Future<Output = Result<RequestBody, BodyError>> + use<>), Problem> {
         if !hub.is_ready() {
             let sentence = "The hub is ending.";
             return Err(Problem::unavailable("drain", sentence, limits::DRAIN_RETRY_AFTER));
@@ -98,7 +100,7 @@ impl PublishHead {
         let format = PublishFormat::of(&parts.headers)?;
         let idempotency_key = idempotency_key(&parts.headers)?;
         let request = Request::from_parts(parts, content);
-        let body = body::read(request, rules.limits.max_body);
+        let body = body::read(request, rules.limits.max_body, hub.publish_bodies());
         Ok((Self { publisher, format, idempotency_key }, body))
     }
 }

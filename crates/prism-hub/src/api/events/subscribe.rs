@@ -14,17 +14,18 @@ use std::time::{Duration, SystemTime};
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
 use axum::response::Response;
-use bytes::Bytes;
-use http::header::CACHE_CONTROL;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use prism_sse::SseRequest;
 
 use super::endpoint::EventsEndpoint;
 use crate::api::auth_problem::auth_problem;
-use crate::api::body;
+use crate::api::body::{self, BodyError, RequestBody};
+use crate::api::client_address::client_address;
 use crate::auth::Subscriber;
-use crate::hub::{ConnectionState, ConnectionSubscriptions, Hub};
+use crate::hub::{ConnectionPermit, ConnectionState, ConnectionSubscriptions, Hub};
+use crate::limits;
 use crate::problem::Problem;
 use crate::rules::Rules;
 
@@ -37,42 +38,87 @@ const PRISM_GAP: HeaderName = HeaderName::from_static("prism-gap");
 const EARLIEST: &str = "earliest";
 const FORM: &str = "application/x-www-form-urlencoded";
 
+/// Why a request gets no stream of events.
+enum SubscribeRefusal {
+    /// The request itself is refused.
+    Problem(Problem),
+    /// The hub lacks capacity.
+    Capacity(CapacityRefusal),
+}
+
+impl From<Problem> for SubscribeRefusal {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+impl From<CapacityRefusal> for SubscribeRefusal {
+    fn from(refusal: CapacityRefusal) -> Self {
+        Self::Capacity(refusal)
+    }
+}
+
+impl From<BodyError> for SubscribeRefusal {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::Problem(problem) => Self::Problem(problem),
+            BodyError::OverBudget => Self::Capacity(CapacityRefusal::Bodies),
+        }
+    }
+}
+
 /// Answers a subscribe request with an event stream.
 pub(super) async fn subscribe(
     hub: &Hub,
     endpoint: EventsEndpoint,
     request: Request,
 ) -> Result<Response, Problem> {
-    let rules = hub.live().rules();
     let (parts, body) = request.into_parts();
-    let subscriber = match rules.authority.subscriber(&parts) {
-        Ok(subscriber) => subscriber,
-        Err(error) if error.is_unavailable() => {
+    match open_stream(hub, endpoint, &parts, body).await {
+        Ok(response) => Ok(response),
+        Err(SubscribeRefusal::Problem(problem)) => Err(problem),
+        Err(SubscribeRefusal::Capacity(refusal)) => {
             let request = SseRequest::new(&parts.method, &parts.headers);
             let names_event_stream = request.is_ok_and(|request| request.names_event_stream());
-            return Ok(CapacityRefusal::Keys.into_response(hub, names_event_stream));
+            Ok(refusal.into_response(hub, names_event_stream))
         }
-        Err(error) => return Err(auth_problem(error)),
+    }
+}
+
+async fn open_stream(
+    hub: &Hub,
+    endpoint: EventsEndpoint,
+    parts: &Parts,
+    body: Body,
+) -> Result<Response, SubscribeRefusal> {
+    let rules = hub.live().rules();
+    let subscriber = match rules.authority.subscriber(parts) {
+        Ok(subscriber) => subscriber,
+        Err(error) if error.is_unavailable() => return Err(CapacityRefusal::Keys.into()),
+        Err(error) => return Err(auth_problem(error).into()),
     };
     let request = SseRequest::new(&parts.method, &parts.headers).map_err(|_| not_acceptable())?;
-    let names_event_stream = request.names_event_stream();
-    let params = read_params(hub, endpoint, &rules, &parts, body).await?;
+    // Only a request with a permit may make the hub read a body.
+    let (params, early_permit) = if parts.method.as_str() == "QUERY" {
+        let permit = take_permit(hub, &rules, parts)?;
+        let body = read_form(hub, &rules, parts, body).await?;
+        (read_params(hub, endpoint, &rules, parts, body.as_deref())?, Some(permit))
+    } else {
+        (read_params(hub, endpoint, &rules, parts, None)?, None)
+    };
     let audience = params.audience(endpoint, subscriber.grants())?;
     let last_event_id =
         last_event_id(&parts.headers, &params).filter(|_| parts.method != Method::HEAD);
 
     let start = params.start.clone();
-    let state = match connection_state(hub, &rules, &parts, &params, &subscriber)? {
-        Ok(state) => state,
-        Err(refusal) => return Ok(refusal.into_response(hub, names_event_stream)),
+    let permit = match early_permit {
+        Some(permit) => permit,
+        None => take_permit(hub, &rules, parts)?,
     };
+    let state = connection_state(hub, permit, &params, &subscriber)?;
     let request = request.audience(audience).start(start).state(state);
-    let mut response = match hub.events().try_respond(request) {
-        Ok(response) => response.map(Body::new),
-        Err(error) => {
-            return Ok(CapacityRefusal::from(error).into_response(hub, names_event_stream));
-        }
-    };
+    let mut response =
+        hub.events().try_respond(request).map_err(CapacityRefusal::from)?.map(Body::new);
     add_last_event_id(&mut response, last_event_id.as_deref());
     if !subscriber.is_anonymous() {
         // A stream that a token authorized must not be shared by caches.
@@ -83,56 +129,64 @@ pub(super) async fn subscribe(
 }
 
 /// Reads the parameters in the query, and those in the body of a QUERY.
-async fn read_params(
+fn read_params(
     hub: &Hub,
     endpoint: EventsEndpoint,
     rules: &Rules,
     parts: &Parts,
-    body: Body,
+    body: Option<&[u8]>,
 ) -> Result<SubscribeParams, Problem> {
-    let body = if parts.method.as_str() == "QUERY" {
-        let request = Request::from_parts(parts.clone(), body);
-        read_form(request, rules.limits.max_body).await?
-    } else {
-        Bytes::new()
-    };
     let context = ParamsContext {
         endpoint,
         allows_draft_07: rules.auth.compat_draft_07,
         hub_url: hub.config().hub_url.as_str(),
     };
-    SubscribeParams::parse(context, parts.uri.query().unwrap_or_default().as_bytes(), &body)
+    let query = parts.uri.query().unwrap_or_default().as_bytes();
+    SubscribeParams::parse(context, query, body.unwrap_or_default())
 }
 
 /// The body of a QUERY: a form, or nothing.
-async fn read_form(request: Request, max: u64) -> Result<Bytes, Problem> {
-    match body::media_type(request.headers()).as_deref() {
-        Some(FORM) => body::read(request, max).await,
-        None if request.headers().get(http::header::CONTENT_TYPE).is_none() => Ok(Bytes::new()),
-        _ => Err(Problem::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            format!("The body of a QUERY is {FORM}, in UTF-8."),
-        )),
-    }
-}
-
-/// Takes a connection permit and makes the state of the connection, or says what capacity is
-/// missing.
-fn connection_state(
+async fn read_form(
     hub: &Hub,
     rules: &Rules,
     parts: &Parts,
-    params: &SubscribeParams,
-    subscriber: &Subscriber,
-) -> Result<Result<ConnectionState, CapacityRefusal>, Problem> {
+    body: Body,
+) -> Result<Option<RequestBody>, BodyError> {
+    match body::media_type(&parts.headers).as_deref() {
+        Some(FORM) => {
+            let max = limits::QUERY_BYTES_MAX.min(rules.limits.max_body);
+            let request = Request::from_parts(parts.clone(), body);
+            body::read(request, max, hub.query_bodies()).await.map(Some)
+        }
+        None if !parts.headers.contains_key(CONTENT_TYPE) => Ok(None),
+        _ => Err(BodyError::Problem(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            format!("The body of a QUERY is {FORM}, in UTF-8."),
+        ))),
+    }
+}
+
+/// Takes a connection permit, or says what capacity is missing.
+fn take_permit(
+    hub: &Hub,
+    rules: &Rules,
+    parts: &Parts,
+) -> Result<ConnectionPermit, CapacityRefusal> {
     if !hub.is_ready() {
-        return Ok(Err(CapacityRefusal::Draining));
+        return Err(CapacityRefusal::Draining);
     }
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
-    let permit = match hub.connection_permits().try_acquire(peer, &rules.limits) {
-        Ok(permit) => permit,
-        Err(limit) => return Ok(Err(CapacityRefusal::Connections(limit))),
-    };
+    let address = client_address(peer, &parts.headers, &rules.limits.trusted_proxies);
+    let permits = hub.connection_permits();
+    permits.try_acquire(address, &rules.limits).map_err(CapacityRefusal::Connections)
+}
+
+fn connection_state(
+    hub: &Hub,
+    permit: ConnectionPermit,
+    params: &SubscribeParams,
+    subscriber: &Subscriber,
+) -> Result<ConnectionState, Problem> {
     let subscriptions = hub.active_subscriptions().map(|active| {
         ConnectionSubscriptions::new(active, params.dialect, &params.matchers, subscriber)
     });
@@ -140,13 +194,13 @@ fn connection_state(
         let sentence = "The topic or pattern is too long for the subscriptions of this hub.";
         Problem::bad_request(sentence)
     })?;
-    Ok(Ok(ConnectionState::new(
+    Ok(ConnectionState::new(
         permit,
         token_lifetime(subscriber),
         hub.token_expiry().clone(),
         hub.metrics().clone(),
         subscriptions,
-    )))
+    ))
 }
 
 /// The last event id of the request. The header wins over the parameter, unless it is empty and the

@@ -10,6 +10,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderName, HeaderValue, StatusCode};
 use prism_sse::SubscribeError;
 
+use crate::api::body::BodyError;
 use crate::config::RefusalMode;
 use crate::hub::{Hub, LimitReached};
 use crate::problem::Problem;
@@ -23,6 +24,8 @@ pub(super) enum CapacityRefusal {
     Connections(LimitReached),
     /// The limit on distinct patterns in use is reached.
     Patterns,
+    /// As many bytes of request bodies are held as may be.
+    Bodies,
     /// The hub shuts down, or has not started yet.
     Draining,
     /// The keys that could verify the token are not known now.
@@ -51,7 +54,7 @@ impl CapacityRefusal {
     /// The value of `Prism-Refused`, and of the label in the metrics.
     fn reason(self) -> &'static str {
         match self {
-            Self::Connections(_) | Self::Patterns => "limit",
+            Self::Connections(_) | Self::Patterns | Self::Bodies => "limit",
             Self::Draining => "drain",
             Self::Keys => "keys",
         }
@@ -70,6 +73,7 @@ impl CapacityRefusal {
                 let sentence = "As many different patterns are in use as the hub allows.";
                 Problem::unavailable("limit", sentence, 0)
             }
+            Self::Bodies => BodyError::OverBudget.into(),
             Self::Draining => Problem::unavailable("drain", "The hub is ending.", 0),
             Self::Keys => {
                 let sentence = "The keys that could verify the token are not known now.";

@@ -1,4 +1,4 @@
-//! A stretch of the log that a reader takes along to read it without the manager's lock.
+//! A slice of the log that a reader takes along to read it without the manager's lock.
 //!
 //! Taking one costs a few references, whatever the log holds: per class one chunk or a copy of the
 //! references in a part of the tail. It is complete from where it begins up to an index; what was
@@ -15,14 +15,14 @@ use crate::selector::Selector;
 
 /// Topics that are selected by name alone.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct ByName<'a> {
+pub(crate) struct NameFilter<'a> {
     pub(crate) selectors: &'a [Selector],
     pub(crate) broadcasts: bool,
 }
 
 #[derive(Debug)]
-pub(crate) struct Stretch {
-    parts: PerClass<StretchPart>,
+pub(crate) struct LogSlice {
+    parts: PerClass<SlicePart>,
     /// Events sent to the reader alone.
     sent: VecDeque<Arc<Record>>,
     /// Index up to which it is complete.
@@ -31,7 +31,7 @@ pub(crate) struct Stretch {
 
 /// Records of one class, and which of them is read next.
 #[derive(Debug, Default)]
-struct StretchPart {
+struct SlicePart {
     chunk: Option<Arc<Chunk>>,
     /// Index of the first record that was retained.
     from: u64,
@@ -42,9 +42,9 @@ struct StretchPart {
     next: usize,
 }
 
-impl Stretch {
+impl LogSlice {
     pub(super) fn new(parts: PerClass<RingPart>, sent: VecDeque<Arc<Record>>, until: u64) -> Self {
-        let part = |part: RingPart| StretchPart {
+        let part = |part: RingPart| SlicePart {
             chunk: part.chunk,
             from: part.from,
             tail: part.tail,
@@ -61,7 +61,7 @@ impl Stretch {
 
     /// Goes to the first record at or after `from`. A reader of topics by name leaves out, by the
     /// chunks' own indexes, what it does not select.
-    pub(crate) fn begin(&mut self, from: u64, by_name: Option<ByName<'_>>) {
+    pub(crate) fn begin(&mut self, from: u64, by_name: Option<NameFilter<'_>>) {
         for part in self.parts.iter_mut() {
             let Some(chunk) = &part.chunk else {
                 part.next = part.tail.partition_point(|record| record.index < from);
@@ -103,7 +103,7 @@ impl Stretch {
     }
 }
 
-impl StretchPart {
+impl SlicePart {
     fn current(&self) -> Option<&Arc<Record>> {
         let position = match &self.candidates {
             Some(candidates) => *candidates.get(self.next)? as usize,
@@ -116,7 +116,7 @@ impl StretchPart {
     }
 }
 
-impl ByName<'_> {
+impl NameFilter<'_> {
     /// The positions from `position` on of the records that are selected, rising.
     fn candidates(&self, chunk: &Chunk, position: usize) -> Vec<u32> {
         let named = self.selectors.iter().filter_map(|selector| match selector {
