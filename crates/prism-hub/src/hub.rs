@@ -40,7 +40,7 @@ pub struct Hub(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     config: Arc<Config>,
-    live: Arc<ReloadableRules>,
+    rules: Arc<ReloadableRules>,
     manager: Manager,
     connection_permits: Arc<ConnectionPermits>,
     query_bodies: Arc<BodyBudget>,
@@ -70,7 +70,7 @@ impl Hub {
     ///
     /// [`HubError`] if a key, the certificate or a setting cannot be used.
     pub fn new(config: Config, clock: Clock) -> Result<Self, HubError> {
-        let live = ReloadableRules::new(&config, clock)?;
+        let rules = ReloadableRules::new(&config, clock)?;
         let manager = manager::from_config(&config)?;
         let active_subscriptions = config
             .subscriptions
@@ -78,7 +78,7 @@ impl Hub {
         let metrics = Arc::new(Metrics::new(&manager));
         Ok(Self(Arc::new(Inner {
             config: Arc::new(config),
-            live: Arc::new(live),
+            rules: Arc::new(rules),
             manager,
             connection_permits: Arc::default(),
             query_bodies: BodyBudget::new(limits::QUERY_BYTES_HELD),
@@ -95,14 +95,14 @@ impl Hub {
         &self.0.manager
     }
 
-    /// The configuration at start. A reload changes only the [rules](Self::live).
+    /// The configuration at start. A reload changes only the [rules](Self::rules).
     pub fn config(&self) -> &Arc<Config> {
         &self.0.config
     }
 
     /// The rules that a reload replaces.
-    pub fn live(&self) -> &Arc<ReloadableRules> {
-        &self.0.live
+    pub fn rules(&self) -> &Arc<ReloadableRules> {
+        &self.0.rules
     }
 
     pub(crate) fn connection_permits(&self) -> &Arc<ConnectionPermits> {

@@ -184,7 +184,7 @@ impl KeySetRefresher {
         // A reload does not change the hub's URL, and its port may have been chosen by the system.
         config.hub_url.clone_from(&self.config.hub_url);
         self.config.check_reload(&config)?;
-        let old = self.rules.rules().authority.key_sets().clone();
+        let old = self.rules.current().authority.key_sets().clone();
         let sets = self.with_new_sets(&config, &old).await?;
         self.rules.replace_with(&config, &sets)?;
         // Fetches in flight belong to the previous configuration.
@@ -224,7 +224,7 @@ impl KeySetRefresher {
             // A fetch that panicked leaves its set missing: until the next fetch, tokens that it
             // could verify are refused.
             let Ok(FetchResult { url, text }) = ended else { continue };
-            let now = self.rules.rules().authority.now();
+            let now = self.rules.current().authority.now();
             let set = text
                 .map_err(|error| KeyError::not_fetched(&url, error))
                 .and_then(|text| KeySet::read(&url, &text, now)?.not_empty(&url))
@@ -242,7 +242,7 @@ impl KeySetRefresher {
 
     /// Logs a failed fetch, and how long the previous set stays in use.
     fn log_failure(&self, url: &KeySetUrl, error: &KeyError) {
-        let authority = &self.rules.rules().authority;
+        let authority = &self.rules.current().authority;
         let age = authority.key_sets().get(url).map(|set| set.age(authority.now()));
         let stale = limits::JWKS_STALE.as_secs();
         match age.filter(|age| *age < stale) {

@@ -79,7 +79,7 @@ impl ReloadableRules {
     }
 
     /// A snapshot of the current rules. Take one for each request.
-    pub fn rules(&self) -> Arc<Rules> {
+    pub fn current(&self) -> Arc<Rules> {
         self.rules.load_full()
     }
 
@@ -91,7 +91,7 @@ impl ReloadableRules {
     /// [`ReloadError`] if a key or the certificate cannot be used.
     pub fn replace(&self, config: &Config) -> Result<(), ReloadError> {
         let _replacing = self.replacing();
-        let sets = self.rules().authority.key_sets().clone();
+        let sets = self.current().authority.key_sets().clone();
         self.put(config, &sets)
     }
 
@@ -105,7 +105,7 @@ impl ReloadableRules {
     fn put(&self, config: &Config, sets: &KeySets) -> Result<(), ReloadError> {
         let mut rules = Rules::with_key_sets(config, self.clock.clone(), sets)?;
         // Listeners use TLS until a restart, even if the new configuration has no certificate.
-        rules.tls = rules.tls.or_else(|| self.rules().tls.clone());
+        rules.tls = rules.tls.or_else(|| self.current().tls.clone());
         self.rules.store(Arc::new(rules));
         Ok(())
     }
@@ -115,7 +115,7 @@ impl ReloadableRules {
     pub(crate) fn put_key_set(&self, url: &KeySetUrl, text: &[u8]) -> Result<bool, KeyError> {
         let now = self.clock.now();
         let _replacing = self.replacing();
-        let rules = self.rules();
+        let rules = self.current();
         let known = rules.authority.key_sets().get(url);
         if known.is_some_and(|set| set.confirm(text, now)) {
             return Ok(false);
@@ -179,19 +179,19 @@ mod tests {
         };
         let long = "a secret of at least 32 bytes, or more";
         let rules = ReloadableRules::new(&config(long, "7"), Clock::system()).unwrap();
-        let before = rules.rules();
+        let before = rules.current();
 
         assert!(rules.replace(&config("short", "8")).is_err());
-        assert_eq!(rules.rules().limits.max_connections, Some(7));
+        assert_eq!(rules.current().limits.max_connections, Some(7));
 
         let tls = ["--dev", "--max-connections", "8", "--tls-cert", "/no/such/file"];
         let tls = Config::from_args(tls.iter().chain(&["--tls-key", "/no/such/file"])).unwrap();
         let error = rules.replace(&tls).unwrap_err();
         assert!(error.to_string().starts_with("/no/such/file: "), "{error}");
-        assert_eq!(rules.rules().limits.max_connections, Some(7));
+        assert_eq!(rules.current().limits.max_connections, Some(7));
 
         rules.replace(&config(&long.replace('a', "b"), "9")).unwrap();
-        assert_eq!(rules.rules().limits.max_connections, Some(9));
+        assert_eq!(rules.current().limits.max_connections, Some(9));
         assert_eq!(before.limits.max_connections, Some(7), "a request keeps what it took");
     }
 
@@ -205,7 +205,7 @@ mod tests {
         let read = |name: &str| {
             let request = http::Request::get("/events").header("cookie", format!("{name}=a.b.c"));
             let (request, ()) = request.body(()).unwrap().into_parts();
-            rules.rules().authority.subscriber(&request).is_err()
+            rules.current().authority.subscriber(&request).is_err()
         };
         assert_eq!((read("first"), read("second")), (true, false));
         rules.replace(&config("second").unwrap()).unwrap();
@@ -232,7 +232,7 @@ mod tests {
             for _ in 0..2 {
                 scope.spawn(|| {
                     for _ in 0..2000 {
-                        let rules = rules.rules();
+                        let rules = rules.current();
                         let is_first = rules.limits.max_connections == Some(7);
                         let allowed = requests.each_ref().map(|it| rules.authority.publisher(it));
                         assert_eq!(allowed.map(|it| it.is_ok()), [is_first, !is_first]);

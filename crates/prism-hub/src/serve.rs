@@ -68,7 +68,7 @@ async fn run(mut config: Config, source: ConfigSource, is_demo: bool) -> Result<
     let config = hub.config();
     let mut refresher = KeySetRefresher::new(
         Arc::clone(config),
-        Arc::clone(hub.live()),
+        Arc::clone(hub.rules()),
         Arc::clone(hub.metrics()),
         RefreshTiming::default(),
     );

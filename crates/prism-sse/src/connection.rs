@@ -26,7 +26,7 @@ use http_body::{Body, Frame};
 
 use crate::audience::Audience;
 use crate::limits;
-use crate::log::{Gap, ResolvedId, Visibility};
+use crate::log::{Gap, NewPatterns, ResolvedId, Visibility};
 use crate::manager::{CloseReason, ConnectionRef, EndedConnection, Manager, ManagerInner, State};
 use crate::random;
 use crate::selector::Topic;
@@ -119,6 +119,10 @@ impl Manager {
 
     /// Adds a connection, unless the manager is closed or at a limit.
     pub(crate) fn connect(&self, options: ConnectOptions) -> Result<Connection, SubscribeError> {
+        let audience = &options.audience;
+        let mut patterns = audience.patterns().chain(audience.grant_patterns()).peekable();
+        let new = patterns.peek().is_some().then(|| self.inner().lock().log.new_patterns(patterns));
+        let added_cost = new.flatten().map_or(0, NewPatterns::added_cost);
         Connection::begin(self, options, |state, audience| {
             if state.is_closed() {
                 return Err(SubscribeError::Closed);
@@ -131,9 +135,8 @@ impl Manager {
             if !audience.patterns().all(|pattern| state.log.has_room_for(pattern, max)) {
                 return Err(SubscribeError::TooManyPatterns { max });
             }
-            let patterns = || audience.patterns().chain(audience.grant_patterns());
             let max = limits::PATTERNS_STEPS_MAX;
-            if patterns().next().is_some() && state.log.match_cost_with(patterns()) > max {
+            if added_cost > 0 && state.log.match_cost().saturating_add(added_cost) > max {
                 return Err(SubscribeError::PatternsTooCostly { max });
             }
             Ok(())

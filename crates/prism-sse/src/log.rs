@@ -63,7 +63,7 @@ use floors::Floor;
 use ids::PublisherIds;
 pub(crate) use keys::{EVERYONE, PatternKey, TopicKey};
 use lost_places::LostPlaces;
-pub(crate) use pattern_match::{PatternMatches, PatternQuery};
+pub(crate) use pattern_match::{NewPatterns, PatternMatches, PatternQuery};
 use patterns::Patterns;
 pub(crate) use record::{Record, RecordTopic};
 pub use retention::Retention;
@@ -249,12 +249,18 @@ impl Log {
         self.patterns.add_audience(pattern, audience, since)
     }
 
-    /// The most steps that matching a topic with the patterns in use takes, if these came into use
-    /// too.
-    pub(crate) fn match_cost_with<'a>(&self, selectors: impl Iterator<Item = &'a Selector>) -> u64 {
-        let new = selectors.filter(|selector| !self.patterns.is_in_use(selector));
-        let cost = new.map(|selector| selector.match_cost(limits::TOPIC_BYTES_MAX));
-        cost.fold(self.patterns.match_cost(), u64::saturating_add)
+    /// The most steps that matching a topic with the patterns in use takes.
+    pub(crate) fn match_cost(&self) -> u64 {
+        self.patterns.match_cost()
+    }
+
+    /// Those of some patterns that are not in use, for their [price](NewPatterns::added_cost) to be
+    /// found out with the lock released. `None` if there are none.
+    pub(crate) fn new_patterns<'a>(
+        &self,
+        patterns: impl Iterator<Item = &'a Selector>,
+    ) -> Option<NewPatterns> {
+        self.patterns.not_in_use(patterns)
     }
 
     /// Whether a pattern is in use, or fewer than `max` are.

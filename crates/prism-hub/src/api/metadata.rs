@@ -24,7 +24,7 @@ async fn respond(State(hub): State<Hub>, request: Request) -> Response {
     match *request.method() {
         Method::GET | Method::HEAD => {
             let mut response =
-                metadata(hub.config(), &hub.live().rules().auth).to_string().into_response();
+                metadata(hub.config(), &hub.rules().current().auth).to_string().into_response();
             let json = HeaderValue::from_static("application/json");
             response.headers_mut().insert(CONTENT_TYPE, json);
             response

@@ -17,7 +17,7 @@ pub(super) fn router() -> Router<Hub> {
 }
 
 async fn metrics(State(hub): State<Hub>) -> Response {
-    match hub.metrics().encode(&hub.live().rules().authority) {
+    match hub.metrics().encode(&hub.rules().current().authority) {
         Ok(text) => {
             let mut response = text.into_response();
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(OPENMETRICS));

@@ -42,7 +42,7 @@ pub(super) fn router(hub_path: &str) -> Router<Hub> {
 
 fn get(hub: &Hub, parts: &http::request::Parts, base_len: usize) -> Result<Response, Problem> {
     let active = hub.active_subscriptions().ok_or_else(Problem::not_found)?;
-    let rules = hub.live().rules();
+    let rules = hub.rules().current();
     let subscriber = rules.authority.subscriber(parts).map_err(auth_problem)?;
     let selection = parts.uri.path().get(base_len..).unwrap_or_default();
     let path = format!("{}/subscriptions{selection}", hub.config().hub_url.path());

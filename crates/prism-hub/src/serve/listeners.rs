@@ -168,7 +168,7 @@ async fn serve_plain(
             _ = shutdown.changed().await;
         })
         .max_head_bytes(limits::REQUEST_HEAD_BYTES_MAX)
-        .header_timeout_with(move || hub.live().rules().limits.header_timeout)
+        .header_timeout_with(move || hub.rules().current().limits.header_timeout)
         .drain(drain);
     for listener in listeners {
         server = server.also(listener);

@@ -68,7 +68,7 @@ impl TlsServer {
 
     /// The server of a connection that was accepted now; `None` if there is no certificate.
     fn connection_server(&self) -> Option<ConnectionServer> {
-        let rules = self.hub.live().rules();
+        let rules = self.hub.rules().current();
         Some(ConnectionServer {
             tls: TlsAcceptor::from(rules.tls.clone()?),
             router: self.router.clone(),

@@ -47,7 +47,7 @@ async fn distinct_patterns_in_use_are_limited() {
         let hub = TestHub::with(args);
         let address = |numbers: std::ops::Range<usize>| {
             let patterns: Vec<_> =
-                numbers.map(|n| ("match_urlpattern", format!("/:a{n}/x"))).collect();
+                numbers.map(|n| ("match_urlpattern", format!("/a{n}/:x"))).collect();
             let pairs: Vec<_> = patterns.iter().map(|(name, text)| (*name, &**text)).collect();
             address(MERCURE, &pairs)
         };
@@ -68,6 +68,26 @@ async fn distinct_patterns_in_use_are_limited() {
         let taken = hub.send(stream(&one_more)).await.expect(200);
         assert_eq!(taken.header("prism-refused"), "");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn patterns_that_each_new_topic_is_matched_with_have_a_budget_of_work() {
+    let hub = TestHub::new();
+    let mut subscribers = Vec::new();
+    let mut refused = 0;
+    for begin in (0..10_000).step_by(100) {
+        // Nothing in their text tells which topics they match.
+        let patterns: Vec<_> =
+            (begin..begin + 100).map(|n| ("match_urlpattern", format!("/:a{n}/x"))).collect();
+        let pairs: Vec<_> = patterns.iter().map(|(name, text)| (*name, &**text)).collect();
+        let response = hub.send(stream(&address(MERCURE, &pairs))).await.expect(200);
+        if response.header("prism-refused") == "limit" {
+            refused += 1;
+        } else {
+            subscribers.push(hub.connect(&address(MERCURE, &pairs), &[]).await);
+        }
+    }
+    assert!(refused > 50 && !subscribers.is_empty(), "{refused} refused");
 }
 
 #[tokio::test(start_paused = true)]
@@ -261,7 +281,7 @@ async fn m07_074_and_m08_193_tokens_of_a_removed_key_are_refused() {
     let args =
         ["--publisher-key", &other, "--issuer", ISSUER, "--public-url", "https://hub.example"];
     let config = prism_hub::config::Config::from_args([&args[..], &["--anonymous"]].concat());
-    hub.hub.live().replace(&config.unwrap()).unwrap();
+    hub.hub.rules().replace(&config.unwrap()).unwrap();
     for token in &tokens {
         hub.publish_with(token, &[("topic", "a")]).await.expect(401);
         hub.get_with(token, EVENTS).await.expect(401);

@@ -80,7 +80,7 @@ async fn t_jwt_rotated_keys_are_valid_together_in_the_overlap() {
     for (secrets, expected) in
         [(&[FIRST, SECOND][..], [200, 200]), (&[SECOND], [401, 200]), (&[FIRST], [200, 401])]
     {
-        hub.hub.live().replace(&KeySet::new(secrets).config()).unwrap();
+        hub.hub.rules().replace(&KeySet::new(secrets).config()).unwrap();
         assert_eq!(statuses().await, expected, "{secrets:?}");
         assert_eq!(statuses().await, expected, "also from the cache");
     }
@@ -93,7 +93,7 @@ async fn m07_074_and_m08_193_a_stream_outlives_its_key_and_cannot_be_reopened() 
     let hub = TestHub { app: prism_hub::api::public_router(&hub), hub };
     let (first, second) = (everything(FIRST, 1), everything(SECOND, 2));
     let mut subscriber = hub.subscribe_with(&first, &[("topic", "a")]).await;
-    hub.hub.live().replace(&KeySet::new(&[SECOND]).config()).unwrap();
+    hub.hub.rules().replace(&KeySet::new(&[SECOND]).config()).unwrap();
     let form = [("topic", "a"), ("data", "secret"), ("private", "")];
     hub.publish_with(&second, &form).await.expect(200);
     subscriber.expect("message", "secret").await;
@@ -118,14 +118,14 @@ fn t_jwt_no_response_is_wrong_while_keys_change() {
                 while !end.load(Ordering::Relaxed) {
                     // Some are verified for the first time, some are in the cache.
                     let number = thread * 1000 + count % 500;
-                    let authority = &hub.live().rules().authority;
+                    let authority = &hub.rules().current().authority;
                     let always = request(&everything(FIRST, number));
                     assert!(authority.publisher(&always).is_ok());
                     assert!(authority.subscriber(&always).is_ok());
                     let never = request(&everything(STRANGER, number));
                     assert!(authority.publisher(&never).is_err());
                     // The same rules give the same result both times.
-                    let rules = hub.live().rules();
+                    let rules = hub.rules().current();
                     let sometimes = request(&everything(SECOND, number));
                     let answer = rules.authority.publisher(&sometimes).is_ok();
                     assert_eq!(rules.authority.publisher(&sometimes).is_ok(), answer);
@@ -138,7 +138,7 @@ fn t_jwt_no_response_is_wrong_while_keys_change() {
     let began = Instant::now();
     let mut reloads = 0;
     while began.elapsed() < Duration::from_millis(700) {
-        hub.live().replace(if reloads % 2 == 0 { &both } else { &one }).unwrap();
+        hub.rules().replace(if reloads % 2 == 0 { &both } else { &one }).unwrap();
         reloads += 1;
     }
     end.store(true, Ordering::Relaxed);

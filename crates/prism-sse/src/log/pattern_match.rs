@@ -35,6 +35,24 @@ pub(super) enum TopicQuery {
     Added { known: Vec<PatternKey>, added: Vec<(Selector, PatternKey)> },
 }
 
+/// Patterns that are about to come into use.
+#[derive(Debug)]
+pub(crate) struct NewPatterns {
+    pub(super) snapshot: PatternSnapshot<PatternKey>,
+    pub(super) patterns: Vec<Selector>,
+}
+
+impl NewPatterns {
+    /// The steps that they add to the most that matching a topic takes.
+    pub(crate) fn added_cost(mut self) -> u64 {
+        let before = self.snapshot.match_cost();
+        for pattern in &self.patterns {
+            self.snapshot.add(pattern, PatternKey::of_slot(0));
+        }
+        self.snapshot.match_cost().saturating_sub(before)
+    }
+}
+
 impl PatternQuery {
     /// Matches `topics`, those that the query was made for. Takes at most
     /// [`PATTERNS_STEPS_MAX`](crate::limits::PATTERNS_STEPS_MAX) steps for each.

@@ -14,7 +14,7 @@ use super::audience_list::AudienceList;
 use super::class::{Class, PerClass};
 use super::floors::Floor;
 use super::keys::PatternKey;
-use super::pattern_match::{PatternMatches, PatternQuery, TopicQuery};
+use super::pattern_match::{NewPatterns, PatternMatches, PatternQuery, TopicQuery};
 use super::record::Record;
 use crate::limits;
 use crate::selector::{Changes, PatternIndex, Selector};
@@ -180,8 +180,13 @@ impl Patterns {
         self.index.retain_in_use(keys, generation);
     }
 
-    pub(super) fn is_in_use(&self, selector: &Selector) -> bool {
-        self.by_selector.contains_key(selector)
+    pub(super) fn not_in_use<'a>(
+        &self,
+        patterns: impl Iterator<Item = &'a Selector>,
+    ) -> Option<NewPatterns> {
+        let new = patterns.inspect(|_| steps::count(1));
+        let new: Vec<_> = new.filter(|it| !self.by_selector.contains_key(*it)).cloned().collect();
+        (!new.is_empty()).then(|| NewPatterns { snapshot: self.index.snapshot(), patterns: new })
     }
 
     /// The most steps that matching a topic with the patterns in use takes.

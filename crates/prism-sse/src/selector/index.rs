@@ -135,6 +135,12 @@ impl<K: Copy> PatternSnapshot<K> {
         self.generation
     }
 
+    /// Adds a pattern to this snapshot alone.
+    pub(crate) fn add(&mut self, selector: &Selector, key: K) {
+        self.generation += 1;
+        self.set(selector, self.generation, Some(key));
+    }
+
     /// Adds a pattern, or removes the one that was added with this generation.
     fn set(&mut self, selector: &Selector, generation: u64, key: Option<K>) {
         match selector {
@@ -197,7 +203,8 @@ impl<K: Copy> PatternSnapshot<K> {
         steps
     }
 
-    fn match_cost(&self) -> u64 {
+    /// The most steps that [`matching`](Self::matching) takes for any topic.
+    pub(crate) fn match_cost(&self) -> u64 {
         let templates = match self.templates.is_empty() {
             true => 0,
             false => parse_cost(limits::TOPIC_BYTES_MAX) + self.templates.cost(),

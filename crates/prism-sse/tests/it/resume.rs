@@ -272,12 +272,9 @@ async fn an_id_of_a_lost_tail_stays_a_gap_when_its_epoch_begins_again() {
     publish(&sse, 10..14);
     while engine.apply() {}
     // The places 3 and 4 were handed out twice, and 5 and 6 once.
-    for (id, gap) in [
-        ("#1.3", Some(Gap::Epoch)),
-        ("#1.4", Some(Gap::Epoch)),
-        ("#1.5", None),
-        ("#1.6", None),
-    ] {
+    for (id, gap) in
+        [("#1.3", Some(Gap::Epoch)), ("#1.4", Some(Gap::Epoch)), ("#1.5", None), ("#1.6", None)]
+    {
         assert_eq!(gap_after(id), gap, "{id}");
     }
     // Another order in between changes nothing.

@@ -91,7 +91,7 @@ impl PublishHead {
             let sentence = "The hub is ending.";
             return Err(Problem::unavailable("drain", sentence, limits::DRAIN_RETRY_AFTER));
         }
-        let rules = hub.live().rules();
+        let rules = hub.rules().current();
         let (parts, content) = request.into_parts();
         let publisher = rules.authority.publisher(&parts).map_err(auth_problem)?;
         if publisher.dialect().is_none() {

@@ -91,7 +91,7 @@ async fn open_stream(
     parts: &Parts,
     body: Body,
 ) -> Result<Response, SubscribeRefusal> {
-    let rules = hub.live().rules();
+    let rules = hub.rules().current();
     let subscriber = match rules.authority.subscriber(parts) {
         Ok(subscriber) => subscriber,
         Err(error) if error.is_unavailable() => return Err(CapacityRefusal::Keys.into()),

@@ -31,11 +31,11 @@ async fn refused(answer: ServerAnswer, timing: RefreshTiming, reason: &str) {
     fixture.refresher.timing = timing;
     let token = token("a", &pair);
     fixture.publishes(&token).unwrap();
-    let before = fixture.hub.live().rules();
+    let before = fixture.hub.rules().current();
     endpoint.now_gives(answer);
     let error = fixture.refresh().await.unwrap_err().to_string();
     assert!(error.starts_with(&format!("the key set {}: {reason}", endpoint.url)), "{error}");
-    assert!(std::sync::Arc::ptr_eq(&before, &fixture.hub.live().rules()), "the same rules");
+    assert!(std::sync::Arc::ptr_eq(&before, &fixture.hub.rules().current()), "the same rules");
     fixture.publishes(&token).unwrap();
     fixture.reads(&token).unwrap();
 }

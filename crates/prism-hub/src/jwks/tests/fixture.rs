@@ -138,7 +138,7 @@ impl TestHub {
         let hub = Hub::new(Config::from_args(args).unwrap(), clock).unwrap();
         hub.set_ready(true);
         let (config, rules, metrics) =
-            (hub.config().clone(), hub.live().clone(), hub.metrics().clone());
+            (hub.config().clone(), hub.rules().clone(), hub.metrics().clone());
         Self { hub, now, refresher: KeySetRefresher::new(config, rules, metrics, timing) }
     }
 
@@ -156,12 +156,12 @@ impl TestHub {
 
     pub(super) fn publishes(&self, token: &str) -> Result<(), AuthError> {
         let request = post(&[("authorization", &format!("Bearer {token}"))]);
-        self.hub.live().rules().authority.publisher(&request).map(drop)
+        self.hub.rules().current().authority.publisher(&request).map(drop)
     }
 
     pub(super) fn reads(&self, token: &str) -> Result<(), AuthError> {
         let request = get("/events", &[("authorization", &format!("Bearer {token}"))]);
-        self.hub.live().rules().authority.subscriber(&request).map(drop)
+        self.hub.rules().current().authority.subscriber(&request).map(drop)
     }
 
     /// The text of the metrics.
@@ -181,7 +181,7 @@ impl TestHub {
 /// The status of a publish by a token.
 pub(super) fn status(hub: &Hub, token: &str) -> u16 {
     let request = post(&[("authorization", &format!("Bearer {token}"))]);
-    let rights = hub.live().rules().authority.publisher(&request);
+    let rights = hub.rules().current().authority.publisher(&request);
     rights.map_or_else(|error| error.status().as_u16(), |_| 200)
 }
 

@@ -101,7 +101,7 @@ async fn an_unchanged_set_keeps_the_token_cache() {
     let token = token("a", &pair);
     let checked = |fixture: &TestHub| {
         fixture.publishes(&token).unwrap();
-        fixture.hub.live().rules().authority.signatures_checked()
+        fixture.hub.rules().current().authority.signatures_checked()
     };
     assert_eq!(checked(&fixture), 1);
     for _ in 0..3 {
@@ -226,7 +226,7 @@ async fn t_jwt_every_answer_is_right_while_keys_change() {
         std::thread::spawn(move || {
             let mut seen = [0_u32; 2];
             loop {
-                let rules = hub.live().rules();
+                let rules = hub.rules().current();
                 let allows = |request| rules.authority.publisher(request).is_ok();
                 assert!(allows(&always), "its key is there all the time");
                 assert!(!allows(&never));
@@ -309,11 +309,11 @@ async fn a_reload_whose_new_set_cannot_be_fetched_changes_nothing() {
     let token = token("a", &pair);
     let args = ["--jwks", &bad.url, "--max-connections", "7"].map(str::to_owned);
     let reload = ConfigSource::new(move || Config::from_args(&args));
-    let before = fixture.hub.live().rules();
+    let before = fixture.hub.rules().current();
     let error = fixture.refresher.reload(&reload).await.unwrap_err().to_string();
     let what = "the answer is 404 Not Found; it must be 200";
     assert_eq!(error, format!("the key set {}: {what}", bad.url));
-    assert!(Arc::ptr_eq(&before, &fixture.hub.live().rules()));
+    assert!(Arc::ptr_eq(&before, &fixture.hub.rules().current()));
     fixture.publishes(&token).unwrap();
     fixture.refresh().await.unwrap();
     assert_eq!((endpoint.asked(), bad.asked()), (2, 1), "what is not in force is not fetched");
