@@ -96,7 +96,8 @@ impl fmt::Display for InvalidSelector {
             ),
             Self::TooCostly { steps } => write!(
                 f,
-                "the pattern takes {steps} steps to match a topic of {} bytes; at most {} are allowed",
+                "the pattern takes {steps} steps to match a topic of {} bytes; at most {} are \
+                 allowed",
                 limits::TOPIC_BYTES_MAX,
                 limits::PATTERN_STEPS_MAX
             ),
@@ -112,8 +113,8 @@ impl fmt::Display for InvalidSelector {
             ),
             Self::Topic(error) => error.fmt(f),
             Self::UnicodeExpression => f.write_str(
-                "a regular expression in a URL pattern must be without Unicode classes and the flag \
-                 `u`, because URLs are ASCII",
+                "a regular expression in a URL pattern must be without Unicode classes and the \
+                 flag `u`, because URLs are ASCII",
             ),
             Self::UrlPattern => f.write_str("the text is no URL pattern"),
         }

@@ -1,8 +1,8 @@
 //! A radix trie: a map from byte strings to values that finds the values of all prefixes of a text.
 //!
-//! A look-up takes time linear in the text, however many values there are. The trie is persistent: a
-//! clone shares all nodes, and a change copies the nodes from the root to the changed value, if they
-//! are shared, and no others.
+//! A look-up takes time linear in the text, however many values there are. The trie is persistent:
+//! a clone shares all nodes, and a change copies the nodes from the root to the changed value, if
+//! they are shared, and no others.
 
 use std::sync::Arc;
 
@@ -65,8 +65,8 @@ impl<T: Clone + Price> Trie<T> {
         self.0.cost_per_byte
     }
 
-    /// Changes the value of `text`: `change` gets the value, if there is one, and leaves the new one,
-    /// or `None` to remove it.
+    /// Changes the value of `text`: `change` gets the value, if there is one, and leaves the new
+    /// one, or `None` to remove it.
     pub(super) fn update(&mut self, text: &[u8], change: impl FnOnce(&mut Option<T>)) {
         Arc::make_mut(&mut self.0).update(text, change);
     }

@@ -1,8 +1,8 @@
 //! URL Patterns of the WHATWG: whether a topic is a URL that a pattern matches.
 //!
 //! The crate urlpattern parses them. A component with more than a prefix, one wildcard and a suffix
-//! is compiled to an automaton. What all components of a pattern hold together is bounded, and so is
-//! the work of parsing, compiling and matching it.
+//! is compiled to an automaton. What all components of a pattern hold together is bounded, and so
+//! is the work of parsing, compiling and matching it.
 
 mod automaton;
 mod component;
@@ -102,7 +102,14 @@ impl UrlPattern {
         self.0.components.pathname.suffix()
     }
 
+    /// Whether there is another clone of it.
+    #[allow(dead_code, reason = "for the interner")]
+    pub(super) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
     /// Bytes that it holds.
+    #[allow(dead_code, reason = "for those who bound what patterns hold together")]
     pub(super) fn memory_bytes(&self) -> usize {
         self.0.memory
     }
@@ -130,9 +137,9 @@ fn parse_base(text: &str) -> Result<Url, InvalidSelector> {
     Url::parse(text).map(|url| url.clone()).map_err(|_| InvalidSelector::Base)
 }
 
-type Parsed = urlpattern::UrlPattern<ExpressionText>;
+type ParsedUrlPattern = urlpattern::UrlPattern<ExpressionText>;
 
-fn parse(text: &str, base: Option<&Url>) -> Result<Parsed, InvalidSelector> {
+fn parse(text: &str, base: Option<&Url>) -> Result<ParsedUrlPattern, InvalidSelector> {
     let invalid = |_| InvalidSelector::UrlPattern;
     let init = UrlPatternInit::parse_constructor_string::<ExpressionText>(text, base.cloned());
     let mut init = init.map_err(invalid)?;
@@ -142,7 +149,7 @@ fn parse(text: &str, base: Option<&Url>) -> Result<Parsed, InvalidSelector> {
         init.base_url = None;
     }
     let options = UrlPatternOptions { regex_syntax: RegexSyntax::Rust, ignore_case: false };
-    Parsed::parse(init, options).map_err(invalid)
+    ParsedUrlPattern::parse(init, options).map_err(invalid)
 }
 
 /// The URL that a topic is; `None` if it is none.
@@ -174,7 +181,11 @@ pub(super) fn host_and_path(url: &Url) -> String {
 
 impl CompiledUrlPattern {
     /// Compiles one component after the other, each within what the others left of the limit.
-    fn compile(text: &str, base: BaseUrl, parsed: Parsed) -> Result<Self, InvalidSelector> {
+    fn compile(
+        text: &str,
+        base: BaseUrl,
+        parsed: ParsedUrlPattern,
+    ) -> Result<Self, InvalidSelector> {
         let mut left = limits::PATTERN_BYTES_MAX;
         let mut compile = |component: urlpattern::component::Component<ExpressionText>| {
             let component = Component::compile(component.matcher, left)?;

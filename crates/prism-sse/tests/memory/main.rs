@@ -227,7 +227,7 @@ fn patterns() -> Vec<Selector> {
             "https://*.host.example/*",
             "/:kind(books|films)/:id(\\d+)",
             "/*/comments/*/replies/*/x-*",
-            "/(.*a.{6})?(.*b.{3})#(a|b)*",
+            "/(.*a.{6})?a=*b*#(a|b)*",
             &format!("/{long}*"),
         ]
         .map(|text| Selector::url_pattern(text, Some("https://hub.example/a")).unwrap()),
@@ -258,7 +258,7 @@ async fn a_compiled_pattern_holds_what_it_says_and_matching_adds_nothing() {
         let mut copies = Vec::with_capacity(COUNT);
         let (bytes, ()) = held(|| {
             copies.extend((0..COUNT).map(|_| compile_again(&selector)));
-            copies.iter().for_each(|copy| drop(copy.matches(&topic)));
+            assert!(copies.iter().all(|copy| copy.matches(&topic) == selector.matches(&topic)));
         });
         let each = bytes / COUNT;
         assert!(each.abs_diff(said) <= said / 10, "{selector}: {each} bytes, {said} said");
@@ -271,7 +271,7 @@ async fn ten_thousand_patterns_hold_what_the_documentation_says() {
     let _alone = MEASURING.lock().await;
     let made = |n: usize| match () {
         #[cfg(feature = "patterns")]
-        () => Selector::url_pattern(&format!("/{n}/(.*a.{{6}})?(.*b.{{3}})"), Some("https://h/")),
+        () => Selector::url_pattern(&format!("/{n}/(.*a.{{6}})?a=*b*"), Some("https://h/")),
         #[cfg(not(feature = "patterns"))]
         () => Selector::template(&format!("/{n}{}", "{x}".repeat(64))),
     };

@@ -17,9 +17,9 @@ pub(super) fn check(text: &str) -> Result<(), InvalidSelector> {
 
 /// Whether the host has a `]` that closes no `[`.
 ///
-/// The parser counts brackets from the `@` before the host to the `/`, `?` or `#` after it. A `?` can
-/// be a modifier instead, and then the host goes on; so it is taken for one here, and a pattern like
-/// `https://host?a]` is refused although the parser would take it.
+/// The parser counts brackets from the `@` before the host to the `/`, `?` or `#` after it. A `?`
+/// can be a modifier instead, and then the host goes on; so it is taken for one here, and a pattern
+/// like `https://host?a]` is refused although the parser would take it.
 fn closes_unopened_bracket(text: &str) -> bool {
     let mut rest = Literals { rest: text };
     while let Some(literal) = rest.next() {
