@@ -116,12 +116,6 @@ impl UriTemplate {
         }
     }
 
-    /// Whether there is another clone of it.
-    #[allow(dead_code, reason = "for the interner")]
-    pub(super) fn is_shared(&self) -> bool {
-        Arc::strong_count(&self.0) > 1
-    }
-
     /// Bytes that it holds.
     #[allow(dead_code, reason = "for those who bound what patterns hold together")]
     pub(super) fn memory_bytes(&self) -> usize {
