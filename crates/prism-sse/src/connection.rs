@@ -461,8 +461,8 @@ pub enum SubscribeError {
         /// How many it allows.
         max: usize,
     },
-    /// Matching a topic with the patterns in use, and with those of the audience and its grants, could
-    /// take more steps than allowed.
+    /// Matching a topic with the patterns in use, and with those of the audience and its grants,
+    /// could take more steps than allowed.
     PatternsTooCostly {
         /// How many are allowed: [`limits::PATTERNS_STEPS_MAX`].
         max: u64,

@@ -216,8 +216,8 @@ pub(crate) const FRAME_BYTES: usize = 16 * 1024;
 /// Records of the log's tail that a live reader looks at under the manager's lock.
 pub(crate) const LIVE_RECORDS_READ: usize = 256;
 
-/// Work of one piece of a replay, in steps as in [`PATTERN_STEPS_MAX`], after which others have their
-/// turn: about a quarter of a millisecond.
+/// Work of one piece of a replay, in steps as in [`PATTERN_STEPS_MAX`], after which others have
+/// their turn: about a quarter of a millisecond.
 pub(crate) const REPLAY_WORK: u64 = 256 * 1024;
 
 /// Work of looking at one record of a replay, patterns not included.

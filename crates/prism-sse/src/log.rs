@@ -162,8 +162,8 @@ impl Log {
     /// If the order continues (`after` is the applied mark), ids of earlier epochs stay valid. If
     /// not, the retained records belong to an order that does not exist any more, or records
     /// between them and the new epoch are missing: the log evicts them all, and every reader gets a
-    /// gap. Where the same epoch begins again, its places above `after` that were applied before stay
-    /// a gap, although they are handed out again.
+    /// gap. Where the same epoch begins again, its places above `after` that were applied before
+    /// stay a gap, although they are handed out again.
     pub(crate) fn begin_epoch(&mut self, epoch: Epoch, after: u64) -> bool {
         let announced_again = self.epochs.back().is_some_and(|&(last, _)| last == epoch);
         if announced_again && after == self.applied {
@@ -409,8 +409,8 @@ impl Log {
 
     /// What an id stands for that a publisher chose, and who may know of it.
     ///
-    /// Of an id whose records are all private, and whose first one is not retained while a later one
-    /// is, nobody may know who is not granted everything: the first one's topics are forgotten.
+    /// Of an id whose records are all private, and whose first one is not retained while a later
+    /// one is, nobody may know who is not granted everything: the first one's topics are forgotten.
     pub(crate) fn resolve_publisher_id(&self, id: &str) -> Option<(ResolvedId, Visibility)> {
         let known = self.ids.as_ref()?.find(id)?;
         let first = self.find(known.first_seq);

@@ -1,9 +1,9 @@
 //! Isolation of tenants, and injection into streams and headers.
 
-use http::HeaderValue;
+use http::{HeaderValue, Request};
 
 use super::fixture::{
-    EVENTS, MERCURE, TestHub, address, stream, token_08_for, unrestricted_token_08,
+    EVENTS, MERCURE, TestHub, address, bearer, stream, token_08_for, unrestricted_token_08,
 };
 
 const HOSTILE: &[&str] = &[
@@ -162,11 +162,102 @@ async fn t_auth_3_every_endpoint_refuses_requests_without_the_right() {
     for path in &reads {
         hub.get(path).await.expect(401);
         hub.get_with("a.b.c", path).await.expect(401);
-        let head = http::Request::head(path).body(String::new()).unwrap();
+        let head = Request::head(path).body(String::new()).unwrap();
         assert_eq!(hub.send(head).await.status, 401);
     }
     let publish_only = token_08_for("publish", &["*"]);
     hub.get_with(&publish_only, &reads[0]).await.expect(200);
     hub.get_with(&publish_only, &reads[2]).await.expect(403);
     hub.publish_with(&token_08_for("subscribe", &["*"]), &[("topic", "a")]).await.expect(403);
+}
+
+/// What a response says: its headers, and the first events of its stream, with `id` replaced and
+/// without what is random.
+async fn told(hub: &TestHub, mut request: Request<String>, id: &str) -> Vec<String> {
+    request.headers_mut().insert("accept", HeaderValue::from_static("text/event-stream"));
+    let response = tower_service::Service::call(&mut hub.app.clone(), request).await.unwrap();
+    let mut told = vec![response.status().to_string()];
+    for (name, value) in response.headers() {
+        told.push(format!("{name}: {}", value.to_str().unwrap().replace(id, "ID")));
+    }
+    let mut body = response.into_body();
+    let mut text = String::new();
+    // The last event that was published is public, and every stream gets it.
+    while !text.contains("data: last\n") {
+        let frame = http_body_util::BodyExt::frame(&mut body).await.unwrap().unwrap();
+        text += std::str::from_utf8(frame.data_ref().unwrap()).unwrap();
+    }
+    let is_random = |line: &&str| line.starts_with("retry: ") || line.contains("\"connection\"");
+    told.extend(text.replace(id, "ID").lines().filter(|it| !is_random(it)).map(str::to_owned));
+    told
+}
+
+/// Every way in which a request names its last event id.
+fn requests(id: &str, token: &str) -> Vec<Request<String>> {
+    let mut requests = Vec::new();
+    for path in [EVENTS, MERCURE] {
+        for control in ["on", "off"] {
+            let query = |more: &[(&str, &str)]| {
+                address(path, &[&[("match", "*"), ("control", control)], more].concat())
+            };
+            let header = Request::get(query(&[])).header("last-event-id", id);
+            requests.push(header.body(String::new()).unwrap());
+            for name in ["last_event_id", "lastEventID", "Last-Event-ID"] {
+                requests.push(Request::get(query(&[(name, id)])).body(String::new()).unwrap());
+                let body = Request::builder().method("QUERY").uri(query(&[]));
+                let body = body.header("content-type", "application/x-www-form-urlencoded");
+                requests.push(body.body(format!("{name}={id}")).unwrap());
+            }
+        }
+    }
+    for request in requests.iter_mut().filter(|_| !token.is_empty()) {
+        request.headers_mut().insert("authorization", bearer(token).parse().unwrap());
+    }
+    requests
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_tells_a_private_id_from_one_that_nobody_used() {
+    let hub = TestHub::with(&["--retention-count", "5", "--subscriptions", "on"]);
+    let private = async |id: &str| {
+        let form = [("topic", "users/7"), ("private", ""), ("id", id), ("data", "secret")];
+        hub.publish(&form).await.expect(200);
+    };
+    let public = async |data: &str| {
+        hub.publish(&[("topic", "news"), ("data", data)]).await.expect(200);
+    };
+    private("evicted-1").await;
+    for n in 0..5 {
+        public(&n.to_string()).await;
+    }
+    private("retained1").await;
+    public("last").await;
+    let [owner, other] = ["users/7", "users/8"].map(|topic| token_08_for("subscribe", &[topic]));
+    for token in ["", &other] {
+        for (n, unused) in requests("nobodys-1", token).into_iter().enumerate() {
+            let expected = told(&hub, unused, "nobodys-1").await;
+            assert!(expected.contains(&"prism-gap: unknown".to_owned()), "{expected:?}");
+            for id in ["evicted-1", "retained1"] {
+                let request = requests(id, token).swap_remove(n);
+                assert_eq!(told(&hub, request, id).await, expected, "{id} in request {n}");
+            }
+        }
+    }
+    for request in requests("evicted-1", &owner) {
+        let told = told(&hub, request, "evicted-1").await;
+        assert!(told.contains(&"prism-gap: expired".to_owned()), "{told:?}");
+    }
+    for request in requests("retained1", &owner) {
+        let told = told(&hub, request, "retained1").await;
+        assert!(told.contains(&"last-event-id: ID".to_owned()), "{told:?}");
+    }
+    // The subscription API and refusals name no publisher's id.
+    let all = unrestricted_token_08();
+    for path in [format!("{MERCURE}/subscriptions"), "/healthz".to_owned()] {
+        let answer = hub.get_with(&all, &path).await;
+        let headers = format!("{:?}", answer.headers);
+        for id in ["evicted-1", "retained1"] {
+            assert!(!answer.text.contains(id) && !headers.contains(id), "{path}");
+        }
+    }
 }

@@ -25,8 +25,8 @@ impl Follower {
     /// Begins an epoch whose sequence numbers follow `after`.
     ///
     /// If `after` is not the sequence number that was applied last, the order was replaced: the log
-    /// is emptied, and each reader gets a gap. An epoch that begins again, behind fewer numbers than
-    /// were applied, cannot be resumed from the numbers that were applied twice.
+    /// is emptied, and each reader gets a gap. An epoch that begins again, behind fewer numbers
+    /// than were applied, cannot be resumed from the numbers that were applied twice.
     pub fn begin_epoch(&self, epoch: Epoch, after: u64) -> Wakes {
         self.with(|apply| apply.begin_epoch(epoch, after))
     }

@@ -28,8 +28,8 @@ pub struct Publication {
     matches: MatchedPatterns,
 }
 
-/// Which patterns match the topics, if the manager has found that out already. It says nothing about
-/// the event, and two publications are equal whatever it is.
+/// Which patterns match the topics, if the manager has found that out already. It says nothing
+/// about the event, and two publications are equal whatever it is.
 #[derive(Clone, Debug, Default)]
 struct MatchedPatterns(Option<PatternMatches>);
 

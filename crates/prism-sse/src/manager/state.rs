@@ -102,7 +102,8 @@ impl State {
         }
     }
 
-    /// What is to be matched with the patterns in use before an event about these topics is applied.
+    /// What is to be matched with the patterns in use before an event about these topics is
+    /// applied.
     pub(super) fn unmatched(
         &self,
         topics: &[Topic],

@@ -127,8 +127,9 @@ fn parse_base(text: &str) -> Result<Url, InvalidSelector> {
     if text.len() > limits::SELECTOR_BYTES_MAX {
         return Err(InvalidSelector::Base);
     }
+    let url = Url::parse(text).map_err(|_| InvalidSelector::Base)?;
     // A clone has no spare capacity.
-    Url::parse(text).map(|url| url.clone()).map_err(|_| InvalidSelector::Base)
+    Ok(url.clone())
 }
 
 type ParsedUrlPattern = urlpattern::UrlPattern<ExpressionText>;

@@ -289,3 +289,23 @@ async fn ten_thousand_patterns_hold_what_the_documentation_says() {
     assert!(bytes / COUNT <= most, "{}", bytes / COUNT);
     drop(readers);
 }
+
+#[tokio::test]
+async fn idempotency_keys_take_about_the_bytes_that_they_count() {
+    let _alone = MEASURING.lock().await;
+    let sse = Manager::builder().idempotency_bytes(1 << 30).build().unwrap();
+    let publish = |range: std::ops::Range<u32>| {
+        for key in range {
+            let publication = Publication::broadcast("x").idempotency_key(key.to_string());
+            sse.append(publication.unwrap()).unwrap();
+        }
+    };
+    // What the log keeps has its full size.
+    publish(0..10_000);
+    // The tables of hashes have grown shortly before 60,000, and are almost full at 110,000.
+    for (range, count) in [(10_000..60_000, 50_000), (60_000..110_000, 50_000)] {
+        let (bytes, ()) = allocated(|| publish(range));
+        println!("{} bytes for each idempotency key", bytes / count);
+        assert!(bytes / count <= limits::IDEMPOTENCY_ENTRY_BYTES * 5 / 4, "{}", bytes / count);
+    }
+}

@@ -46,8 +46,8 @@ pub(super) struct MemberProgress {
     pub(super) stalled_since: u64,
     /// It is in the shard's queue of runnable members.
     pub(super) is_runnable: bool,
-    /// Its index among the members that have read further than their group, if it is one of them. It
-    /// joins when the group has come as far.
+    /// Its index among the members that have read further than their group, if it is one of them.
+    /// It joins when the group has come as far.
     pub(super) ahead_index: Option<u32>,
     /// The last chunk was read: the connection is closed once everything is written.
     pub(super) is_last: bool,
