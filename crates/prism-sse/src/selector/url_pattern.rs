@@ -6,6 +6,7 @@
 
 mod automaton;
 mod component;
+mod sequence;
 mod syntax;
 
 use std::fmt;

@@ -181,7 +181,7 @@ fn a_hostile_template_takes_no_longer_than_its_size_allows() {
 
 #[test]
 fn a_template_that_could_take_too_many_steps_is_refused() {
-    for (expression, most) in [("{?a*}", 5), ("{/a*}", 5), ("{a:999}", 7), ("{a:9999}", 64)] {
+    for (expression, most) in [("{?a*}", 10), ("{/a*}", 10), ("{a:999}", 15), ("{a:9999}", 64)] {
         assert!(Selector::template(&expression.repeat(most)).is_ok(), "{expression}");
         let error = Selector::template(&expression.repeat(most + 1)).unwrap_err();
         match error {

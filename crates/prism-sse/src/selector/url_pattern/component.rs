@@ -109,14 +109,11 @@ impl Component {
         let per_16_bytes = match self {
             Self::Literal(_) | Self::Wildcard { excluded: None, .. } => 0,
             Self::Wildcard { excluded: Some(_), .. } => 1,
-            Self::Expression { .. } => 16 * TRANSITION_STEPS,
+            Self::Expression { automaton, .. } => 16 * automaton.steps_per_byte(),
         };
         ComponentCost { fixed: 6 + texts as u64 / 16, per_16_bytes }
     }
 }
-
-/// Steps of one transition of an automaton.
-const TRANSITION_STEPS: u64 = 2;
 
 /// What is between a prefix and a suffix that do not overlap.
 fn between<'a>(text: &'a str, prefix: &str, suffix: &str) -> Option<&'a str> {
