@@ -106,7 +106,7 @@ fn a_bracket_in_the_host_that_closes_nothing_is_an_error_and_no_panic() {
             assert_eq!(made, Err(InvalidSelector::UrlPattern), "{text}");
         }
     }
-    assert!(matches("https://[::1]/:x", "https://[::1]/a"));
+    assert!(matches("https://[\\:\\:1]/:x", "https://[::1]/a"));
     assert!(matches("/a]:x", "https://hub.example/a]b"));
     assert!(matches("/?a[:key]=*", "https://hub.example/?a[b]=c"));
 }
@@ -132,13 +132,13 @@ fn parts_of_a_pattern_are_bounded() {
 #[test]
 fn all_components_of_a_pattern_share_one_limit() {
     let make = |text: &str| Selector::url_pattern(text, None).map(|_| ());
-    // Each of these takes less than the limit, and two of them more.
+    // Each of these takes less than the limit, and all of them more.
     let part = format!("((?:{})?x)", "abcdefghijklmnopqrstuvwxyz".repeat(2));
     for one in ["https://host/PART", "https://host/?PART", "https://host/#PART"] {
         assert_eq!(make(&one.replace("PART", &part)), Ok(()), "{one}");
     }
-    let two = format!("https://host/{part}?{part}");
-    assert_eq!(make(&two), Err(InvalidSelector::TooLarge));
+    let all = format!("https://host/{part}?{part}#{part}");
+    assert_eq!(make(&all), Err(InvalidSelector::TooLarge));
     assert_eq!(
         InvalidSelector::TooLarge.to_string(),
         "the pattern is too large once it is compiled; at most 16384 bytes are allowed"
@@ -155,10 +155,10 @@ fn an_expression_with_too_many_states_is_refused() {
         assert_eq!(Selector::url_pattern(text, HUB), Err(InvalidSelector::TooLarge), "{text}");
     }
     // Wildcards and repetitions one after the other need no states.
-    assert!(is_chosen("/(.*a.{12})", "/xaxaxxxxxxxxxxxx"));
-    assert!(is_chosen("/*/comments/*/replies/*/x-*", "/a/comments/b/c/replies/d/e/x-"));
+    assert!(matches("/(.*a.{12})", "/xaxaxxxxxxxxxxxx"));
+    assert!(matches("/*/comments/*/replies/*/x-*", "/a/comments/b/c/replies/d/e/x-"));
     let all = "abcdefghijklmnopqrstuvwxyz0123456789".repeat(3);
-    assert!(is_chosen(&format!("/*{all}*{{a}}?"), &format!("/x{all}{all}a")));
+    assert!(matches(&format!("/*{all}*x"), &format!("/x{all}{all}x")));
 }
 
 #[test]
