@@ -35,7 +35,6 @@ use jsonwebtoken::Algorithm;
 use prism_sse::OnLag;
 use url::Url;
 
-pub(crate) use build::connections_of_files;
 pub use key_source::{KeySetAlgorithm, KeySetLocation, KeySetSource, KeySetUrl, KeySource};
 pub use origin::Origin;
 pub(crate) use parse::{COOKIE_08, algorithm, duration};
