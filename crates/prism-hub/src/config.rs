@@ -36,7 +36,6 @@ use jsonwebtoken::Algorithm;
 use prism_sse::OnLag;
 use url::Url;
 
-pub(crate) use build::connections_of_files;
 pub use key_source::{KeySetAlgorithm, KeySetLocation, KeySetSource, KeySetUrl, KeySource};
 pub use network::Network;
 pub use origin::Origin;

@@ -128,25 +128,22 @@ pub const SUBSCRIPTIONS_LISTED: usize = 10_000;
 /// Largest head of a request, in bytes: room for a token, ids and a few dozen topics.
 pub const REQUEST_HEAD_BYTES_MAX: usize = 16 * 1024;
 
-/// Most headers of a request.
-pub const REQUEST_HEADERS_MAX: usize = 100;
+/// Bytes that wait to be encrypted and sent on one connection. A reader that takes nothing holds
+/// them, and they do not count as lag.
+pub(crate) const TLS_SEND_BYTES: usize = 16 * 1024;
 
-/// Most concurrent requests on one HTTP/2 connection.
-pub const HTTP_2_STREAMS_MAX: u32 = 100;
+/// Connections from one address beside those that `max-connections-per-ip` allows: for publishing,
+/// and for being told that the limit is reached.
+pub(crate) const REQUEST_CONNECTIONS_PER_ADDRESS: u64 = 16;
 
-/// Send buffer of one HTTP/2 stream, in bytes. Bytes in this buffer do not count as lag.
-pub const HTTP_2_SEND_BYTES: usize = 16 * 1024;
-
-/// Interval of HTTP/2 pings, and the time in which the peer must answer one.
-pub const HTTP_2_PING: Duration = Duration::from_secs(20);
+/// Most connections at the admin address: fewer than the open files that
+/// [`prism_sse::Capacity`] leaves for others.
+pub(crate) const ADMIN_CONNECTIONS: usize = 32;
 
 // Listeners and shutdown
 
 /// Most connections that wait at a listener to be accepted.
 pub(crate) const LISTEN_BACKLOG: u32 = 1024;
-
-/// Pause in accepting connections after the system refused one.
-pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Time for open requests at the admin address to end, after everything else has ended.
 pub const ADMIN_DRAIN: Duration = Duration::from_secs(1);

@@ -9,7 +9,7 @@
 mod error;
 mod listeners;
 mod signals;
-mod tls_server;
+mod tls;
 
 use std::io;
 use std::pin::pin;
@@ -100,11 +100,6 @@ async fn run(mut config: Config, source: ConfigSource, is_demo: bool) -> Result<
     tracing::info!("ending");
     if let Some(prices) = prices {
         prices.abort();
-    }
-    if config.tls.is_some() {
-        // Without TLS the library's server drains its streams itself.
-        let (events, window) = (hub.events().clone(), config.drain);
-        tokio::spawn(async move { events.drain(window).await });
     }
     public_servers.shut_down(config.drain + limits::DRAIN_GRACE).await;
     // Only now, so that operators can watch the drain.

@@ -101,7 +101,7 @@ pub use manager::{
 pub use selector::UrlPattern;
 pub use selector::{InvalidSelector, InvalidTopic, OneOrMany, Selector, Topic, UriTemplate};
 #[cfg(feature = "serve")]
-pub use serve::{App, Capacity, Serve, bind_reuse_port, raise_open_files, serve};
+pub use serve::{AcceptedSocket, App, Capacity, Serve, bind_reuse_port, raise_open_files, serve};
 pub use subscription::Start;
 pub use wire::{
     ConnectionId, Epoch, Event, EventId, EventName, Field, InvalidConnectionId, InvalidEvent,

@@ -288,8 +288,8 @@ pub(crate) const SHARED_FRAMES: usize = 64;
 #[cfg(feature = "serve")]
 pub const STALLED_BYTES: usize = 64 * 1024 * 1024;
 
-/// Bytes the system may hold for a connection that was handed over, as it counts them: it doubles
-/// this for its own bookkeeping.
+/// Bytes the system may hold for a connection, as it counts them: it doubles this for its own
+/// bookkeeping.
 #[cfg(feature = "serve")]
 pub const SEND_BUFFER_BYTES: usize = 64 * 1024;
 
@@ -341,9 +341,26 @@ pub(crate) const SHARD_EVENTS: usize = 1024;
 #[cfg(feature = "serve")]
 pub(crate) const FIRST_READ_BYTES: usize = 2048;
 
-/// Requests at once on one connection of HTTP/2.
+/// Requests at once on one connection of HTTP/2: more than a browser has open, and few enough that
+/// one connection cannot use up what all clients share.
+/// Setting: [`Serve::max_http2_streams`](crate::Serve::max_http2_streams).
 #[cfg(feature = "serve")]
-pub(crate) const HTTP2_STREAMS: u32 = 200;
+pub const HTTP2_STREAMS: u32 = 100;
+
+/// Bytes that hyper takes from the body of one HTTP/2 stream and that are not sent yet.
+#[cfg(feature = "serve")]
+pub(crate) const HTTP2_SEND_BYTES: usize = 16 * 1024;
+
+/// Open connections from one address that is neither loopback nor private. Offices and mobile
+/// networks put many clients behind one address.
+/// Setting:
+/// [`Serve::max_connections_per_address`](crate::Serve::max_connections_per_address).
+#[cfg(feature = "serve")]
+pub const CONNECTIONS_PER_ADDRESS: usize = 200;
+
+/// Time between two checks for streams that ended, stay with hyper and are not read.
+#[cfg(feature = "serve")]
+pub(crate) const STREAM_CHECK: Duration = Duration::from_secs(3);
 
 /// Time after the drain's window in which the last connections may end by themselves.
 #[cfg(feature = "serve")]
@@ -352,6 +369,12 @@ pub(crate) const DRAIN_GRACE: Duration = Duration::from_secs(1);
 /// Bytes of our own that a reader costs that stopped reading, its log and its event not included.
 #[cfg(feature = "serve")]
 pub(crate) const STALLED_READER_BYTES: usize = 1024;
+
+/// Bytes that hyper, and the encryption below it, hold of a stream that is not read: what hyper
+/// writes at once, what it took from the stream, and a TLS record. The rest of an event of which
+/// the reader has taken a part is not counted: it is the log's own buffer.
+#[cfg(feature = "serve")]
+pub(crate) const HYPER_READER_BYTES: usize = 3 * 16 * 1024;
 
 /// Open files left for others when the number of connections is not set.
 #[cfg(feature = "serve")]

@@ -36,6 +36,8 @@ use crate::wire::{ConnectionId, Event, Position};
 
 pub use builder::ManagerBuilder;
 pub use close_reason::CloseReason;
+#[cfg(feature = "serve")]
+pub(crate) use connection_entry::ClosedConnection;
 pub(crate) use connection_entry::{Closing, EndedConnection};
 pub use error::{PublishError, SendError};
 pub use inner::ConnectionRef;

@@ -24,17 +24,21 @@
 //!
 //! The head of a request may have [`limits::HEAD_BYTES_MAX`] bytes and take
 //! [`limits::HEADER_TIMEOUT`]. A reader that takes nothing for [`limits::STALL`] while something is
-//! due is closed. Half-written events may keep [`limits::STALLED_BYTES`] in memory. The number of
+//! due is closed. Where its stream stays with hyper, its connection is reset, and in HTTP/2 its
+//! stream alone; so is any stream that ended and whose reader does not take its end for as long.
+//! Half-written events may keep [`limits::STALLED_BYTES`] in memory. The number of
 //! connections is limited by open files, whose limit is raised to what the system allows.
 //!
 //! On systems that are not Unix, all streams stay with hyper.
 
 mod accept;
+mod accepted_socket;
 mod app;
 mod capacity;
 mod connection_count;
 mod delivery;
 mod hand_over;
+mod http2_executor;
 mod http_connection;
 mod hyper_body;
 mod inbox;
@@ -44,15 +48,18 @@ mod settings;
 mod shard;
 mod sniffed_stream;
 mod stream_registry;
+mod task_abort;
 mod transport;
 
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::io;
 use std::marker::PhantomData;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 
 #[cfg(doc)]
@@ -60,10 +67,11 @@ use crate::connection::Connection;
 use crate::limits;
 #[cfg(doc)]
 use crate::manager::Manager;
+pub use accepted_socket::AcceptedSocket;
 pub use app::App;
 pub use capacity::{Capacity, raise_open_files};
 pub(crate) use settings::ServeSettings;
-use settings::{HeaderTimeout, ShutdownSignal};
+use settings::{AddressLimit, Handshake, HeaderTimeout, ShutdownSignal};
 pub use transport::bind_reuse_port;
 #[cfg(feature = "test-util")]
 pub(crate) use {
@@ -160,6 +168,49 @@ impl<A, K> Serve<A, K> {
         self
     }
 
+    /// Most open connections from one address, where that is neither loopback nor private: at such
+    /// an address there may be a proxy. Default: 200. Further ones are closed as soon as they are
+    /// accepted. The addresses of one IPv6 network of 64 bits count as one.
+    pub fn max_connections_per_address(mut self, connections: usize) -> Self {
+        self.settings.address_limit = AddressLimit::of_public_addresses(connections);
+        self
+    }
+
+    /// As [`max_connections_per_address`](Self::max_connections_per_address), but `limit` is called
+    /// with the address of each connection, and decides whether that is counted: `None` is no
+    /// limit. So it can change while the server runs, and except proxies.
+    pub fn max_connections_per_address_with<F>(mut self, limit: F) -> Self
+    where
+        F: Fn(IpAddr) -> Option<usize> + Send + Sync + 'static,
+    {
+        self.settings.address_limit = AddressLimit::new(limit);
+        self
+    }
+
+    /// Most requests at a time, and so most event streams, on one HTTP/2 connection. Default: 100.
+    ///
+    /// # Panics
+    ///
+    /// If `streams` is 0.
+    pub fn max_http2_streams(mut self, streams: u32) -> Self {
+        assert!(streams > 0, "an HTTP/2 connection has room for at least one stream");
+        self.settings.http2_streams = streams;
+        self
+    }
+
+    /// Serves HTTP over what `handshake` makes of each accepted connection, for example a TLS
+    /// stream. It may take [`header_timeout`](Self::header_timeout); a connection whose handshake
+    /// fails is closed. The event streams of such connections stay with hyper.
+    pub fn with_handshake<F, R, T>(mut self, handshake: F) -> Self
+    where
+        F: Fn(AcceptedSocket) -> R + Send + Sync + 'static,
+        R: Future<Output = io::Result<T>> + Send + 'static,
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        self.settings.handshake = Some(Handshake::new(handshake));
+        self
+    }
+
     /// Longest head of a request, in bytes. Default: 16 KiB; at least 8 KiB. A longer one is
     /// answered with 431.
     pub fn max_head_bytes(mut self, bytes: usize) -> Self {
@@ -168,7 +219,8 @@ impl<A, K> Serve<A, K> {
     }
 
     /// Time for the head of a request to arrive. Default: 10 s; at most a day. After it the
-    /// connection is closed, also if it is idle between two requests.
+    /// connection is closed, also if it is idle between two requests; one of HTTP/2 once it has had
+    /// no open stream for this time.
     pub fn header_timeout(self, timeout: Duration) -> Self {
         self.header_timeout_with(move || timeout)
     }

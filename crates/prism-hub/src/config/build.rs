@@ -264,7 +264,7 @@ fn limits(s: &RawSettings) -> Result<Limits, ConfigError> {
 /// The limit on open files is raised first, so that the result is the same at each reload. It is
 /// less than `prism_sse::Capacity` has: that counts all connections, and these are subscribers,
 /// beside whom publishers, key sets and new listeners need files.
-pub(crate) fn connections_of_files() -> Option<u64> {
+fn connections_of_files() -> Option<u64> {
     let files = prism_sse::raise_open_files()?;
     let (part, whole) = limits::CONNECTIONS_OF_FILES;
     Some((files / whole).saturating_mul(part).max(1))

@@ -1,17 +1,20 @@
 //! The hub's addresses: bound first, then listening, then served.
 
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::connect_info::IntoMakeServiceWithConnectInfo;
+use prism_sse::{App, Serve};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::error::ServeError;
-use super::tls_server::TlsServer;
-use crate::config::{self, Config};
+use super::tls;
+use crate::config::Config;
 use crate::hub::Hub;
 use crate::limits;
 
@@ -108,29 +111,38 @@ pub(super) struct ServerTasks {
 impl ServerTasks {
     /// Serves the public listeners, over TLS if it is configured.
     pub(super) fn start_public(hub: &Hub, listeners: Vec<TcpListener>, router: Router) -> Self {
-        let (mut tasks, shutdown) = (JoinSet::new(), watch::Sender::new(()));
+        let shutdown = watch::Sender::new(());
+        let drain = hub.config().drain;
+        let Some(mut server) = server(hub, listeners, router, drain, shutdown.subscribe()) else {
+            return Self { tasks: JoinSet::new(), shutdown };
+        };
+        let rules = Arc::clone(hub.rules());
+        server = server.max_connections_per_address_with(move |address| {
+            let max = rules.current().limits.max_connections_per_ip?;
+            let max = max.saturating_add(limits::REQUEST_CONNECTIONS_PER_ADDRESS);
+            (!is_private(address)).then(|| usize::try_from(max).unwrap_or(usize::MAX))
+        });
         if hub.config().tls.is_some() {
-            // The rest of the open files is left for publish requests, reloads and the engine.
-            let max = config::connections_of_files().unwrap_or(u64::MAX) / listeners.len() as u64;
-            let max = usize::try_from(max).unwrap_or(usize::MAX).max(1);
-            for listener in listeners {
-                let (router, hub) = (router.clone(), hub.clone());
-                let server = TlsServer { listener, max_connections: max, router, hub };
-                tasks.spawn(server.run(shutdown.subscribe()));
-            }
-        } else {
-            let shards = hub.config().shards.and_then(|it| usize::try_from(it).ok());
-            tasks.spawn(serve_plain(hub.clone(), listeners, router, shards, shutdown.subscribe()));
+            // Encrypted event streams stay with hyper.
+            server = server.no_shards().with_handshake(tls::handshake(hub));
+        } else if let Some(shards) = hub.config().shards {
+            server = match usize::try_from(shards).unwrap_or(usize::MAX) {
+                0 => server.no_shards(),
+                shards => server.shards(shards),
+            };
         }
-        Self { tasks, shutdown }
+        tracing::info!("{}", server.capacity());
+        Self { tasks: run(server), shutdown }
     }
 
-    /// Serves the admin listener. It has no event streams, and so needs no shards.
+    /// Serves the admin listener, whatever the public ones are busy with: its few connections are
+    /// among the open files that those leave free. It has no event streams, and so needs no shards.
     pub(super) fn start_admin(hub: &Hub, listener: Option<TcpListener>, router: Router) -> Self {
-        let (mut tasks, shutdown) = (JoinSet::new(), watch::Sender::new(()));
+        let shutdown = watch::Sender::new(());
         let listeners = Vec::from_iter(listener);
-        tasks.spawn(serve_plain(hub.clone(), listeners, router, Some(0), shutdown.subscribe()));
-        Self { tasks, shutdown }
+        let server = server(hub, listeners, router, limits::ADMIN_DRAIN, shutdown.subscribe());
+        let server = server.map(|it| it.no_shards().max_connections(limits::ADMIN_CONNECTIONS));
+        Self { tasks: server.map_or_else(JoinSet::new, run), shutdown }
     }
 
     /// Waits until one of the tasks ends, which happens before a shutdown only if it failed.
@@ -149,37 +161,60 @@ impl ServerTasks {
     }
 }
 
-/// Serves listeners without TLS by the library's server, whose delivery shards write event streams
-/// to their sockets directly. `shards` is their number; without it the library chooses.
-async fn serve_plain(
-    hub: Hub,
+/// A router that tells its requests the address of their peer.
+type ServedRouter = IntoMakeServiceWithConnectInfo<Router, SocketAddr>;
+
+/// The library's server for these listeners, with the settings that all listeners share. `None` if
+/// there are no listeners.
+fn server<K>(
+    hub: &Hub,
     listeners: Vec<TcpListener>,
     router: Router,
-    shards: Option<usize>,
+    drain: Duration,
     mut shutdown: watch::Receiver<()>,
-) {
+) -> Option<Serve<ServedRouter, K>>
+where
+    ServedRouter: App<K>,
+{
     let mut listeners = listeners.into_iter();
-    let Some(first) = listeners.next() else { return };
+    let first = listeners.next()?;
+    let rules = Arc::clone(hub.rules());
     let app = router.into_make_service_with_connect_info::<SocketAddr>();
-    let drain = hub.config().drain;
-    let mut server = prism_sse::serve(first, app)
+    let server = prism_sse::serve(first, app)
         .with_graceful_shutdown(async move {
             // An error means that the sender was dropped, which is a shutdown too.
             _ = shutdown.changed().await;
         })
         .max_head_bytes(limits::REQUEST_HEAD_BYTES_MAX)
-        .header_timeout_with(move || hub.rules().current().limits.header_timeout)
+        .header_timeout_with(move || rules.current().limits.header_timeout)
         .drain(drain);
-    for listener in listeners {
-        server = server.also(listener);
-    }
-    server = match shards {
-        None => server,
-        Some(0) => server.no_shards(),
-        Some(shards) => server.shards(shards),
-    };
-    tracing::info!("{}", server.capacity());
-    if let Err(error) = server.await {
-        tracing::error!("the listeners failed: {error}");
+    Some(listeners.fold(server, Serve::also))
+}
+
+/// Runs a server in a task.
+fn run<K: 'static>(server: Serve<ServedRouter, K>) -> JoinSet<()>
+where
+    ServedRouter: App<K>,
+    <ServedRouter as App<K>>::Make: Send,
+{
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        if let Err(error) = server.await {
+            tracing::error!("the listeners failed: {error}");
+        }
+    });
+    tasks
+}
+
+/// Whether an address is loopback, link-local or private: a proxy may be there, whose connections
+/// are those of many clients.
+fn is_private(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => {
+            address.is_loopback() || address.is_private() || address.is_link_local()
+        }
+        IpAddr::V6(address) => {
+            address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local()
+        }
     }
 }

@@ -10,8 +10,10 @@ use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustix::process::Signal;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
@@ -34,6 +36,10 @@ struct Encrypted {
 
 impl Encrypted {
     fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    fn start_with(more: &[&str]) -> Self {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         let cert = TempFile::new(&made.cert.pem());
         let key = TempFile::new(&made.signing_key.serialize_pem());
@@ -58,27 +64,32 @@ impl Encrypted {
             "--tls-key",
             key.path(),
         ];
-        let mut hub = Running::start(&mut command(&args));
+        let mut hub = Running::start(&mut command(&[&args, more].concat()));
         let address = hub.address("listening on https://");
         Self { hub, address, certificate: made.cert.der().clone(), _files: [cert, key] }
     }
 
     /// A connection of HTTP/2, as a client gets it that offers both versions.
     async fn connect(&self) -> Sender {
-        let mut roots = RootCertStore::empty();
-        roots.add(self.certificate.clone()).unwrap();
-        let mut config =
-            ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let stream = TcpStream::connect(self.address).await.unwrap();
-        let name = ServerName::try_from("localhost").unwrap();
-        let tls = TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+        let tls = self.handshake(stream, &[b"h2", b"http/1.1"]).await;
         assert_eq!(tls.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
         let io = TokioIo::new(tls);
         let (sender, connection) =
             hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
         tokio::spawn(connection);
         sender
+    }
+
+    /// A connection after a handshake that offers these protocols.
+    async fn handshake(&self, stream: TcpStream, offered: &[&[u8]]) -> TlsStream<TcpStream> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.clone()).unwrap();
+        let mut config =
+            ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = offered.iter().map(|name| name.to_vec()).collect();
+        let name = ServerName::try_from("localhost").unwrap();
+        TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap()
     }
 }
 
@@ -176,7 +187,6 @@ async fn m07_024_and_m08_080_tokens_are_taken_over_tls_and_nothing_is_said_in_th
     assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
 
     // The same in the clear is no request, and gets no answer that is one.
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let mut clear = TcpStream::connect(hub.address).await.unwrap();
     let request =
         format!("GET {topic} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {bearer}\r\n\r\n");
@@ -187,6 +197,43 @@ async fn m07_024_and_m08_080_tokens_are_taken_over_tls_and_nothing_is_said_in_th
     assert!(!answer.starts_with(b"HTTP") && !answer.windows(5).any(|it| it == b"data:"));
     hub.hub.signal(Signal::TERM);
     assert_eq!(hub.hub.wait().code(), Some(0));
+}
+
+/// There is room for one subscriber, and it takes nothing.
+#[tokio::test]
+async fn a_stalled_reader_gives_back_its_permit_and_its_connection_is_reset() {
+    let hub = Encrypted::start_with(&["--max-connections", "1"]);
+    let mut sender = hub.connect().await;
+    let token = token("07");
+    let bearer = format!("Bearer {token}");
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(1).unwrap();
+    let stream = socket.connect(hub.address).await.unwrap();
+    let mut stuck = hub.handshake(stream, &[b"http/1.1"]).await;
+    let request = format!(
+        "GET {MERCURE}?topic=a HTTP/1.1\r\nHost: localhost\r\nAuthorization: {bearer}\r\n\r\n"
+    );
+    stuck.write_all(request.as_bytes()).await.unwrap();
+    assert_eq!(stuck.read_u8().await.unwrap(), b'H');
+    for _ in 0..8 {
+        publish(&mut sender, &token, &format!("topic=a&data={}", "x".repeat(200_000))).await;
+    }
+    let path = format!("{MERCURE}?topic=a");
+    let headers = [("authorization", &*bearer), ("accept", "text/event-stream")];
+    let began = Instant::now();
+    loop {
+        let response = send(&mut sender, "GET", &path, &headers, "").await;
+        if !response.headers().contains_key("prism-refused") {
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(60), "the permit is held");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert!(began.elapsed() > Duration::from_secs(10), "it had time to read");
+    let mut rest = Vec::new();
+    let end = tokio::time::timeout(Duration::from_secs(10), stuck.read_to_end(&mut rest)).await;
+    let end = end.unwrap().unwrap_err();
+    assert_eq!(end.kind(), std::io::ErrorKind::ConnectionReset);
 }
 
 #[test]

@@ -53,6 +53,22 @@ pub(crate) struct Closing {
     pub(crate) applied: u64,
 }
 
+/// A connection whose close was decided and that is not dropped yet.
+#[cfg(feature = "serve")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ClosedConnection {
+    pub(super) reason: CloseReason,
+    pub(super) last_write_at: u64,
+}
+
+#[cfg(feature = "serve")]
+impl ClosedConnection {
+    /// Whether it was closed because its reader takes nothing.
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.reason == CloseReason::Stalled
+    }
+}
+
 /// A connection that ended: the arguments of the hook.
 pub(crate) type EndedConnection = (ConnectionId, Option<Arc<dyn Any + Send + Sync>>, CloseReason);
 

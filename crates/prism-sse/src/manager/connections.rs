@@ -6,6 +6,8 @@ use std::task::Waker;
 
 use super::audiences::AudienceMember;
 use super::close_reason::CloseReason;
+#[cfg(feature = "serve")]
+use super::connection_entry::ClosedConnection;
 use super::connection_entry::{Closing, ConnectionEntry, DrivenBy, EndedConnection};
 use super::keys::{AudienceKey, ShardKey};
 use super::settings::ManagerSettings;
@@ -219,6 +221,17 @@ impl State {
         let slot = id.slot(&self.connection_ids);
         let entry = self.connections.get(slot as usize)?;
         (entry.id == id && entry.closing.is_none()).then_some(slot)
+    }
+
+    /// The end of a connection that was closed and is not dropped yet.
+    #[cfg(feature = "serve")]
+    pub(super) fn closed(&self, id: ConnectionId) -> Option<ClosedConnection> {
+        let entry = self
+            .connections
+            .get(id.slot(&self.connection_ids) as usize)
+            .filter(|entry| entry.id == id)?;
+        let reason = entry.closing()?.reason;
+        Some(ClosedConnection { reason, last_write_at: entry.last_write_at })
     }
 
     /// The open connections in a batch of slots that begins at `from`, with what the application

@@ -12,6 +12,8 @@ use std::sync::{Arc, PoisonError, Weak};
 use tokio::time::Instant;
 
 use super::close_reason::CloseReason;
+#[cfg(feature = "serve")]
+use super::connection_entry::ClosedConnection;
 use super::connection_entry::EndedConnection;
 use super::driver::Driver;
 use super::error::SendError;
@@ -195,6 +197,15 @@ impl ConnectionRef {
     /// [`Manager::remove_connection`](crate::Manager::remove_connection).
     pub fn remove(&self) -> bool {
         self.close(CloseReason::Removed)
+    }
+
+    /// The end that the manager decided on. `None` while the connection is open, and once it was
+    /// dropped.
+    #[cfg(feature = "serve")]
+    pub(crate) fn closed(&self) -> Option<ClosedConnection> {
+        let manager = self.manager.upgrade()?;
+        let state = manager.lock();
+        state.closed(self.id)
     }
 
     /// Closes the connection because its server ends.

@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::accepted_socket::AcceptedSocket;
 use super::app::MakeService;
 use super::capacity::Capacity;
 use super::connection_count::{ConnectionCount, ConnectionGuard};
@@ -16,6 +17,7 @@ use super::http_connection::Server;
 use super::inbox::{Inbox, ShardCommand};
 use super::listeners::Listeners;
 use super::settings::{ServeSettings, ShutdownSignal};
+use super::task_abort::TaskAbort;
 use super::transport;
 use crate::limits;
 
@@ -86,6 +88,7 @@ pub(super) async fn run<M: MakeService>(
     let server = Arc::new(Server::new(shards.inboxes.clone(), &settings, shutdown_receiver));
     let open = Arc::new(ConnectionCount::default());
     tokio::spawn(Arc::clone(&server).wake_shards());
+    tokio::spawn(Arc::clone(&server).abort_ended_streams());
     let mut signal = signal.unwrap_or_else(|| Box::pin(std::future::pending()));
     let mut listeners = Listeners::new(listeners);
     loop {
@@ -96,7 +99,12 @@ pub(super) async fn run<M: MakeService>(
             () = open.wait_for_decrease(), if full => continue,
             accepted = listeners.accept(), if !full => accepted,
         };
-        let guard = ConnectionGuard::new(&open);
+        let address = peer.ip();
+        let limit = settings.address_limit.get(address);
+        // Closed at once: in the backlog it would be in the way of others.
+        let Some(guard) = ConnectionGuard::with_limit(&open, address, limit) else { continue };
+        // An error means that the connection has ended already.
+        let Ok(()) = transport::bound_send_buffer(&io) else { continue };
         let made = tokio::select! {
             biased;
             () = &mut signal => break,
@@ -104,7 +112,15 @@ pub(super) async fn run<M: MakeService>(
         };
         // Without a service nothing can be answered: the connection is closed.
         let Ok(app) = made else { continue };
-        tokio::spawn(Arc::clone(&server).serve_connection(io, app, guard));
+        let abort = Arc::new(TaskAbort::default());
+        let socket = AcceptedSocket::new(io, Arc::clone(&abort));
+        let server = Arc::clone(&server);
+        match &settings.handshake {
+            None => abort.spawn(server.serve_connection(socket, app, guard)),
+            Some(handshake) => {
+                abort.spawn(server.serve_after_handshake(handshake.begin(socket), app, guard));
+            }
+        }
     }
     drop(listeners);
     shutdown.send_replace(true);

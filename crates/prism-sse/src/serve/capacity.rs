@@ -24,10 +24,13 @@ impl Capacity {
     /// Raises the limit on open files, and computes what it allows.
     pub(super) fn new(max_connections: Option<usize>, stalled_bytes: usize) -> Self {
         let open_files = raise_open_files();
-        let room = open_files.map(|files| files.saturating_sub(reserved_files()).max(1));
+        let room =
+            open_files.map(|files| files.saturating_sub(reserved_files()).max(files / 2).max(1));
         let room = room.map_or(usize::MAX, |room| usize::try_from(room).unwrap_or(usize::MAX));
         let connections = max_connections.map_or(room, |max| max.min(room));
-        let bytes_per_reader = 2 * limits::SEND_BUFFER_BYTES + limits::STALLED_READER_BYTES;
+        let bytes_per_reader = 2 * limits::SEND_BUFFER_BYTES
+            + limits::HYPER_READER_BYTES
+            + limits::STALLED_READER_BYTES;
         let all = (connections as u64).saturating_mul(bytes_per_reader as u64);
         Self {
             open_files,
@@ -53,7 +56,8 @@ impl fmt::Display for Capacity {
     }
 }
 
-/// Open files that are kept for other uses than connections. Each shard needs two of its own.
+/// Open files that are kept for other uses than connections, as long as these are left half of all.
+/// Each shard needs two of its own.
 fn reserved_files() -> u64 {
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
     limits::RESERVED_FILES + 2 * processors as u64

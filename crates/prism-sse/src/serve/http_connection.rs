@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io::Write;
+use std::net::TcpStream;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,9 +14,9 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::{Notify, watch};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::app::HttpService;
 use super::connection_count::ConnectionGuard;
@@ -23,12 +24,13 @@ use super::hand_over::{
     HandedOverConnection, encode_response_begin, is_event_stream, is_unmodified, may_upgrade,
     request_allows_hand_over,
 };
+use super::http2_executor::Http2Executor;
 use super::hyper_body::{FirstPoll, HyperBody};
 use super::inbox::Inbox;
-use super::settings::{HeaderTimeout, ServeSettings};
+use super::settings::{HandshakeFuture, HeaderTimeout, ServeSettings};
 use super::sniffed_stream::SniffedStream;
 use super::stream_registry::{StreamRegistry, StreamTracking};
-use super::transport::Transport;
+use super::transport::{HandshakenStream, Transport};
 use crate::connection::first_frame::{self, FirstFrame};
 use crate::limits;
 
@@ -39,7 +41,8 @@ pub(crate) struct Server<S> {
     /// The event streams that stay with hyper.
     pub(super) streams: Arc<StreamRegistry>,
     http1: http1::Builder,
-    http2: http2::Builder<TokioExecutor>,
+    http2_streams: u32,
+    max_head_bytes: usize,
     header_timeout: HeaderTimeout,
     /// Notified when a shard was given a connection.
     handed_over: Notify,
@@ -66,6 +69,8 @@ struct PendingHandOver<B> {
 struct HandOverSlot<B> {
     /// The connection may still be handed over or upgraded.
     is_undecided: AtomicBool,
+    /// A shard could write to the connection's socket.
+    is_socket: bool,
     /// An earlier request of this connection was answered by hyper.
     has_answered: AtomicBool,
     /// hyper has flushed everything that it wrote.
@@ -81,18 +86,12 @@ impl<S: Write + Send + 'static> Server<S> {
     ) -> Self {
         let mut http1 = http1::Builder::new();
         http1.timer(TokioTimer::new()).max_buf_size(settings.max_head_bytes);
-        let mut http2 = http2::Builder::new(TokioExecutor::new());
-        http2
-            .timer(TokioTimer::new())
-            .keep_alive_interval(limits::USER_TIMEOUT)
-            .keep_alive_timeout(limits::USER_TIMEOUT)
-            .max_concurrent_streams(limits::HTTP2_STREAMS)
-            .max_header_list_size(u32::try_from(settings.max_head_bytes).unwrap_or(u32::MAX));
         Self {
             shards,
             streams: Arc::default(),
             http1,
-            http2,
+            http2_streams: settings.http2_streams,
+            max_head_bytes: settings.max_head_bytes,
             header_timeout: settings.header_timeout.clone(),
             handed_over: Notify::new(),
             shutdown,
@@ -113,7 +112,7 @@ impl<S: Write + Send + 'static> Server<S> {
         let Some(io) = self.sniff(io, guard, header_timeout).await else { return };
         // Boxed, so that the task of a connection that has sent nothing yet is small.
         if io.is_http2() {
-            Box::pin(self.serve_http2(io, app)).await;
+            Box::pin(self.serve_http2(io, app, header_timeout)).await;
         } else {
             Box::pin(self.serve_http1(io, app, header_timeout)).await;
         }
@@ -145,7 +144,7 @@ impl<S: Write + Send + 'static> Server<S> {
         T: Transport<Socket = S>,
         A: HttpService,
     {
-        let slot = Arc::new(HandOverSlot::new(true, Arc::clone(&io.flushed)));
+        let slot = Arc::new(HandOverSlot::new(true, T::IS_SOCKET, Arc::clone(&io.flushed)));
         let service = service_fn({
             let (server, slot) = (Arc::clone(&self), Arc::clone(&slot));
             move |request| respond(Arc::clone(&server), app.clone(), request, Arc::clone(&slot))
@@ -180,23 +179,44 @@ impl<S: Write + Send + 'static> Server<S> {
             }
             Some(HandOverDecision::Stay) => {
                 let shut_down = http1::UpgradeableConnection::graceful_shutdown;
-                drive(connection.with_upgrades(), shut_down, shutdown).await;
+                drive(&mut connection.with_upgrades(), shut_down, shutdown).await;
             }
         }
     }
 
-    async fn serve_http2<T, A>(self: Arc<Self>, io: SniffedStream<T>, app: A)
-    where
+    /// Serves HTTP/2 until the connection ends or has had no open stream for `idle_timeout`.
+    async fn serve_http2<T, A>(
+        self: Arc<Self>,
+        io: SniffedStream<T>,
+        app: A,
+        idle_timeout: Duration,
+    ) where
         T: Transport<Socket = S>,
         A: HttpService,
     {
-        let slot = Arc::new(HandOverSlot::new(false, Arc::clone(&io.flushed)));
+        let slot = Arc::new(HandOverSlot::new(false, false, Arc::clone(&io.flushed)));
         let service = service_fn({
             let server = Arc::clone(&self);
             move |request| respond(Arc::clone(&server), app.clone(), request, Arc::clone(&slot))
         });
-        let connection = self.http2.serve_connection(TokioIo::new(io), service);
-        drive(connection, http2::Connection::graceful_shutdown, self.shutdown.clone()).await;
+        let executor = Http2Executor::new();
+        let mut http2 = http2::Builder::new(executor.clone());
+        http2
+            .timer(TokioTimer::new())
+            .keep_alive_interval(limits::USER_TIMEOUT)
+            .keep_alive_timeout(limits::USER_TIMEOUT)
+            .max_concurrent_streams(self.http2_streams)
+            .max_send_buf_size(limits::HTTP2_SEND_BYTES)
+            .max_header_list_size(u32::try_from(self.max_head_bytes).unwrap_or(u32::MAX));
+        let mut connection = http2.serve_connection(TokioIo::new(io), service);
+        let shutdown = self.shutdown.clone();
+        tokio::select! {
+            () = drive(&mut connection, http2::Connection::graceful_shutdown, shutdown) => return,
+            () = executor.idle(idle_timeout) => {}
+        }
+        // Tells the peer to open no more streams. A peer that does not answer is cut off.
+        Pin::new(&mut connection).graceful_shutdown();
+        drop(timeout(idle_timeout, connection).await);
     }
 
     /// Writes the response's head and gives the connection to the shard with the fewest.
@@ -228,6 +248,20 @@ impl<S: Write + Send + 'static> Server<S> {
         self.handed_over.notify_one();
     }
 
+    /// Drops streams that have ended and stay with hyper because their readers take nothing, until
+    /// the server has ended.
+    pub(super) async fn abort_ended_streams(self: Arc<Self>) {
+        let mut shutdown = self.shutdown.clone();
+        loop {
+            tokio::select! {
+                () = sleep(limits::STREAM_CHECK) => self.streams.abort_ended(Instant::now()),
+                changed = shutdown.changed() => if changed.is_err() {
+                    return;
+                },
+            }
+        }
+    }
+
     /// Wakes shards that were given connections, until the server has ended.
     ///
     /// A shard is woken once for all connections that are handed over at about the same time. The
@@ -248,6 +282,27 @@ impl<S: Write + Send + 'static> Server<S> {
     }
 }
 
+impl Server<TcpStream> {
+    /// Serves what a handshake makes of a connection, if it succeeds in time.
+    pub(super) async fn serve_after_handshake<A: HttpService>(
+        self: Arc<Self>,
+        handshake: HandshakeFuture,
+        app: A,
+        guard: ConnectionGuard,
+    ) {
+        let mut shutdown = self.shutdown.clone();
+        let io = tokio::select! {
+            biased;
+            io = handshake => io,
+            _ = shutdown.changed() => return,
+            () = sleep(self.header_timeout.get()) => return,
+        };
+        if let Ok(io) = io {
+            self.serve_connection(HandshakenStream(io), app, guard).await;
+        }
+    }
+}
+
 impl<S> Server<S> {
     fn has_shard(&self) -> bool {
         self.shards.iter().any(|shard| shard.is_open())
@@ -256,18 +311,18 @@ impl<S> Server<S> {
 
 /// Lets hyper serve a connection to its end, and tells hyper when the server shuts down.
 async fn drive<C: Future + Unpin>(
-    mut connection: C,
+    connection: &mut C,
     shut_down: impl Fn(Pin<&mut C>),
     mut shutdown: watch::Receiver<bool>,
 ) {
     loop {
         tokio::select! {
-            _ = &mut connection => return,
+            _ = &mut *connection => return,
             changed = shutdown.changed() => {
                 if changed.is_err() {
                     return;
                 }
-                shut_down(Pin::new(&mut connection));
+                shut_down(Pin::new(&mut *connection));
             }
         }
     }
@@ -284,7 +339,8 @@ where
     A: HttpService,
 {
     let is_undecided = slot.is_undecided.load(Ordering::Relaxed);
-    let may_hand_over = is_undecided && server.has_shard() && request_allows_hand_over(&request);
+    let may_hand_over =
+        is_undecided && slot.is_socket && server.has_shard() && request_allows_hand_over(&request);
     if is_undecided && may_upgrade(&request) {
         slot.decide(HandOverDecision::Stay);
         // Lets the connection's task prepare the upgrade before the application sees the request.
@@ -334,9 +390,10 @@ where
 }
 
 impl<B> HandOverSlot<B> {
-    fn new(is_undecided: bool, flushed: Arc<AtomicBool>) -> Self {
+    fn new(is_undecided: bool, is_socket: bool, flushed: Arc<AtomicBool>) -> Self {
         Self {
             is_undecided: AtomicBool::new(is_undecided),
+            is_socket,
             has_answered: AtomicBool::new(false),
             flushed,
             decision: Mutex::new(None),

@@ -1,4 +1,5 @@
-//! The event streams that stay with hyper: registered, so that a graceful shutdown can end them.
+//! The event streams that stay with hyper: registered, so that a graceful shutdown can end them,
+//! and so that one that has ended is dropped although its reader takes nothing.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -6,7 +7,9 @@ use std::time::Duration;
 use slab::Slab;
 use tokio::time::Instant;
 
-use crate::manager::ConnectionRef;
+use super::task_abort::TaskAbort;
+use crate::limits;
+use crate::manager::{ClosedConnection, ConnectionRef};
 use crate::random;
 
 #[derive(Default)]
@@ -16,9 +19,17 @@ pub(super) struct StreamRegistry {
 
 #[derive(Default)]
 struct RegisteredStreams {
-    open: Slab<ConnectionRef>,
+    open: Slab<RegisteredStream>,
     /// The drain has begun: a stream that is registered now is ended at once.
     draining: bool,
+}
+
+struct RegisteredStream {
+    connection: ConnectionRef,
+    /// Aborts the task that serves the stream. `None` if that is not one of the server's own.
+    abort: Option<Arc<TaskAbort>>,
+    /// The end that the manager decided on, and when the stream was first seen as it is now.
+    closed: Option<(ClosedConnection, Instant)>,
 }
 
 /// Keeps a stream registered until it is dropped.
@@ -46,16 +57,42 @@ impl StreamTracking {
 }
 
 impl StreamRegistry {
-    pub(super) fn register(self: &Arc<Self>, stream: ConnectionRef) -> StreamRegistration {
+    /// Registers a stream that the current task serves.
+    pub(super) fn register(self: &Arc<Self>, connection: ConnectionRef) -> StreamRegistration {
+        let abort = TaskAbort::of_current_task();
         let (key, late) = {
             let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
-            let late = streams.draining.then(|| stream.clone());
-            (streams.open.insert(stream), late)
+            let late = streams.draining.then(|| connection.clone());
+            (streams.open.insert(RegisteredStream { connection, abort, closed: None }), late)
         };
         if let Some(late) = late {
             late.shut_down();
         }
         StreamRegistration { registry: Arc::clone(self), key }
+    }
+
+    /// Aborts the streams that have ended and whose readers take nothing, so that hyper does not
+    /// ask for the end. Called every [`limits::STREAM_CHECK`].
+    ///
+    /// What a stalled reader has not taken is not sent any more. Any other stream is still to
+    /// receive what was due at its end, as long as it makes progress.
+    pub(super) fn abort_ended(&self, now: Instant) {
+        let mut aborts = Vec::new();
+        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, stream) in &mut streams.open {
+            let Some(closed) = stream.connection.closed() else { continue };
+            let since = match stream.closed {
+                Some((before, since)) if before == closed => since,
+                _ => now,
+            };
+            stream.closed = Some((closed, since));
+            if closed.is_stalled() || now - since + limits::STREAM_CHECK >= limits::STALL {
+                aborts.extend(stream.abort.clone());
+            }
+        }
+        drop(streams);
+        // Not under the lock: the stream's task may be dropped here, and removes it.
+        aborts.iter().for_each(|abort| abort.abort());
     }
 
     /// Ends each stream at a random moment within `window`.
@@ -65,7 +102,8 @@ impl StreamRegistry {
             let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
             streams.draining = true;
             let moment = || window.mul_f64(random::bits() as f64 / u64::MAX as f64);
-            streams.open.iter().map(|(_, stream)| (moment(), stream.clone())).collect()
+            let open = streams.open.iter();
+            open.map(|(_, stream)| (moment(), stream.connection.clone())).collect()
         };
         ends.sort_by_key(|&(at, _)| at);
         for (at, stream) in ends {

@@ -2,11 +2,14 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream as StdTcpStream};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use socket2::{Domain, SockRef, TcpKeepalive, Type};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
+use super::accepted_socket::AcceptedSocket;
 use crate::limits;
 
 /// A byte stream that hyper can use, and that can be turned into a non-blocking socket.
@@ -14,20 +17,77 @@ pub(crate) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
     /// The socket without a runtime.
     type Socket: Read + Write + Send + 'static;
 
+    /// Whether what is read and written is what the socket carries.
+    const IS_SOCKET: bool = true;
+
     /// Takes the socket from the runtime.
     fn into_socket(self) -> io::Result<Self::Socket>;
 }
 
-impl Transport for TcpStream {
+impl Transport for AcceptedSocket {
     type Socket = StdTcpStream;
 
     fn into_socket(self) -> io::Result<StdTcpStream> {
-        let socket = self.into_std()?;
-        let options = SockRef::from(&socket);
-        options.set_send_buffer_size(limits::SEND_BUFFER_BYTES)?;
-        #[cfg(target_os = "linux")]
-        options.set_tcp_notsent_lowat(limits::UNSENT_BYTES as u32)?;
-        Ok(socket)
+        self.into_std()
+    }
+}
+
+/// What a handshake made of an accepted connection, for example a TLS stream. All of its event
+/// streams stay with hyper.
+pub(super) struct HandshakenStream(pub(super) Box<dyn DuplexStream>);
+
+/// A byte stream in both directions.
+pub(super) trait DuplexStream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> DuplexStream for T {}
+
+impl Transport for HandshakenStream {
+    type Socket = StdTcpStream;
+
+    const IS_SOCKET: bool = false;
+
+    fn into_socket(self) -> io::Result<StdTcpStream> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+impl AsyncRead for HandshakenStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for HandshakenStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write_vectored(cx, bytes)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.0.is_write_vectored()
     }
 }
 
@@ -52,6 +112,16 @@ pub fn bind_reuse_port(address: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(limits::BACKLOG)?;
     TcpListener::from_std(socket.into())
+}
+
+/// Bounds what the system holds for a peer that takes nothing. It is not left to the listener,
+/// because the system may have made a connection before its listener had the options.
+pub(super) fn bound_send_buffer(connection: &TcpStream) -> io::Result<()> {
+    let options = SockRef::from(connection);
+    options.set_send_buffer_size(limits::SEND_BUFFER_BYTES)?;
+    #[cfg(target_os = "linux")]
+    options.set_tcp_notsent_lowat(limits::UNSENT_BYTES as u32)?;
+    Ok(())
 }
 
 /// Sets the socket options that accepted connections inherit: `TCP_NODELAY`, and keep-alive probes

@@ -2,7 +2,7 @@
 
 use std::future::IntoFuture;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -174,6 +174,53 @@ async fn a_busy_listener_does_not_starve_another_one() {
     within_deadline(last.read_to_string(&mut received)).await.unwrap();
     let before: usize = received.rsplit("\r\n").next().unwrap().parse().unwrap();
     assert!((1..4).contains(&before), "{before} were served before it");
+    server.stop().await;
+}
+
+/// A connection above the limit is closed without an answer, so that it is in nobody's way.
+#[tokio::test]
+async fn connections_from_one_address_are_limited_where_the_address_is_counted() {
+    let sse = with_history();
+    let limited = Arc::new(AtomicBool::new(true));
+    let limit = Arc::clone(&limited);
+    let server = TestServer::configured(app(&sse), |serve| {
+        let limit = move |_| limit.load(Ordering::SeqCst).then_some(2);
+        serve.shards(1).max_connections_per_address_with(limit)
+    });
+    let server = server.await;
+    let handed_over = Reader::open(server.address).await;
+    let _stays = Reader::request(server.address, LISTEN_VIA_HYPER).await;
+    let is_refused = async || {
+        let mut stream = connect(server.address).await;
+        drop(stream.write_all(HELLO.as_bytes()).await);
+        let mut received = Vec::new();
+        drop(within_deadline(stream.read_to_end(&mut received)).await);
+        received.is_empty()
+    };
+    assert!(is_refused().await);
+    assert!(is_refused().await);
+    // The limit is asked for anew, and a connection that ends makes room for another one.
+    limited.store(false, Ordering::SeqCst);
+    assert!(!is_refused().await);
+    limited.store(true, Ordering::SeqCst);
+    assert!(is_refused().await);
+    drop(handed_over);
+    eventually(|| sse.connection_count() == 1).await;
+    assert!(!is_refused().await);
+    server.stop().await;
+}
+
+/// Behind a loopback address there may be a proxy.
+#[tokio::test]
+async fn connections_from_a_loopback_address_are_not_limited_by_default() {
+    let sse = with_history();
+    let one = |serve: Serve<_, _>| serve.shards(1).max_connections_per_address(1);
+    let server = TestServer::configured(app(&sse), one).await;
+    let mut readers = Vec::new();
+    for _ in 0..5 {
+        readers.push(Reader::open(server.address).await);
+    }
+    assert_eq!(sse.connection_count(), 5);
     server.stop().await;
 }
 

@@ -1,5 +1,6 @@
 //! `prism_sse::serve` over real sockets, with hostile peers.
 //!
+//! - `aborted`: streams that stay with hyper and whose readers stop reading
 //! - `apps`: everything that can be served
 //! - `request_heads`: heads that arrive whole, in pieces, too slowly, or are too long
 //! - `protocols`: HTTP/2, HTTP/1.0, upgrades, connections that stay with hyper
@@ -17,6 +18,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 #![allow(clippy::panic, reason = "a test that panics has failed")]
 
+mod aborted;
 mod accept;
 mod apps;
 mod backpressure;

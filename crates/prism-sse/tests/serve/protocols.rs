@@ -1,6 +1,7 @@
 //! HTTP/2 and upgrades, beside event streams on the same listener.
 
 use std::convert::Infallible;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -12,11 +13,13 @@ use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use prism_sse::SseLayer;
 use prism_sse::wire::{Parsed, Parser};
+use prism_sse::{Serve, SseLayer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::{End, Reader, TestServer, app, connect, eventually, with_history, within_deadline};
+use crate::{
+    DEADLINE, End, Reader, TestServer, app, connect, eventually, with_history, within_deadline,
+};
 
 type Requests = http2::SendRequest<Empty<Bytes>>;
 
@@ -90,6 +93,55 @@ async fn an_http2_stream_that_is_reset_is_removed_and_others_stay() {
     sse.broadcast("who is there").unwrap();
     server.stop().await;
     assert_eq!(all(stays).await, ["who is there"]);
+}
+
+/// Its client answers every PING.
+#[tokio::test]
+async fn an_http2_connection_without_an_open_stream_ends_after_the_header_timeout() {
+    const TIMEOUT: Duration = Duration::from_millis(300);
+    let sse = with_history();
+    let set = |serve: Serve<_, _>| serve.shards(1).header_timeout(TIMEOUT);
+    let server = TestServer::configured(app(&sse), set).await;
+    let begin = Instant::now();
+    let mut never_used = http2(&server).await;
+    let mut used = http2(&server).await;
+    let stream = listen(&mut used).await;
+    while !never_used.is_closed() {
+        assert!(begin.elapsed() < DEADLINE, "it is open");
+        assert!(used.ready().await.is_ok());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(begin.elapsed() >= TIMEOUT);
+    assert!(never_used.ready().await.is_err());
+    tokio::time::sleep(2 * TIMEOUT).await;
+    sse.broadcast("it is open").unwrap();
+    assert!(!used.is_closed(), "it has an open stream");
+    let begin = Instant::now();
+    drop(stream);
+    eventually(|| used.is_closed()).await;
+    assert!(begin.elapsed() >= TIMEOUT);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_streams_of_an_http2_connection_are_bounded() {
+    let sse = with_history();
+    let server = TestServer::configured(app(&sse), |serve| serve.shards(1).max_http2_streams(3));
+    let server = server.await;
+    let mut requests = http2(&server).await;
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        open.push(listen(&mut requests).await);
+    }
+    // The client itself waits until there is room for a fourth one.
+    let mut more = requests.clone();
+    let fourth = tokio::spawn(async move { listen(&mut more).await });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(sse.connection_count(), 3);
+    open.pop();
+    open.push(within_deadline(fourth).await.unwrap());
+    assert_eq!(sse.connection_count(), 3);
+    server.stop().await;
 }
 
 #[tokio::test]
