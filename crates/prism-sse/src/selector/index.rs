@@ -501,4 +501,22 @@ mod tests {
             "one more is too many at some point"
         );
     }
+
+    #[cfg(feature = "patterns")]
+    #[test]
+    fn a_topic_is_resolved_and_paid_for_once_for_each_base() {
+        let bases = ["https://a.example/", "https://b.example/", "https://c.example/"];
+        let cost = |base: fn(usize) -> usize| {
+            let mut index = PatternIndex::new();
+            for key in 0..3 {
+                let selector = Selector::url_pattern(&format!("/{key}/:x"), Some(bases[base(key)]));
+                index.insert(&selector.unwrap(), key);
+            }
+            index.match_cost()
+        };
+        let base = Some(bases[0].parse().unwrap());
+        let resolve_cost = url_pattern::resolve_cost(limits::TOPIC_BYTES_MAX, &base);
+        let (one, three) = (cost(|_| 0), cost(|key| key));
+        assert!(one > resolve_cost && three > one + 2 * resolve_cost, "{one} {three}");
+    }
 }

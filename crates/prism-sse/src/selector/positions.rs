@@ -42,9 +42,11 @@ impl Cost {
     /// Of [`CharacterSets::after_text`]. The text may have to be compared at every position behind
     /// which there is room for it.
     pub(super) fn after_text(text: &[u8]) -> Self {
-        let room = limits::TOPIC_BYTES_MAX.saturating_sub(text.len()) as u64;
-        let average = comparison_steps(text.len()) * room / limits::TOPIC_BYTES_MAX as u64;
-        Self { words: 2, bytes: average + 1 }
+        let positions = limits::TOPIC_BYTES_MAX + 1;
+        let with_room = positions.saturating_sub(text.len()) as u64;
+        let average = comparison_steps(text.len()) * with_room / positions as u64;
+        // Rounded up, and one for each position without room.
+        Self { words: 2, bytes: average + 2 }
     }
 
     /// Of [`CharacterSets::prefix_ends`].
@@ -472,5 +474,48 @@ mod tests {
         assert_eq!(ends.iter().collect::<Vec<_>>(), [0, 1, 7, 10, 11]);
         let two = expansion.prefix_ends(PositionSet::of(0), AllowedCharacters::Unreserved, 2);
         assert_eq!(two.iter().collect::<Vec<_>>(), [0, 1, 7]);
+    }
+
+    #[test]
+    fn each_operation_takes_the_steps_of_its_price() {
+        fn check<const W: usize>(len: usize) {
+            let topic = "a".repeat(len);
+            let sets = CharacterSets::<W>::parse(&topic).unwrap();
+            let allow = AllowedCharacters::UnreservedAndReserved;
+            let all = sets.value_ends(PositionSet::of(0), allow, None);
+            let steps = |operation: &dyn Fn()| {
+                STEPS.set(0);
+                operation();
+                STEPS.get()
+            };
+            let exact: [(Cost, &dyn Fn()); 8] = [
+                (Cost::IS_EMPTY, &|| assert!(!all.is_empty())),
+                (Cost::UNION, &|| assert_eq!(all.or(&all), all)),
+                (Cost::AFTER_BYTE, &|| assert!(!sets.after_byte(all, b'/').has(1))),
+                (Cost::VALUE_ENDS, &|| assert!(sets.value_ends(all, allow, Some(b',')).has(len))),
+                (Cost::NONEMPTY_VALUE_ENDS, &|| {
+                    assert!(sets.nonempty_value_ends(all, allow, Some(b',')).has(len));
+                }),
+                (Cost::PAIR_ENDS, &|| assert!(!sets.pair_ends(all, b'&', false).has(len))),
+                (Cost::prefix_ends(7), &|| assert!(sets.prefix_ends(all, allow, 7).has(len))),
+                (Cost::prefix_ends(1023), &|| assert!(sets.prefix_ends(all, allow, 7).has(len))),
+            ];
+            for (nth, (cost, operation)) in exact.into_iter().enumerate() {
+                assert_eq!(steps(operation), cost.steps(len), "operation {nth}, {len} bytes");
+            }
+            let unbounded = steps(&|| assert!(sets.prefix_ends(all, allow, 9999).has(len)));
+            assert!(unbounded <= Cost::prefix_ends(9999).steps(len));
+            for text in (0..=len).map(|at| &topic.as_bytes()[at..]) {
+                let taken = steps(&|| assert!(sets.after_text(all, text).has(len)));
+                assert!(taken <= Cost::after_text(text).steps(len), "{} of {len}", text.len());
+            }
+        }
+
+        check::<1>(1);
+        check::<1>(63);
+        check::<MEDIUM_WORDS>(64);
+        check::<MEDIUM_WORDS>(255);
+        check::<WORDS>(256);
+        check::<WORDS>(limits::TOPIC_BYTES_MAX);
     }
 }

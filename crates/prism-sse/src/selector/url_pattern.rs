@@ -11,7 +11,7 @@ mod syntax;
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::panic::catch_unwind;
+use std::panic::{UnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use url::Url;
@@ -65,10 +65,7 @@ impl UrlPattern {
     pub(super) fn parse(text: &str, base: Option<&str>) -> Result<Self, InvalidSelector> {
         syntax::check(text)?;
         let base = base.map(parse_base).transpose()?;
-        // Every panic of the parser that is known is refused above. One that is not must not end
-        // the caller's connection or thread.
-        let parsed = catch_unwind(|| parse(text, base.as_ref()));
-        let parsed = parsed.unwrap_or(Err(InvalidSelector::UrlPattern))?;
+        let parsed = guard(|| parse(text, base.as_ref()))?;
         let mut own = CompiledUrlPattern::compile(text, base, parsed)?;
         own.memory = own.memory_bytes();
         if own.memory > limits::PATTERN_BYTES_MAX {
@@ -131,6 +128,14 @@ fn parse_base(text: &str) -> Result<Url, InvalidSelector> {
     let url = Url::parse(text).map_err(|_| InvalidSelector::Base)?;
     // A clone has no spare capacity.
     Ok(url.clone())
+}
+
+/// Takes a panic of the parser for a refusal. Those that are known are refused before; one that is
+/// not must not end the caller's connection or thread.
+fn guard<T>(
+    parse: impl FnOnce() -> Result<T, InvalidSelector> + UnwindSafe,
+) -> Result<T, InvalidSelector> {
+    catch_unwind(parse).unwrap_or(Err(InvalidSelector::UrlPattern))
 }
 
 type ParsedUrlPattern = urlpattern::UrlPattern<ExpressionText>;
@@ -266,5 +271,17 @@ impl Ord for UrlPattern {
 impl fmt::Debug for UrlPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("UrlPattern").field(&self.as_str()).field(&self.base()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_of_the_parser_is_a_refusal() {
+        let panicked = guard::<()>(|| std::panic::resume_unwind(Box::new("as a parser would")));
+        assert_eq!(panicked, Err(InvalidSelector::UrlPattern));
+        assert_eq!(guard(|| Ok(1)), Ok(1));
     }
 }

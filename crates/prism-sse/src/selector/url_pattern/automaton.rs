@@ -16,7 +16,7 @@ use regex_syntax::hir::translate::TranslatorBuilder;
 use regex_syntax::hir::{ErrorKind, Hir};
 
 use super::super::invalid::InvalidSelector;
-use super::sequence::{MOVE_STEPS, Sequence};
+use super::sequence::Sequence;
 use crate::limits;
 
 /// Bytes of the non-deterministic automaton from which the other one is built.
@@ -28,8 +28,8 @@ pub(super) enum Automaton {
     Deterministic(Box<dense::DFA<Vec<u32>>>),
 }
 
-/// Steps of one transition of a deterministic automaton.
-const TRANSITION_STEPS: u64 = 2;
+/// Steps that matching takes for each byte.
+pub(super) const TRANSITION_STEPS: u64 = 2;
 
 impl Automaton {
     /// Compiles an expression to an automaton that holds at most `max_bytes`.
@@ -57,14 +57,6 @@ impl Automaton {
         match self {
             Self::Sequence(sequence) => sequence.memory_bytes(),
             Self::Deterministic(dfa) => size_of_val(&**dfa) + dfa.memory_usage(),
-        }
-    }
-
-    /// The most steps that matching takes for each byte.
-    pub(super) fn steps_per_byte(&self) -> u64 {
-        match self {
-            Self::Sequence(_) => MOVE_STEPS,
-            Self::Deterministic(_) => TRANSITION_STEPS,
         }
     }
 }

@@ -7,7 +7,7 @@ use urlpattern::matcher::{InnerMatcher, Matcher};
 use urlpattern::regexp::RegExp;
 
 use super::super::invalid::InvalidSelector;
-use super::automaton::Automaton;
+use super::automaton::{Automaton, TRANSITION_STEPS};
 use crate::limits;
 
 /// Matches one component of a URL, its path for instance.
@@ -109,7 +109,7 @@ impl Component {
         let per_16_bytes = match self {
             Self::Literal(_) | Self::Wildcard { excluded: None, .. } => 0,
             Self::Wildcard { excluded: Some(_), .. } => 1,
-            Self::Expression { automaton, .. } => 16 * automaton.steps_per_byte(),
+            Self::Expression { .. } => 16 * TRANSITION_STEPS,
         };
         ComponentCost { fixed: 6 + texts as u64 / 16, per_16_bytes }
     }

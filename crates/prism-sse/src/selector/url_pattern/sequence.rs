@@ -36,9 +36,6 @@ const WORDS: usize = 2;
 /// Most bytes and classes of a sequence. Longer ones are left to the deterministic automaton.
 const LEN_MAX: usize = 64 * WORDS - 1;
 
-/// Steps of one move of all positions.
-pub(super) const MOVE_STEPS: u64 = 3;
-
 impl Sequence {
     /// `None` for an expression that is no such sequence, or too long.
     pub(super) fn compile(hir: &Hir) -> Option<Self> {
@@ -66,9 +63,9 @@ impl Sequence {
         for byte in text.bytes() {
             let moves = &self.moves[usize::from(self.classes[usize::from(byte)])];
             let mut carry = 0;
-            for word in 0..WORDS {
-                let advanced = at[word] & moves.advance[word];
-                at[word] = at[word] & moves.stay[word] | advanced << 1 | carry;
+            for ((at, advance), stay) in at.iter_mut().zip(&moves.advance).zip(&moves.stay) {
+                let advanced = *at & advance;
+                *at = *at & stay | advanced << 1 | carry;
                 carry = advanced >> 63;
             }
             if at == Positions::default() {
