@@ -100,8 +100,8 @@ pub const MATCHERS_MAX: usize = prism_sse::limits::SELECTORS_MAX;
 /// Most events of one publish request. All are appended before the first is acknowledged.
 pub const EVENTS_PER_PUBLISH_MAX: usize = 1000;
 
-/// Largest body of a QUERY, in bytes: a hundred matchers of usual length. Anybody may send one where
-/// subscribers need no token.
+/// Largest body of a QUERY, in bytes: a hundred matchers of usual length. Anybody may send one
+/// where subscribers need no token.
 pub const QUERY_BYTES_MAX: u64 = 64 * 1024;
 
 /// Bytes of the bodies of QUERY requests that are held at a time: 256 of the largest. A subscriber

@@ -156,8 +156,8 @@ impl Log {
     /// If the order continues (`after` is the applied mark), ids of earlier epochs stay valid. If
     /// not, the retained records belong to an order that does not exist any more, or records
     /// between them and the new epoch are missing: the log evicts them all, and every reader gets a
-    /// gap. Where the same epoch begins again, its places above `after` that were applied before stay
-    /// a gap, although they are handed out again.
+    /// gap. Where the same epoch begins again, its places above `after` that were applied before
+    /// stay a gap, although they are handed out again.
     pub(crate) fn begin_epoch(&mut self, epoch: Epoch, after: u64) -> bool {
         let announced_again = self.epochs.back().is_some_and(|&(last, _)| last == epoch);
         if announced_again && after == self.applied {

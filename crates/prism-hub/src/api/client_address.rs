@@ -41,7 +41,7 @@ fn told_address(headers: &HeaderMap, trusted: &[Network]) -> Option<IpAddr> {
         let mut told = elements(X_FORWARDED_FOR).map(node_address);
         return told.find(is_client)?;
     }
-    let mut told = elements(FORWARDED.as_str()).map(|element| forwarded_for(element));
+    let mut told = elements(FORWARDED.as_str()).map(forwarded_for);
     told.find(is_client)?
 }
 

@@ -17,8 +17,8 @@ use tokio::time::{Instant, sleep_until};
 #[derive(Debug, Default)]
 pub(crate) struct TokenExpiryQueue {
     scheduled: Mutex<ScheduledExpiries>,
-    /// Wakes the task when an expiry was scheduled that comes before the one it sleeps for, and when
-    /// the queue is dropped. The task sleeps without a reference to the queue.
+    /// Wakes the task when an expiry was scheduled that comes before the one it sleeps for, and
+    /// when the queue is dropped. The task sleeps without a reference to the queue.
     task_wakeup: Arc<Notify>,
 }
 

@@ -25,8 +25,9 @@ impl Follower {
     /// Begins an epoch whose sequence numbers follow `after`.
     ///
     /// If `after` is not the sequence number that was applied last, the order was replaced: the log
-    /// is emptied, and each reader gets a gap. An epoch that begins again, behind fewer numbers than
-    /// were applied, cannot be resumed from the numbers that were applied twice.
+    /// is emptied, and each reader gets a gap. If the last epoch begins again, after a lower number
+    /// than was applied, the numbers that are then applied a second time stay a gap for readers
+    /// that resume from them.
     pub fn begin_epoch(&self, epoch: Epoch, after: u64) -> Wakes {
         self.with(|apply| apply.begin_epoch(epoch, after))
     }
