@@ -96,8 +96,8 @@ pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 255;
 /// Setting: [`ManagerBuilder::idempotency_bytes`](crate::ManagerBuilder::idempotency_bytes).
 pub const IDEMPOTENCY_BYTES: usize = 64 * 1024 * 1024;
 
-/// Bytes that a remembered idempotency key counts, whatever its length: its entry in each of three
-/// tables, as full as they usually are, and its outcome.
+/// Bytes that a remembered idempotency key counts, whatever its length: its entries in the tables,
+/// which are half empty at worst, and its outcome.
 pub const IDEMPOTENCY_ENTRY_BYTES: usize = 320;
 
 /// The keys of one publisher, or of all publications without one, may take this many times the

@@ -7,8 +7,8 @@
 //! keys are refused when the bytes for them are used up. Each scope (a publisher, or all
 //! publications without one) may have at most [`limits::IDEMPOTENCY_SHARE`] times the bytes that
 //! are free. The scope that has most is the first to be refused: alone it leaves a quarter free,
-//! and `n` scopes that use all they may leave one part of `3n + 1`. What is free needs no search
-//! for the largest scope, and a key takes the same few steps however many there are.
+//! and `n` scopes that use all they may leave one part of `3n + 1`. The rule needs no search for
+//! the largest scope: a key takes the same few steps however many scopes there are.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, Hash, RandomState};
@@ -103,7 +103,6 @@ impl IdempotencyKeys {
         ack: impl FnOnce(u64) -> Result<Ack, AckError>,
     ) -> Result<KeyLookup, PublishError> {
         self.forget(digest.name, now);
-        let outcome = Outcome::new();
         if let Some(entry) = self.entries.get_mut(&digest.name) {
             if entry.content != digest.content {
                 return Err(PublishError::KeyReused);
@@ -114,6 +113,7 @@ impl IdempotencyKeys {
                     return Ok(KeyLookup::Known(Receipt::of_outcome(Arc::clone(outcome))));
                 }
                 (_, Some(seq)) => {
+                    let outcome = Outcome::new();
                     outcome.resolve(ack(seq.get()));
                     entry.outcome = Some(Arc::clone(&outcome));
                     return Ok(KeyLookup::Known(Receipt::of_outcome(outcome)));
@@ -125,6 +125,7 @@ impl IdempotencyKeys {
         } else if !self.has_room_for(digest.scope) {
             return Err(PublishError::TooManyKeys { max: self.max_bytes });
         }
+        let outcome = Outcome::new();
         self.insert(digest, now, Some(Arc::clone(&outcome)), None);
         Ok(KeyLookup::New(outcome))
     }
@@ -201,8 +202,8 @@ impl IdempotencyKeys {
         Some(entry)
     }
 
-    /// Removes this entry if its window has passed, and some of the oldest whose window has. Each
-    /// call removes more than it is followed by additions, so that a few at a time are enough.
+    /// Removes this entry if its window has passed, and a few of the oldest whose window has. Each
+    /// call is followed by at most one addition, so that a few at a time keep up.
     fn forget(&mut self, name: Digest, now: u64) {
         let window = self.window;
         let is_outdated = |entry: &KeyEntry| entry.added_at.saturating_add(window) <= now;
