@@ -118,9 +118,12 @@ impl ServerTasks {
         };
         let rules = Arc::clone(hub.rules());
         server = server.max_connections_per_address_with(move |address| {
-            let max = rules.current().limits.max_connections_per_ip?;
+            let rules = rules.current();
+            let max = rules.limits.max_connections_per_ip?;
             let max = max.saturating_add(limits::REQUEST_CONNECTIONS_PER_ADDRESS);
-            (!is_private(address)).then(|| usize::try_from(max).unwrap_or(usize::MAX))
+            let proxies = &rules.limits.trusted_proxies;
+            let is_proxy = proxies.iter().any(|it| it.contains(address.to_canonical()));
+            (!is_private(address) && !is_proxy).then(|| usize::try_from(max).unwrap_or(usize::MAX))
         });
         if hub.config().tls.is_some() {
             // Encrypted event streams stay with hyper.
