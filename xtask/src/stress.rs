@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::{fuzz, process, test};
 
-/// Histories made up in one run of the test; a failure is shortened and its seed printed.
+/// Histories that one run of the test generates; a failure is shortened and its seed printed.
 const HISTORIES: &str = "20000";
 
 /// Checks the models, then makes up histories for half of the time and inputs for the rest.
@@ -14,7 +14,7 @@ pub(crate) fn run(root: &Path, time: Duration) -> Result<(), String> {
 
     let end = Instant::now() + time / 2;
     while Instant::now() < end {
-        println!("==> {HISTORIES} made-up histories, held against the oracle");
+        println!("==> {HISTORIES} generated histories, held against the oracle");
         let mut command = process::cargo(root);
         command.args(["test", "--locked", "--package", "prism-sse", "--all-features"]);
         command.args(["--test", "it", "model::"]).env("PROPTEST_CASES", HISTORIES);

@@ -20,6 +20,7 @@ const STEPS: &[Step] = &[
     step("clippy -p prism-sse --test browser --all-features --locked -- -D warnings"),
     step("clippy -p prism-hub --test clients --all-features --locked -- -D warnings"),
     step("clippy -p prism-sse --no-default-features --locked -- -D warnings"),
+    step("clippy -p prism-sse --no-default-features --features serve --locked -- -D warnings"),
     step("test --workspace --all-features --locked"),
     step("build -p prism-sse --examples --all-features --locked"),
     Step {

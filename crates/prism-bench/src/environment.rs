@@ -1,7 +1,7 @@
 //! What all runs of one invocation have in common: the settings, and the processors that servers
 //! and subscribers run on.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::cli::{Scenario, Settings};
 use crate::process;
@@ -31,7 +31,8 @@ impl<'a> Environment<'a> {
         settings: &'a Settings,
         progress: &'a Progress,
     ) -> Result<Self> {
-        let open_files = process::raise_open_files()?;
+        let open_files =
+            prism_sse::raise_open_files().context("the limit on open files is unknown")?;
         // Read before this process is pinned to one of them.
         let cores = process::cores()?;
         let placement = &settings.placement;

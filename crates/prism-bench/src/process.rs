@@ -5,19 +5,11 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// How often, and with which pause between, a process is checked after it was asked to end.
 const END_CHECKS: u32 = 500;
 const END_CHECK_PAUSE: Duration = Duration::from_millis(10);
-
-/// Raises this process's limit on open files to the highest allowed one, and returns it.
-pub(crate) fn raise_open_files() -> Result<u64> {
-    let hard = getrlimit(Resource::Nofile).maximum;
-    setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard })
-        .context("the limit on open files cannot be raised")?;
-    Ok(hard.unwrap_or(u64::MAX))
-}
 
 /// The processors that this process may run on.
 #[cfg(target_os = "linux")]

@@ -35,7 +35,7 @@ pub(crate) struct Reply {
 pub(crate) fn run(args: &SubscriberProcessArgs) -> Result<()> {
     process::die_with_parent()?;
     process::pin(&args.cores)?;
-    process::raise_open_files()?;
+    prism_sse::raise_open_files();
     let subscribe = Endpoint::parse(&args.subscribe)?;
     let publish = Endpoint::parse(&args.publish)?;
     let mut client = Client::new(&ClientConfig {

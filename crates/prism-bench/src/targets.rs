@@ -37,7 +37,7 @@ pub(crate) fn serve(args: &ServeTargetArgs) -> Result<()> {
         process::die_with_parent()?;
     }
     process::pin(&args.cores)?;
-    process::raise_open_files()?;
+    prism_sse::raise_open_files();
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, args.port));
     let heartbeats = args.heartbeats;
     match args.target {

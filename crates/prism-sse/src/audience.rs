@@ -7,7 +7,7 @@
 use std::cmp::Ordering;
 
 use crate::limits;
-use crate::selector::{InvalidTopic, OneOrMany, Selector, Topic, collect};
+use crate::selector::{InvalidTopic, OneOrMany, Selector, Topic, TopicSize, collect};
 
 /// Selectors and grants of a subscription.
 ///
@@ -174,8 +174,9 @@ fn matches_any<'a>(
     topic: &Topic,
     budget: &mut u64,
 ) -> bool {
+    let size = TopicSize::of(topic.as_str());
     patterns.any(|pattern| {
-        *budget = budget.saturating_sub(pattern.match_cost(topic.as_str().len()));
+        *budget = budget.saturating_sub(pattern.match_cost(size));
         pattern.matches(topic)
     })
 }

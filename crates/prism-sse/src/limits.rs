@@ -46,13 +46,14 @@ pub const URL_PATTERN_OPERATORS_MAX: usize = 128;
 /// automata of all its components together. No automaton grows while it matches.
 pub const PATTERN_BYTES_MAX: usize = 16 * 1024;
 
-/// Work that matching one pattern may take for a topic of [`TOPIC_BYTES_MAX`] bytes, in steps. A
-/// step is what takes about a nanosecond: an operation on 64 positions in a topic, half a
-/// transition of an automaton, or a comparison of 16 bytes.
+/// Work that matching one pattern may take for a topic of [`TOPIC_BYTES_MAX`] bytes, in steps, once
+/// the topic is parsed. A step is what takes about a nanosecond: an operation on 64 positions in a
+/// topic, half a transition of an automaton, or a comparison of 16 bytes.
 pub const PATTERN_STEPS_MAX: u64 = 65_536;
 
 /// Work that compiling one regular expression in a URL pattern may take, in visits of states. What
 /// is allowed takes about a millisecond at most, and usual patterns less than a tenth of it.
+#[cfg(feature = "patterns")]
 pub(crate) const PATTERN_COMPILE_WORK_MAX: usize = 80 * 1024;
 
 /// Depth of a regular expression in a URL pattern, because parsing one is recursive.

@@ -10,6 +10,7 @@ mod one_or_many;
 mod positions;
 mod prefix_index;
 mod template;
+mod topic_size;
 mod trie;
 #[cfg(feature = "patterns")]
 mod url_pattern;
@@ -25,6 +26,7 @@ pub use one_or_many::OneOrMany;
 pub(crate) use one_or_many::collect;
 use positions::parse_cost;
 pub use template::UriTemplate;
+pub(crate) use topic_size::TopicSize;
 #[cfg(feature = "patterns")]
 pub use url_pattern::UrlPattern;
 
@@ -136,10 +138,11 @@ impl Selector {
     /// Chooses the topics that are URLs which a WHATWG URL Pattern matches; `*` is every topic.
     ///
     /// A relative pattern and relative topics are resolved against `base`. A topic that is no URL
-    /// is never chosen. Paths are compared with regard to case. Regular expressions in the pattern
-    /// have the syntax of the crate regex, for ASCII: without look-around, references and Unicode
-    /// classes. All components of a pattern together are compiled within a bound on memory, to
-    /// automata that match in linear time.
+    /// is never chosen, nor is one whose host is not ASCII and longer than a domain name can be.
+    /// Paths are compared with regard to case. Regular expressions in the pattern have the syntax
+    /// of the crate regex, for ASCII: without look-around, references and Unicode classes. All
+    /// components of a pattern together are compiled within a bound on memory, to automata that
+    /// match in linear time.
     ///
     /// ```
     /// use prism_sse::{Selector, Topic};
@@ -203,7 +206,8 @@ impl Selector {
     }
 
     /// Bytes that it holds. Clones share them.
-    pub(crate) fn memory_bytes(&self) -> usize {
+    #[cfg(feature = "test-util")]
+    fn memory_bytes(&self) -> usize {
         match self {
             Self::Any => 0,
             Self::Exact(topic) => 2 * size_of::<usize>() + topic.as_str().len(),
@@ -213,24 +217,24 @@ impl Selector {
         }
     }
 
-    /// The most steps that [`matches`](Self::matches) takes for a topic of `topic_len` bytes. A
-    /// [step](limits::PATTERN_STEPS_MAX) is about a nanosecond.
-    pub(crate) fn match_cost(&self, topic_len: usize) -> u64 {
+    /// The most steps that [`matches`](Self::matches) takes. A [step](limits::PATTERN_STEPS_MAX) is
+    /// about a nanosecond.
+    pub(crate) fn match_cost(&self, topic: TopicSize) -> u64 {
         match self {
             Self::Any => 1,
-            Self::Exact(_) => 1 + topic_len as u64 / 16,
-            Self::Template(template) => parse_cost(topic_len) + template.match_cost(topic_len),
+            Self::Exact(_) => 1 + topic.len as u64 / 16,
+            Self::Template(template) => parse_cost(topic.len) + template.match_cost(topic),
             #[cfg(feature = "patterns")]
-            Self::UrlPattern(pattern) => pattern.match_cost(topic_len),
+            Self::UrlPattern(pattern) => pattern.match_cost(topic),
         }
     }
 
-    /// Bytes that it holds, and the most steps that matching a topic of `topic_len` bytes takes.
-    /// For tests, which compare both with what is counted.
+    /// Bytes that it holds, and the most steps that matching a topic takes. For tests, which
+    /// compare both with what is counted.
     #[cfg(feature = "test-util")]
     #[doc(hidden)]
-    pub fn price(&self, topic_len: usize) -> (usize, u64) {
-        (self.memory_bytes(), self.match_cost(topic_len))
+    pub fn price(&self, topic: &Topic) -> (usize, u64) {
+        (self.memory_bytes(), self.match_cost(TopicSize::of(topic.as_str())))
     }
 
     /// Whether it is a URI Template or a URL Pattern.

@@ -88,7 +88,7 @@ pub(crate) use {
 ///
 /// `app` is what `axum::serve` takes: a `Router`, `Router::into_make_service()`,
 /// `Router::into_make_service_with_connect_info::<SocketAddr>()`, or any other tower service of
-/// HTTP requests. A type of its own for `ConnectInfo` implements `Connected<SocketAddr>`.
+/// HTTP requests. For `ConnectInfo<T>` in handlers, `T` implements `Connected<SocketAddr>`.
 ///
 /// ```no_run
 /// use axum::Router;
@@ -121,7 +121,7 @@ pub struct Serve<A, K> {
 
 impl<A, K> Serve<A, K> {
     /// Serves at another address too. Everything else is shared: shards, limits, and the shutdown.
-    /// A listener whose `accept` fails is left alone for a moment; the others go on.
+    /// A listener that fails to accept is tried again after a short pause; the others go on.
     pub fn also(mut self, listener: TcpListener) -> Self {
         self.listeners.push(listener);
         self

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 
 use super::positions::{ParsedTopic, parse_cost};
 use super::prefix_index::{IndexKey, IndexedPattern, PrefixIndex};
+use super::topic_size::TopicSize;
 #[cfg(feature = "patterns")]
 use super::trie::{Price, Trie};
 #[cfg(feature = "patterns")]
@@ -52,7 +53,7 @@ struct BaseIndex<K> {
 #[cfg(feature = "patterns")]
 impl<K: Copy> Price for BaseIndex<K> {
     fn cost(&self) -> u64 {
-        url_pattern::resolve_cost(limits::TOPIC_BYTES_MAX, &self.base) + self.patterns.cost()
+        url_pattern::resolve_cost(TopicSize::MAX, &self.base) + self.patterns.cost()
     }
 }
 
@@ -148,7 +149,7 @@ impl<K: Copy> PatternSnapshot<K> {
             Selector::Template(template) => {
                 let (prefix, suffix) = (template.prefix(), template.suffix());
                 let index_key = IndexKey { prefix, suffix, segment: template.segment() };
-                let cost = template.match_cost(limits::TOPIC_BYTES_MAX);
+                let cost = template.match_cost(TopicSize::MAX);
                 let new = key.map(|key| IndexedPattern { pattern: template.clone(), key, cost });
                 self.templates.set(index_key, generation, new);
             }
@@ -156,7 +157,7 @@ impl<K: Copy> PatternSnapshot<K> {
             Selector::UrlPattern(pattern) => {
                 let (prefix, suffix) = (pattern.prefix(), pattern.suffix());
                 let index_key = IndexKey { prefix, suffix, segment: None };
-                let cost = pattern.match_url_cost(limits::TOPIC_BYTES_MAX);
+                let cost = pattern.match_url_cost(TopicSize::MAX);
                 let new = key.map(|key| IndexedPattern { pattern: pattern.clone(), key, cost });
                 let base_text = pattern.base().unwrap_or_default();
                 self.url_patterns.update(base_text.as_bytes(), |index| {
@@ -174,6 +175,7 @@ impl<K: Copy> PatternSnapshot<K> {
     /// most.
     pub(crate) fn matching(&self, topic: &Topic, found: &mut Vec<K>) -> u64 {
         let topic = topic.as_str();
+        let size = TopicSize::of(topic);
         let mut steps = 0;
         let parsed = OnceCell::new();
         let find_cost = self.templates.for_each_candidate(topic, |candidate| {
@@ -181,7 +183,7 @@ impl<K: Copy> PatternSnapshot<K> {
             if candidate.pattern.matches_parsed(topic, parsed) {
                 found.push(candidate.key);
             }
-            steps += candidate.pattern.match_cost(topic.len());
+            steps += candidate.pattern.match_cost(size);
         });
         steps += find_cost;
         if parsed.get().is_some() {
@@ -189,14 +191,14 @@ impl<K: Copy> PatternSnapshot<K> {
         }
         #[cfg(feature = "patterns")]
         self.url_patterns.for_each(&mut |_, index: &BaseIndex<K>| {
-            steps += url_pattern::resolve_cost(topic.len(), &index.base);
+            steps += url_pattern::resolve_cost(size, &index.base);
             let Some(url) = url_pattern::resolve(topic, &index.base) else { return };
             let text = url_pattern::host_and_path(&url);
             let find_cost = index.patterns.for_each_candidate(&text, |candidate| {
                 if candidate.pattern.matches_url(&url) {
                     found.push(candidate.key);
                 }
-                steps += candidate.pattern.match_url_cost(topic.len());
+                steps += candidate.pattern.match_url_cost(size);
             });
             steps += find_cost;
         });
@@ -515,7 +517,7 @@ mod tests {
             index.match_cost()
         };
         let base = Some(bases[0].parse().unwrap());
-        let resolve_cost = url_pattern::resolve_cost(limits::TOPIC_BYTES_MAX, &base);
+        let resolve_cost = url_pattern::resolve_cost(TopicSize::MAX, &base);
         let (one, three) = (cost(|_| 0), cost(|key| key));
         assert!(one > resolve_cost && three > one + 2 * resolve_cost, "{one} {three}");
     }

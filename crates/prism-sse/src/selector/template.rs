@@ -13,6 +13,7 @@ use super::invalid::InvalidSelector;
 use super::positions::{
     AllowedCharacters, CharacterSets, Cost, ParsedTopic, PositionSet, is_reserved, is_unreserved,
 };
+use super::topic_size::TopicSize;
 use crate::limits;
 
 /// A URI Template. It chooses the topics it expands to, and the topic that equals its own text.
@@ -110,21 +111,21 @@ impl UriTemplate {
             return Err(InvalidSelector::TooLarge);
         }
         let own = Self(Arc::new(compiled));
-        match own.match_cost(limits::TOPIC_BYTES_MAX) {
+        match own.match_cost(TopicSize::MAX) {
             0..=limits::PATTERN_STEPS_MAX => Ok(own),
             steps => Err(InvalidSelector::TooCostly { steps }),
         }
     }
 
     /// Bytes that it holds.
-    #[allow(dead_code, reason = "for those who bound what patterns hold together")]
+    #[cfg(feature = "test-util")]
     pub(super) fn memory_bytes(&self) -> usize {
         self.0.memory
     }
 
-    /// The most steps that matching a topic of this length takes, once the topic is parsed.
-    pub(super) fn match_cost(&self, topic_len: usize) -> u64 {
-        self.0.cost.steps(topic_len) + TEXT_STEPS
+    /// The most steps that [`matches_parsed`](Self::matches_parsed) takes.
+    pub(super) fn match_cost(&self, topic: TopicSize) -> u64 {
+        self.0.cost.steps(topic.len) + TEXT_STEPS
     }
 
     pub(super) fn matches(&self, topic: &str) -> bool {
@@ -470,7 +471,8 @@ mod tests {
                     let parsed = ParsedTopic::parse(topic);
                     STEPS.set(0);
                     template.matches_parsed(topic, &parsed);
-                    let (steps, price) = (STEPS.get(), template.match_cost(len));
+                    let size = TopicSize { len, is_ascii: true };
+                    let (steps, price) = (STEPS.get(), template.match_cost(size));
                     assert!(steps <= price, "{first}{second} {part} {len}: {steps} of {price}");
                     dearest = dearest.max(steps as f64 / price as f64);
                 }

@@ -18,6 +18,7 @@ use url::Url;
 use urlpattern::{RegexSyntax, UrlPatternInit, UrlPatternOptions};
 
 use super::invalid::InvalidSelector;
+use super::topic_size::TopicSize;
 use crate::limits;
 use component::{Component, ComponentCost, ExpressionText};
 
@@ -72,7 +73,7 @@ impl UrlPattern {
             return Err(InvalidSelector::TooLarge);
         }
         let own = Self(Arc::new(own));
-        match own.match_cost(limits::TOPIC_BYTES_MAX) {
+        match own.match_url_cost(TopicSize::MAX) {
             0..=limits::PATTERN_STEPS_MAX => Ok(own),
             steps => Err(InvalidSelector::TooCostly { steps }),
         }
@@ -101,23 +102,23 @@ impl UrlPattern {
     }
 
     /// Bytes that it holds.
-    #[allow(dead_code, reason = "for those who bound what patterns hold together")]
+    #[cfg(feature = "test-util")]
     pub(super) fn memory_bytes(&self) -> usize {
         self.0.memory
     }
 
-    /// The most steps that [`matches`](Self::matches) takes for a topic of this length.
-    pub(super) fn match_cost(&self, topic_len: usize) -> u64 {
-        resolve_cost(topic_len, &self.0.base) + self.match_url_cost(topic_len)
+    /// The most steps that [`matches`](Self::matches) takes.
+    pub(super) fn match_cost(&self, topic: TopicSize) -> u64 {
+        resolve_cost(topic, &self.0.base) + self.match_url_cost(topic)
     }
 
-    /// The most steps that [`matches_url`](Self::matches_url) takes for a topic of this length.
-    pub(super) fn match_url_cost(&self, topic_len: usize) -> u64 {
+    /// The most steps that [`matches_url`](Self::matches_url) takes.
+    pub(super) fn match_url_cost(&self, topic: TopicSize) -> u64 {
         let costs = self.0.components.all().map(Component::cost);
         let fixed: u64 = costs.iter().map(|cost| cost.fixed).sum();
         // Each byte of the URL is in one component.
         let highest = costs.iter().map(|cost: &ComponentCost| cost.per_16_bytes).max();
-        fixed + highest.unwrap_or_default() * url_len_max(topic_len, &self.0.base).div_ceil(16)
+        fixed + highest.unwrap_or_default() * url_len_max(topic, &self.0.base).div_ceil(16)
     }
 }
 
@@ -153,24 +154,54 @@ fn parse(text: &str, base: Option<&Url>) -> Result<ParsedUrlPattern, InvalidSele
     ParsedUrlPattern::parse(init, options).map_err(invalid)
 }
 
-/// The URL that a topic is; `None` if it is none.
+/// The URL that a topic is; `None` if it is none. A host that is not ASCII and longer than a domain
+/// name can be is none either, because converting it would take long.
 pub(super) fn resolve(topic: &str, base: &BaseUrl) -> Option<Url> {
+    if !topic.is_ascii() && domain(topic).len() > DOMAIN_BYTES_MAX {
+        return None;
+    }
     Url::options().base_url(base.as_ref()).parse(topic).ok()
 }
 
-/// The most steps that [`resolve`] takes for a topic of this length.
-pub(super) fn resolve_cost(topic_len: usize, base: &BaseUrl) -> u64 {
-    RESOLVE_STEPS * url_len_max(topic_len, base)
+/// The most steps that [`resolve`] takes.
+pub(super) fn resolve_cost(topic: TopicSize, base: &BaseUrl) -> u64 {
+    let domain = if topic.is_ascii { 0 } else { topic.len.min(DOMAIN_BYTES_MAX) as u64 };
+    RESOLVE_STEPS * url_len_max(topic, base) + DOMAIN_STEPS * domain
 }
 
 /// Steps of parsing a URL, for each of its bytes.
 const RESOLVE_STEPS: u64 = 5;
 
-/// The most bytes of the URL that a topic of this length is: those of the base, and three for each
-/// byte that is percent-encoded.
-fn url_len_max(topic_len: usize, base: &BaseUrl) -> u64 {
+/// Steps of converting a domain name that is not ASCII, for each of its bytes.
+const DOMAIN_STEPS: u64 = 200;
+
+/// The longest domain name.
+const DOMAIN_BYTES_MAX: usize = 253;
+
+/// What the parser of URLs takes for the domain name of a topic, if it takes anything for one.
+fn domain(topic: &str) -> &str {
+    let topic = topic.trim_start();
+    let after_scheme = match topic.split_once(':') {
+        Some((scheme, rest)) => {
+            let special = ["http", "https", "ws", "wss", "ftp", "file"];
+            special.iter().any(|other| other.eq_ignore_ascii_case(scheme)).then_some(rest)
+        }
+        None => None,
+    };
+    let is_slash = |c: char| c == '/' || c == '\\';
+    let Some(rest) = after_scheme.or_else(|| topic.strip_prefix(is_slash)?.strip_prefix(is_slash))
+    else {
+        return "";
+    };
+    let rest = rest.trim_start_matches(is_slash);
+    rest.split(['/', '\\', '?', '#']).next().unwrap_or_default()
+}
+
+/// The most bytes of the URL that a topic is: those of the base, and three for each byte that is
+/// percent-encoded.
+fn url_len_max(topic: TopicSize, base: &BaseUrl) -> u64 {
     let base_len = base.as_ref().map_or(0, |base| base.as_str().len());
-    (base_len + 3 * topic_len) as u64
+    (base_len + 3 * topic.len) as u64
 }
 
 /// Host and path of a URL as one text, by which patterns are indexed.
@@ -283,5 +314,25 @@ mod tests {
         let panicked = guard::<()>(|| std::panic::resume_unwind(Box::new("as a parser would")));
         assert_eq!(panicked, Err(InvalidSelector::UrlPattern));
         assert_eq!(guard(|| Ok(1)), Ok(1));
+    }
+
+    #[test]
+    fn a_host_that_takes_long_to_convert_is_no_url() {
+        let base = Some(Url::parse("https://hub.example/a").unwrap());
+        let resolve = |topic: &str| resolve(topic, &base).is_some();
+        let long = format!("{}a", "é.".repeat(90));
+        for before in ["https://", "https:", "FTP:\\\\", "//", "  https:/", "\\/", "file:///"] {
+            for after in ["", "/x", "?x", "#x", "\\x"] {
+                let topic = format!("{before}{long}{after}");
+                assert!(!resolve(&topic), "{topic}");
+            }
+        }
+        let short = &long[..240];
+        assert!(resolve(&format!("https://{short}example/{long}")));
+        // What is no host may be as long as it likes.
+        for before in ["", "/", "https://host/", "urn:", "é/", "x//", "https://host?//", "a:b//"] {
+            assert!(resolve(&format!("{before}{long}")), "{before}");
+        }
+        assert!(resolve(&format!("https://{}", "a.".repeat(200))), "ASCII is not converted");
     }
 }

@@ -253,7 +253,7 @@ async fn a_compiled_pattern_holds_what_it_says_and_matching_adds_nothing() {
     let _alone = MEASURING.lock().await;
     let topic = prism_sse::Topic::try_from("https://hub.example/a/b?a#c").unwrap();
     for selector in patterns() {
-        let (said, _) = selector.price(0);
+        let (said, _) = selector.price(&topic);
         assert!(said <= limits::PATTERN_BYTES_MAX, "{selector} {said}");
         let mut copies = Vec::with_capacity(COUNT);
         let (bytes, ()) = allocated(|| {
