@@ -74,6 +74,7 @@ mod selector;
 #[cfg(feature = "serve")]
 mod serve;
 mod steps;
+mod store;
 mod subscription;
 mod sync;
 #[cfg(feature = "test-util")]
@@ -102,6 +103,9 @@ pub use selector::UrlPattern;
 pub use selector::{InvalidSelector, InvalidTopic, OneOrMany, Selector, Topic, UriTemplate};
 #[cfg(feature = "serve")]
 pub use serve::{AcceptedSocket, App, Capacity, Serve, bind_reuse_port, raise_open_files, serve};
+pub use store::{
+    Missing, Page, PageQuery, Restored, Store, StoreError, StoreStats, StoredKey, StoredRecord,
+};
 pub use subscription::Start;
 pub use wire::{
     ConnectionId, Epoch, Event, EventId, EventName, Field, InvalidConnectionId, InvalidEvent,

@@ -25,7 +25,7 @@ const CRATES: &[Layers] = &[
         src: "crates/prism-sse/src/",
         // `random` needs nothing, and stands above the pure modules because what it says is no
         // function of its arguments.
-        order: "limits, steps < wire < selector < log < audience < random, sync < engine < \
+        order: "limits, steps < wire < selector < log < audience < random, sync < engine < store < \
                 manager < subscription < connection < http < serve < test",
         pure: &["wire", "selector", "log", "audience"],
     },

@@ -42,7 +42,18 @@ impl Retention {
         self
     }
 
-    pub(crate) fn max_age(&self) -> Duration {
+    /// The most records that are kept.
+    pub fn max_count(&self) -> usize {
+        self.count
+    }
+
+    /// The most bytes that are kept.
+    pub fn max_bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// How long records are kept.
+    pub fn max_age(&self) -> Duration {
         self.age
     }
 
