@@ -35,7 +35,7 @@ mod receipt;
 use std::fmt;
 
 pub(crate) use apply::Apply;
-pub use apply::Wakes;
+pub use apply::{OrderEnd, Wakes};
 pub use completion::Completion;
 pub(crate) use completion::{receipt, shared_receipt};
 pub use durability::Durability;

@@ -88,7 +88,7 @@ pub use audience::Audience;
 pub use connection::{Connection, SubscribeError};
 pub use engine::{
     Ack, AckError, Completion, Durability, Engine, EngineError, Follower, InvalidIdempotencyKey,
-    InvalidPublisher, Memory, Publication, Receipt, Wakes,
+    InvalidPublisher, Memory, OrderEnd, Publication, Receipt, Wakes,
 };
 pub use http::{
     LayerBody, NotAcceptable, ResponseFuture, SseBody, SseLayer, SseLayered, SseRequest, SseService,

@@ -160,6 +160,39 @@ pub const SENT_BYTES: usize = 64 * 1024 * 1024;
 /// whatever its size; another one beyond it is refused to its sender.
 pub const CONNECTION_SENT_BYTES: usize = 64 * 1024;
 
+/// Events that wait for the store. Further ones are refused as overload, so that what waits is
+/// written within a second or so.
+pub const UNWRITTEN_EVENTS: usize = 65_536;
+
+/// Their bytes.
+pub const UNWRITTEN_BYTES: usize = 64 << 20;
+
+/// Events that are stored, and synced, together.
+pub(crate) const GROUP_EVENTS: usize = 1024;
+
+/// Bytes of events that are stored together; one event more may be.
+pub(crate) const GROUP_BYTES: usize = 4 << 20;
+
+/// Sequence numbers that are reserved at once, because reserving takes a sync.
+pub(crate) const RESERVED_PLACES: u64 = 65_536;
+
+/// How often a store evicts what its retention does not cover, at least.
+pub(crate) const STORE_TRIM_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Bytes of events after which a store evicts what its retention does not cover.
+pub(crate) const STORE_TRIM_BYTES: usize = 256 * 1024;
+
+/// The first and the longest pause before a store is asked again to begin an epoch.
+pub(crate) const STORE_RETRY_MIN: Duration = Duration::from_millis(100);
+pub(crate) const STORE_RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// Bytes of the newest events that are in memory beside the store, by default.
+pub const WINDOW_BYTES: usize = 64 << 20;
+
+/// The longest time for which restored events keep the age that they have; older ones count as this
+/// old.
+pub(crate) const RESTORED_AGE_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
+
 /// Epochs whose positions are still known. Positions of older ones are a gap.
 pub const EPOCHS_MAX: usize = 1024;
 

@@ -200,6 +200,40 @@ impl Log {
         replaced
     }
 
+    /// Goes on with an order that a store has kept: these epochs, of which the log will retain what
+    /// is appended now, from after `after` on.
+    pub(crate) fn restore(&mut self, epochs: &[(Epoch, u64)], after: u64) {
+        let newest = epochs.len().saturating_sub(limits::EPOCHS_MAX);
+        self.epochs = epochs[newest..].iter().copied().collect();
+        let floor = Floor { index: self.end, seq: after };
+        // Transient records of before are no part of the order any more, so that none is missing.
+        self.rings.reset_floors_of(Class::History, floor);
+        self.topics.set_base(floor);
+        self.patterns.reset(floor);
+        self.applied = after;
+    }
+
+    /// Evicts all records that are not transient, because some of those up to `seq` are missing.
+    pub(crate) fn drop_history(&mut self, seq: u64) {
+        while let Some(record) = self.rings.pop(Class::History) {
+            self.evicted(&record);
+        }
+        let floor = Floor { index: self.end, seq };
+        self.rings.reset_floors_of(Class::History, floor);
+        self.topics.set_base(floor);
+        self.applied = self.applied.max(seq);
+    }
+
+    /// The order is known up to `seq`: what lies between is no part of it.
+    pub(crate) fn advance_applied(&mut self, seq: u64) {
+        self.applied = self.applied.max(seq);
+    }
+
+    /// The last epoch.
+    pub(crate) fn last_epoch(&self) -> Option<Epoch> {
+        self.epochs.back().map(|&(epoch, _)| epoch)
+    }
+
     /// Asks which patterns match a publication about these topics. `None` if no pattern is in use.
     pub(crate) fn pattern_query(&self, topics: &[Topic]) -> Option<PatternQuery> {
         if self.patterns.is_empty() {

@@ -19,6 +19,7 @@ mod settings;
 mod shards;
 mod state;
 mod timers;
+mod writer;
 
 use std::fmt;
 use std::future::Future;
@@ -32,6 +33,7 @@ use crate::limits;
 use crate::log::Class;
 use crate::random;
 use crate::selector::{OneOrMany, Topic};
+use crate::store::StoreStats;
 use crate::wire::{ConnectionId, Event, Position};
 
 pub use builder::ManagerBuilder;
@@ -201,6 +203,9 @@ impl Manager {
 
     /// Current counts and totals.
     pub fn stats(&self) -> Stats {
+        let writer = self.inner.writer.as_ref();
+        let (store, accepts_events) =
+            (writer.map(|writer| writer.store.stats()), writer.is_none_or(|it| !it.fails()));
         let state = self.inner.lock();
         Stats {
             connections: state.open(),
@@ -218,6 +223,8 @@ impl Manager {
             delivered: self.inner.delivered(),
             delivered_bytes: self.inner.delivered_bytes(),
             gaps: state.counters.gaps,
+            store,
+            accepts_events,
         }
     }
 
@@ -268,4 +275,8 @@ pub struct Stats {
     pub delivered_bytes: u64,
     /// Gaps reported to readers.
     pub gaps: u64,
+    /// What the store keeps, if there is one.
+    pub store: Option<StoreStats>,
+    /// Whether the last events were stored, so that further ones may be expected to be.
+    pub accepts_events: bool,
 }

@@ -2,7 +2,7 @@
 //!
 //! [`Client`] reads an event stream from any tower service, without a socket. [`Delayed`] is an
 //! engine whose every step the test decides, failures included. [`conformance`] is the suite that
-//! every engine must pass. An [`Oracle`] checks what readers received against what was published.
+//! every engine must pass. [`ScriptedStore`] is a store in memory that fails as it is told. An [`Oracle`] checks what readers received against what was published.
 //! With the feature `serve`, `Served` serves as `serve` does, in memory.
 
 mod client;
@@ -11,6 +11,7 @@ mod delayed;
 mod oracle;
 #[cfg(feature = "serve")]
 mod pipe;
+mod scripted_store;
 #[cfg(feature = "serve")]
 mod served;
 #[cfg(feature = "serve")]
@@ -19,6 +20,7 @@ mod shard;
 pub use client::{Client, Refused};
 pub use delayed::Delayed;
 pub use oracle::{Fault, Oracle};
+pub use scripted_store::ScriptedStore;
 #[cfg(feature = "serve")]
 pub use served::{Received, Served};
 #[cfg(feature = "serve")]

@@ -12,6 +12,8 @@ use crate::wire::Epoch;
 /// The manager as the engine layer sees it. The manager is a layer above, so that it is named by a
 /// trait.
 pub(crate) trait Apply: fmt::Debug + Send + Sync {
+    /// Where the order goes on, if a store has kept its beginning.
+    fn restored(&self) -> Option<OrderEnd>;
     fn begin_epoch(&self, epoch: Epoch, after: u64) -> Wakes;
     fn apply(&self, seq: u64, publication: Publication) -> Wakes;
     fn apply_ephemeral(&self, publication: Publication, sender: AckSender) -> Wakes;
@@ -20,14 +22,27 @@ pub(crate) trait Apply: fmt::Debug + Send + Sync {
     fn wake_readers(self: Arc<Self>);
 }
 
+/// The end of an order that was kept by a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OrderEnd {
+    /// The last epoch.
+    pub epoch: Epoch,
+    /// The sequence number after which the next epoch begins.
+    pub seq: u64,
+    /// No sequence number above this one was handed out. It is above [`seq`](Self::seq) where the
+    /// end of the order was lost.
+    pub reserved: u64,
+}
+
 /// Readers and publishers to wake, outside every lock.
 #[derive(Debug, Default)]
 #[must_use = "readers wait until `wake` is called"]
 pub struct Wakes {
-    /// Set by the follower if `bodies` is.
-    pub(super) readers_of: Option<Arc<dyn Apply>>,
+    /// Set if `bodies` is.
+    readers_of: Option<Arc<dyn Apply>>,
     /// Whether response bodies are due.
-    pub(super) bodies: bool,
+    bodies: bool,
     /// Delivery shards that are due.
     shards: Vec<Waker>,
     acks: Vec<(AckSender, Result<Ack, AckError>)>,
@@ -51,6 +66,12 @@ impl Wakes {
         self.shards.extend(other.shards);
         self.bodies |= other.bodies;
         self.readers_of = other.readers_of.or(self.readers_of);
+        self
+    }
+
+    /// Says whose response bodies are due, if any are.
+    pub(crate) fn of(mut self, apply: Arc<dyn Apply>) -> Self {
+        self.readers_of = self.bodies.then_some(apply);
         self
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Weak;
 
-use super::apply::{Apply, Wakes};
+use super::apply::{Apply, OrderEnd, Wakes};
 use super::completion::Completion;
 use super::publication::Publication;
 use crate::wire::Epoch;
@@ -20,6 +20,13 @@ pub struct Follower {
 impl Follower {
     pub(crate) fn new(apply: Weak<dyn Apply>) -> Self {
         Self { apply }
+    }
+
+    /// Where the order goes on, if this node's [store](crate::Store) has kept its beginning: the
+    /// engine begins an epoch with a higher number there, and hands out sequence numbers above
+    /// those that were reserved.
+    pub fn restored(&self) -> Option<OrderEnd> {
+        self.apply.upgrade()?.restored()
     }
 
     /// Begins an epoch whose sequence numbers follow `after`.
@@ -48,8 +55,6 @@ impl Follower {
 
     fn with(&self, act: impl FnOnce(&dyn Apply) -> Wakes) -> Wakes {
         let Some(apply) = self.apply.upgrade() else { return Wakes::default() };
-        let mut wakes = act(&*apply);
-        wakes.readers_of = wakes.bodies.then_some(apply);
-        wakes
+        act(&*apply).of(apply)
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::limits;
 use crate::log::{Class, PatternMatches};
 use crate::selector::{InvalidTopic, OneOrMany, Topic, collect};
-use crate::wire::{ConnectionId, Event};
+use crate::wire::{ConnectionId, Event, Framed};
 
 /// An event to publish: its topics, who may read it, and how it is stored.
 ///
@@ -201,9 +201,12 @@ impl Publication {
         matches!(self.target, Target::Connection(_))
     }
 
-    /// What a second publication with the same key has to be equal in.
-    pub(crate) fn content(&self) -> impl std::hash::Hash {
-        (&self.target, self.private, self.transient, &self.event)
+    /// Writes what a second publication with the same key has to be equal in, part by part.
+    pub(crate) fn write_content(&self, mut write: impl FnMut(&[u8])) {
+        let to_all = matches!(self.target, Target::Everyone);
+        write(&[u8::from(to_all), u8::from(self.private), u8::from(self.transient)]);
+        self.topics().iter().for_each(|topic| write(topic.as_str().as_bytes()));
+        write(Framed::encode(&self.event, None).as_block());
     }
 
     /// Its retention class.

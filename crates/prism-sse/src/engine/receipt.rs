@@ -33,6 +33,8 @@ pub struct Ack {
 pub enum AckError {
     /// The engine refused the event; it is not in the order and will not be.
     Failed,
+    /// The disk of the store is full; the event is not kept and was shown to nobody.
+    StorageFull,
     /// The engine did not answer: the event may be in the order or not.
     Unknown,
 }
@@ -41,6 +43,7 @@ impl fmt::Display for AckError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Failed => "the engine did not accept the event",
+            Self::StorageFull => "the disk of the store is full",
             Self::Unknown => "the engine did not answer: the event may have been accepted or not",
         })
     }

@@ -74,8 +74,13 @@ impl ClassRings {
     /// Sets the floors of every class to `floor`, where the order begins.
     pub(super) fn reset_floors(&mut self, floor: Floor) {
         for class in Class::ALL {
-            self.classes[class].floors = Floors::both(floor);
+            self.reset_floors_of(class, floor);
         }
+    }
+
+    /// Sets the floors of a class to `floor`.
+    pub(super) fn reset_floors_of(&mut self, class: Class, floor: Floor) {
+        self.classes[class].floors = Floors::both(floor);
     }
 
     /// The floors of a class.

@@ -1,5 +1,6 @@
 //! Building a manager.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Manager;
@@ -9,6 +10,7 @@ use super::settings::{InvalidSetting, ManagerSettings, OnLag};
 use crate::engine::{Engine, Memory};
 use crate::limits;
 use crate::log::Retention;
+use crate::store::Store;
 
 impl Manager {
     /// A manager without history: events carry no ids of its own, and a reader receives what is
@@ -46,6 +48,7 @@ pub struct ManagerBuilder {
     settings: ManagerSettings,
     hooks: Hooks,
     engine: Option<Box<dyn Engine>>,
+    store: Option<Arc<dyn Store>>,
 }
 
 impl ManagerBuilder {
@@ -53,6 +56,7 @@ impl ManagerBuilder {
         let settings = ManagerSettings {
             history: None,
             transient: None,
+            window_bytes: None,
             control_events: true,
             heartbeat: Some(limits::HEARTBEAT),
             retry: limits::RETRY,
@@ -67,7 +71,7 @@ impl ManagerBuilder {
             idempotency_bytes: limits::IDEMPOTENCY_BYTES,
             has_hooks: false,
         };
-        Self { settings, hooks: Hooks::default(), engine: None }
+        Self { settings, hooks: Hooks::default(), engine: None, store: None }
     }
 
     /// Keeps history: every event carries an id, a reader that reconnects resumes after the last id
@@ -103,6 +107,25 @@ impl ManagerBuilder {
     #[must_use]
     pub fn engine(mut self, engine: impl Engine) -> Self {
         self.engine = Some(Box::new(engine));
+        self
+    }
+
+    /// Keeps the history in a store, which survives the process: the manager goes on with what the
+    /// store has. An event is delivered and acknowledged once the store has it, and its receipt is
+    /// complete then. The [history](Self::history) is what the store keeps; the newest of it are in
+    /// memory as well, [64 MiB](limits::WINDOW_BYTES) by default.
+    #[must_use]
+    pub fn store(mut self, store: impl Store) -> Self {
+        self.store = Some(Arc::new(store));
+        self.settings.window_bytes.get_or_insert(limits::WINDOW_BYTES);
+        self
+    }
+
+    /// Bytes of the newest events that are in memory beside the [store](Self::store), with the
+    /// bookkeeping of each.
+    #[must_use]
+    pub fn memory(mut self, bytes: usize) -> Self {
+        self.settings.window_bytes = Some(bytes);
         self
     }
 
@@ -254,6 +277,6 @@ impl ManagerBuilder {
 
     pub(super) fn into_manager(self) -> Manager {
         let engine = self.engine.unwrap_or_else(|| Box::new(Memory::new()));
-        Manager { inner: ManagerInner::new(self.settings, self.hooks, engine) }
+        Manager { inner: ManagerInner::new(self.settings, self.hooks, engine, self.store) }
     }
 }

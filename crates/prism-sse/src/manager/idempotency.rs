@@ -11,45 +11,78 @@
 //! the largest scope: a key takes the same few steps however many scopes there are.
 
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::num::NonZeroU64;
 use std::sync::Arc;
+
+use siphasher::sip128::{Hasher128, SipHasher13};
 
 use super::error::PublishError;
 use crate::engine::{Ack, AckError, Outcome, Publication, Receipt};
 use crate::limits;
+use crate::random;
 use crate::steps;
+use crate::store::StoredKey;
 
 type Digest = [u64; 2];
 
 /// Hashes publications. It is used without the manager's lock, because hashing takes time in
 /// proportion to the event.
-#[derive(Debug, Default)]
-pub(super) struct DigestHasher([RandomState; 2]);
+#[derive(Debug)]
+pub(super) struct DigestHasher {
+    names: [RandomState; 2],
+    /// The key of the digests of contents, which a store keeps beside them.
+    secret: [u8; 16],
+}
 
 /// The hashes of a publication with an idempotency key.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct KeyDigest {
     /// Of the key and the publisher.
     name: Digest,
-    content: Digest,
+    content: [u8; 16],
     /// Of the publisher. Scopes whose hashes are equal share their bytes.
     scope: u64,
 }
 
 impl DigestHasher {
-    /// `None` for a publication without a key.
-    pub(super) fn of(&self, publication: &Publication) -> Option<KeyDigest> {
-        let publisher = publication.published_by();
-        Some(KeyDigest {
-            name: self.hash((publication.key()?, publisher)),
-            content: self.hash(publication.content()),
-            scope: self.0[0].hash_one(publisher),
-        })
+    /// A hasher whose digests of contents are keyed with `secret`, or at random.
+    pub(super) fn new(secret: Option<[u8; 16]>) -> Self {
+        let random = || {
+            let [one, other] = [random::bits(), random::bits()].map(u64::to_le_bytes);
+            std::array::from_fn(|at| if at < 8 { one[at] } else { other[at - 8] })
+        };
+        Self { names: Default::default(), secret: secret.unwrap_or_else(random) }
     }
 
-    fn hash(&self, value: impl Hash) -> Digest {
-        self.0.each_ref().map(|hasher| hasher.hash_one(&value))
+    /// `None` for a publication without a key.
+    pub(super) fn of(&self, publication: &Publication) -> Option<KeyDigest> {
+        let key = publication.key()?;
+        Some(self.digest(key, publication.published_by(), self.content(publication)))
+    }
+
+    /// The digest of a publication whose key a store kept.
+    pub(super) fn of_stored(&self, stored: &StoredKey) -> KeyDigest {
+        self.digest(&stored.key, stored.publisher.as_deref(), stored.content)
+    }
+
+    /// The digest of what a second publication with the same key has to be equal in. It is the same
+    /// in every process with this secret, whatever it was built with.
+    pub(super) fn content(&self, publication: &Publication) -> [u8; 16] {
+        let mut hasher = SipHasher13::new_with_key(&self.secret);
+        publication.write_content(|bytes| {
+            hasher.write(&(bytes.len() as u64).to_le_bytes());
+            hasher.write(bytes);
+        });
+        hasher.finish128().as_bytes()
+    }
+
+    fn digest(&self, key: &str, publisher: Option<&str>, content: [u8; 16]) -> KeyDigest {
+        KeyDigest {
+            name: self.names.each_ref().map(|hasher| hasher.hash_one((key, publisher))),
+            content,
+            scope: self.names[0].hash_one(publisher),
+        }
     }
 }
 
@@ -69,7 +102,7 @@ pub(crate) struct IdempotencyKeys {
 
 #[derive(Debug)]
 struct KeyEntry {
-    content: Digest,
+    content: [u8; 16],
     scope: u64,
     number: u64,
     added_at: u64,

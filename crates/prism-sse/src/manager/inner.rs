@@ -8,6 +8,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64 as Count, Ordering};
 use std::sync::{Arc, PoisonError, Weak};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -20,8 +21,11 @@ use super::error::SendError;
 use super::idempotency::DigestHasher;
 use super::settings::ManagerSettings;
 use super::state::State;
+use super::writer::{Writer, unix_millis};
 use crate::engine::{Apply, Engine, Follower, Receipt};
+use crate::limits;
 use crate::steps;
+use crate::store::{PageQuery, Store};
 use crate::sync::{AtomicU64, Mutex, MutexGuard};
 use crate::wire::{ConnectionId, Event};
 
@@ -31,6 +35,8 @@ pub(crate) struct ManagerInner {
     hooks: Hooks,
     pub(super) driver: Driver,
     pub(super) engine: Box<dyn Engine>,
+    /// There is one if a store keeps the order.
+    pub(super) writer: Option<Writer>,
     pub(super) digests: DigestHasher,
     state: Mutex<State>,
     changes: Arc<AtomicU64>,
@@ -39,6 +45,8 @@ pub(crate) struct ManagerInner {
     delivered: Count,
     delivered_bytes: Count,
     started_at: Instant,
+    /// What the clock says at the start, so that restored events are older than that.
+    started_ms: u64,
     this: Weak<Self>,
 }
 
@@ -47,8 +55,17 @@ impl ManagerInner {
         settings: ManagerSettings,
         hooks: Hooks,
         engine: Box<dyn Engine>,
+        store: Option<Arc<dyn Store>>,
     ) -> Arc<Self> {
-        let state = State::new(&settings);
+        let secret = store.as_ref().map(|store| store.restored().secret);
+        let mut state = State::new(&settings);
+        let digests = DigestHasher::new(secret);
+        let retention = settings.history.clone().filter(|_| store.is_some()).unwrap_or_default();
+        let started_ms = if store.is_some() { millis(limits::RESTORED_AGE_MAX) } else { 0 };
+        if let Some(store) = &store {
+            state.stored = Some(store.durability());
+            restore(&mut state, &**store, &settings, &digests, started_ms);
+        }
         let inner = Arc::new_cyclic(|this: &Weak<Self>| Self {
             changes: Arc::clone(state.changes()),
             state: Mutex::new(state),
@@ -58,11 +75,16 @@ impl ManagerInner {
             delivered: Count::new(0),
             delivered_bytes: Count::new(0),
             engine,
-            digests: DigestHasher::default(),
+            writer: store.map(|store| Writer::new(store, Weak::clone(this), retention)),
+            digests,
             started_at: Instant::now(),
+            started_ms,
             this: Weak::clone(this),
         });
         inner.engine.follow(Follower::new(inner.apply_target()));
+        if let Some(writer) = &inner.writer {
+            writer.start();
+        }
         inner
     }
 
@@ -79,9 +101,9 @@ impl ManagerInner {
         self.changes.load(Ordering::Acquire)
     }
 
-    /// Milliseconds since the manager started, on the runtime's clock.
+    /// Milliseconds on the runtime's clock, from a fixed number on at which the manager started.
     pub(crate) fn now(&self) -> u64 {
-        self.started_at.elapsed().as_millis() as u64
+        self.started_ms + self.started_at.elapsed().as_millis() as u64
     }
 
     /// Counts events that were delivered to connections.
@@ -151,7 +173,63 @@ impl ManagerInner {
 impl Drop for ManagerInner {
     fn drop(&mut self) {
         self.driver.notify();
+        // The store is free when the manager is gone.
+        if let Some(writer) = &self.writer {
+            writer.end();
+        }
     }
+}
+
+/// Fills the window with the newest records that a store has. What cannot be read now is read from
+/// the store when somebody asks for it.
+fn restore(
+    state: &mut State,
+    store: &dyn Store,
+    settings: &ManagerSettings,
+    digests: &DigestHasher,
+    now: u64,
+) {
+    let restored = store.restored();
+    if restored.epochs.is_empty() {
+        return;
+    }
+    let bytes = settings.window_bytes.unwrap_or(limits::WINDOW_BYTES) as u64;
+    let begin = store.tail(bytes).unwrap_or(restored.last);
+    state.log.restore(&restored.epochs, begin);
+    let unix_now = unix_millis();
+    let mut after = begin;
+    while after < restored.last {
+        let query = PageQuery {
+            after,
+            topics: None,
+            broadcasts: true,
+            max_records: limits::CHUNK_RECORDS,
+            max_bytes: limits::FRAME_BYTES,
+        };
+        let page = store.page(query);
+        let Ok(page) = page else { break };
+        if let Some(missing) = page.missing {
+            // What is older stays in the store, which tells the gap to those who read it.
+            state.log.drop_history(missing.until);
+        }
+        let first = page.missing.map_or(0, |missing| missing.until + 1);
+        for record in page.records.into_iter().filter(|record| record.seq >= first) {
+            let at = now.saturating_sub(unix_now.saturating_sub(record.time));
+            if let Some(key) = &record.key {
+                state.keys.applied(digests.of_stored(key), record.seq, at);
+            }
+            state.restore(record, at);
+        }
+        if page.until <= after {
+            break;
+        }
+        after = page.until;
+    }
+    state.log.advance_applied(if restored.is_intact { restored.reserved } else { restored.last });
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A handle on a connection that someone else owns. It keeps neither the connection nor the manager

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use super::error::{PublishError, SendError};
 use super::idempotency::KeyLookup;
 use super::inner::ManagerInner;
+use super::writer::{OrderedItem, Writer};
 use crate::engine::{
-    AckSender, Apply, Durability, Publication, Receipt, Target, Wakes, receipt, shared_receipt,
+    AckSender, Apply, Durability, EngineError, OrderEnd, Publication, Receipt, Target, Wakes,
+    receipt, shared_receipt,
 };
 use crate::wire::{ConnectionId, Epoch, Event, EventId, Framed, Position};
 
@@ -52,6 +54,9 @@ impl ManagerInner {
     }
 
     fn append(&self, mut publication: Publication) -> Result<Receipt, PublishError> {
+        if self.writer.as_ref().is_some_and(Writer::is_full) {
+            return Err(EngineError::Overloaded.into());
+        }
         // Before the publication has its place in the order, so that nobody waits for it there.
         let query = self.lock().log.pattern_query(publication.topics());
         let matches = query.map(|query| query.answer(publication.topics()));
@@ -63,7 +68,7 @@ impl ManagerInner {
         };
         let now = self.now();
         let durability =
-            if publication.is_transient() { Durability::Memory } else { self.engine.durability() };
+            if publication.is_transient() { Durability::Memory } else { self.durability() };
         let lookup = self.lock().look_up_key(digest, now, durability)?;
         let outcome = match lookup {
             KeyLookup::Known(receipt) => return Ok(receipt),
@@ -77,25 +82,30 @@ impl ManagerInner {
         Ok(receipt)
     }
 
+    /// How durable an acknowledged event is that is not transient.
+    pub(super) fn durability(&self) -> Durability {
+        let stored = self.writer.as_ref().map(|writer| writer.store.durability());
+        stored.map_or(self.engine.durability(), |stored| stored.max(self.engine.durability()))
+    }
+
     /// The event's bytes. With history the position becomes its id, unless it has one of its own.
-    fn encode(&self, publication: &Publication, position: Option<Position>) -> Framed {
+    pub(super) fn encode(&self, publication: &Publication, position: Option<Position>) -> Framed {
         let position = position.filter(|_| self.settings.has_history());
         Framed::encode(publication.event(), position)
     }
 }
 
-impl Apply for ManagerInner {
-    fn begin_epoch(&self, epoch: Epoch, after: u64) -> Wakes {
-        self.lock().begin_epoch(epoch, after)
-    }
-
-    fn apply(&self, seq: u64, mut publication: Publication) -> Wakes {
-        // Only one thread applies at a time, so that the epoch is still the same when the lock is
-        // taken again. Encoding and hashing take time in proportion to the event, and so are done
-        // without the lock; and so is matching patterns.
-        let Some(position) = self.lock().log.next_position(seq) else { return Wakes::default() };
+impl ManagerInner {
+    /// Applies a publication that was encoded, in the order of the engine.
+    pub(super) fn apply_encoded(
+        &self,
+        seq: u64,
+        mut publication: Publication,
+        framed: Framed,
+    ) -> Wakes {
+        // Only one thread applies at a time. Hashing takes time in proportion to the event, and so
+        // is done without the lock; and so is matching patterns.
         let mut matches = publication.take_matches();
-        let framed = self.encode(&publication, Some(position));
         let digest = self.digests.of(&publication);
         let now = self.now();
         let mut state = self.lock();
@@ -115,11 +125,49 @@ impl Apply for ManagerInner {
         wakes
     }
 
-    fn apply_ephemeral(&self, publication: Publication, sender: AckSender) -> Wakes {
+    /// Applies a publication to one connection.
+    pub(super) fn apply_sent(&self, publication: &Publication, sender: AckSender) -> Wakes {
         let Target::Connection(to) = *publication.target() else { return Wakes::default() };
-        let framed = self.encode(&publication, None);
+        let framed = self.encode(publication, None);
         let now = self.now();
         self.lock().apply_ephemeral(now, to, framed, sender)
+    }
+}
+
+impl Apply for ManagerInner {
+    fn restored(&self) -> Option<OrderEnd> {
+        let restored = self.writer.as_ref()?.store.restored();
+        let state = self.lock();
+        let epoch = state.log.last_epoch().unwrap_or(Epoch::new(0));
+        Some(OrderEnd { epoch, seq: state.log.applied(), reserved: restored.reserved })
+    }
+
+    fn begin_epoch(&self, epoch: Epoch, after: u64) -> Wakes {
+        if let Some(writer) = &self.writer {
+            writer.push(OrderedItem::Epoch { epoch, after });
+            return Wakes::default();
+        }
+        self.lock().begin_epoch(epoch, after)
+    }
+
+    fn apply(&self, seq: u64, publication: Publication) -> Wakes {
+        if let Some(writer) = &self.writer {
+            writer.push(OrderedItem::Publication { seq, publication: publication.into() });
+            return Wakes::default();
+        }
+        // Only one thread applies at a time, so that the epoch is still the same when the lock is
+        // taken again.
+        let Some(position) = self.lock().log.next_position(seq) else { return Wakes::default() };
+        let framed = self.encode(&publication, Some(position));
+        self.apply_encoded(seq, publication, framed)
+    }
+
+    fn apply_ephemeral(&self, publication: Publication, sender: AckSender) -> Wakes {
+        if let Some(writer) = &self.writer {
+            writer.push(OrderedItem::Ephemeral { publication: publication.into(), sender });
+            return Wakes::default();
+        }
+        self.apply_sent(&publication, sender)
     }
 
     fn acknowledge(&self, seq: u64, durability: Durability, sender: AckSender) -> Wakes {

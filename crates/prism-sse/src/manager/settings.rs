@@ -29,6 +29,8 @@ pub enum OnLag {
 pub(crate) struct ManagerSettings {
     pub(super) history: Option<Retention>,
     pub(super) transient: Option<Retention>,
+    /// Bytes of the newest records that are in memory too, where a store keeps them.
+    pub(super) window_bytes: Option<usize>,
     pub(super) control_events: bool,
     pub(super) heartbeat: Option<Duration>,
     pub(super) retry: Duration,
@@ -62,7 +64,10 @@ impl ManagerSettings {
 
     pub(super) fn retention(&self) -> PerClass<Retention> {
         let [history, usual] = match &self.history {
-            Some(history) => [history.clone(), Retention::transient()],
+            Some(history) => {
+                let window = self.window_bytes.unwrap_or(usize::MAX).min(history.max_bytes());
+                [history.clone().bytes(window), Retention::transient()]
+            }
             None => [Retention::live(), Retention::live()],
         };
         PerClass::new(history, self.transient.clone().unwrap_or(usual))
@@ -144,6 +149,12 @@ impl ManagerSettings {
         }
         if self.on_lag == Some(OnLag::Disconnect) && self.history.is_none() {
             return refuse("on_lag", "`Disconnect` with history alone; a reader could not resume");
+        }
+        if self.window_bytes == Some(0) {
+            return refuse("memory", "at least 1");
+        }
+        if self.window_bytes.is_some() && self.history.is_none() {
+            return refuse("store", "a manager with history alone");
         }
         let zero = |retention: &Option<Retention>| retention.as_ref().and_then(Retention::zero);
         match (zero(&self.history), zero(&self.transient)) {

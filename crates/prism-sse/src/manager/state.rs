@@ -23,6 +23,7 @@ use crate::limits;
 use crate::log::{Class, EVERYONE, Log, PatternMatches, PatternQuery, Record, RecordTopic};
 use crate::selector::Topic;
 use crate::steps;
+use crate::store::StoredRecord;
 use crate::sync::AtomicU64;
 use crate::wire::{ConnectionId, Epoch, Framed};
 
@@ -40,6 +41,10 @@ pub(crate) struct State {
     /// Receipts of publications that the engine acknowledged before they were applied here, by
     /// sequence number.
     unapplied: BTreeMap<u64, Vec<(AckSender, Durability)>>,
+    /// Why publications were not stored whose acknowledgement by the engine is still to come.
+    refused: BTreeMap<u64, AckError>,
+    /// How durable the store makes what it keeps, if there is one.
+    pub(super) stored: Option<Durability>,
     /// The record that was appended last, until it was matched with all audiences.
     matching: Option<RecordMatch>,
     pub(super) closed: bool,
@@ -90,6 +95,8 @@ impl State {
             timers: Timers::default(),
             shards: ShardTable::default(),
             unapplied: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            stored: None,
             matching: None,
             closed: false,
             changes: Arc::default(),
@@ -265,12 +272,59 @@ impl State {
         durability: Durability,
         sender: AckSender,
     ) -> Wakes {
+        if let Some(error) = self.refused.remove(&seq) {
+            return Wakes::ack(sender, Err(error));
+        }
         let is_matching = self.matching.as_ref().is_some_and(|it| it.record.seq <= seq);
         if seq > self.log.applied() || is_matching {
             self.unapplied.entry(seq).or_default().push((sender, durability));
             return Wakes::default();
         }
         Wakes::ack(sender, self.ack_of(seq, durability))
+    }
+
+    /// A publication was not stored: its sequence number is a hole.
+    pub(super) fn refuse(&mut self, seq: u64, error: AckError) -> Wakes {
+        let mut wakes = Wakes::default();
+        let Some(senders) = self.unapplied.remove(&seq) else {
+            self.refused.insert(seq, error);
+            return wakes;
+        };
+        for (sender, _) in senders {
+            wakes.push(sender, Err(error));
+        }
+        wakes
+    }
+
+    /// Appends a record that a store kept, before there are readers.
+    pub(super) fn restore(&mut self, stored: StoredRecord, at: u64) {
+        // What a store serves is what it was given.
+        let Some(framed) = Framed::from_chunk(stored.chunk) else { return };
+        let topic = |name: &Topic| RecordTopic {
+            key: self.log.topics_mut().intern(name),
+            name: Some(name.clone()),
+        };
+        let topics: Box<[RecordTopic]> = if stored.topics.is_empty() {
+            [RecordTopic { key: EVERYONE, name: None }].into()
+        } else {
+            stored.topics.iter().map(topic).collect()
+        };
+        self.log.set_matching(&topics, None);
+        self.log.append(Record {
+            index: 0,
+            seq: stored.seq,
+            at,
+            topics,
+            class: Class::History,
+            private: stored.private,
+            ephemeral: false,
+            sends_position: stored.sends_position,
+            id: stored.id,
+            framed,
+            granting: Box::default(),
+            receivers: AtomicU32::new(0),
+            offset: 0,
+        });
     }
 
     /// Begins an epoch. If the order was replaced, every reader is scheduled, to be sent a gap.
@@ -307,8 +361,16 @@ impl State {
     }
 
     fn ack_of(&self, seq: u64, durability: Durability) -> Result<Ack, AckError> {
-        let receivers = self.log.find(seq).map_or(0, |record| record.receivers());
+        let (receivers, durability) = self.outcome(seq, durability);
         self.ack(seq, durability, receivers)
+    }
+
+    /// The receivers of a record, and its durability, given that of the engine.
+    fn outcome(&self, seq: u64, durability: Durability) -> (usize, Durability) {
+        let record = self.log.find(seq);
+        let is_stored = record.is_none_or(|record| record.class == Class::History);
+        let stored = self.stored.filter(|_| is_stored).unwrap_or(durability);
+        (record.map_or(0, |record| record.receivers()), durability.max(stored))
     }
 
     fn acknowledge_up_to(&mut self, seq: u64, wakes: &mut Wakes) {
@@ -318,8 +380,8 @@ impl State {
             }
             let (seq, senders) = waiting.remove_entry();
             steps::count(1 + senders.len());
-            let receivers = self.log.find(seq).map_or(0, |record| record.receivers());
             for (sender, durability) in senders {
+                let (receivers, durability) = self.outcome(seq, durability);
                 wakes.push(sender, self.ack(seq, durability, receivers));
             }
         }

@@ -61,6 +61,15 @@ impl Framed {
     }
 
     /// Frames a buffer that begins with space for the size line.
+    /// A chunk that was encoded before. `None` if it is none.
+    pub(crate) fn from_chunk(chunk: Bytes) -> Option<Self> {
+        let head = chunk.windows(2).take(CHUNK_HEAD_MAX).position(|end| end == b"\r\n")? + 2;
+        let len = std::str::from_utf8(&chunk[..head - 2]).ok()?;
+        let len = usize::from_str_radix(len, 16).ok()?;
+        let is_whole = head.checked_add(len)?.checked_add(2)? == chunk.len();
+        (is_whole && chunk.ends_with(b"\r\n")).then_some(Self { chunk, head: head as u8 })
+    }
+
     fn frame(mut buffer: Vec<u8>) -> Self {
         let len = buffer.len() - CHUNK_HEAD_MAX;
         buffer.extend_from_slice(b"\r\n");

@@ -41,6 +41,7 @@ mod resume;
 mod schedules;
 mod settings;
 mod slow;
+mod store;
 mod templates;
 mod time;
 mod transient;

@@ -1,0 +1,158 @@
+//! Stores: what is kept below the window in memory, and goes on after a restart.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use prism_sse::test::ScriptedStore;
+use prism_sse::{
+    AckError, Audience, Connection, Durability, Event, Manager, ManagerBuilder, Publication,
+    PublishError, Retention, Start,
+};
+
+fn builder(disk: &ScriptedStore) -> ManagerBuilder {
+    Manager::builder().history(Retention::default()).store(disk.clone()).no_heartbeat()
+}
+
+fn open(disk: &ScriptedStore) -> Manager {
+    builder(disk).build().expect("the settings are valid")
+}
+
+/// Publishes an event and waits until it is kept. Returns the id that readers see.
+async fn publish(sse: &Manager, topic: &str, data: &str) -> String {
+    let ack = sse.publish(topic, data).expect("it is taken").await.expect("it is kept");
+    assert_eq!(ack.durability, Durability::Fsync);
+    ack.position.to_string()
+}
+
+fn subscribe(sse: &Manager, topics: &[&str], start: Start) -> Connection {
+    sse.subscribe(Audience::select(topics).expect("they are topics"), start).expect("it is open")
+}
+
+/// What a reader has received, until nothing comes any more: data, and the reasons of gaps.
+async fn received(connection: &mut Connection) -> Vec<String> {
+    let mut all = Vec::new();
+    while let Ok(Some(bytes)) =
+        tokio::time::timeout(Duration::from_millis(200), connection.next()).await
+    {
+        let text = String::from_utf8(bytes.to_vec()).expect("it is UTF-8");
+        for block in text.split_inclusive("\n\n") {
+            let data = block.lines().find_map(|line| line.strip_prefix("data: "));
+            let data = data.unwrap_or_default();
+            if block.contains("event: prism.gap") {
+                let reason = data.split('"').nth(3).expect("it has a reason");
+                all.push(format!("gap {reason}"));
+            } else if !block.contains("event: prism.") && block.contains("data: ") {
+                all.push(data.to_owned());
+            }
+        }
+    }
+    all
+}
+
+async fn read(sse: &Manager, topics: &[&str], start: Start) -> Vec<String> {
+    received(&mut subscribe(sse, topics, start)).await
+}
+
+fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|number| number.to_string()).collect()
+}
+
+#[tokio::test]
+async fn a_reader_resumes_after_a_restart_and_misses_nothing() {
+    let disk = ScriptedStore::new();
+    let sse = open(&disk);
+    let mut ids = Vec::new();
+    for number in 0..10 {
+        ids.push(publish(&sse, "a", &number.to_string()).await);
+    }
+    drop(sse);
+    let sse = open(&disk);
+    assert_eq!(read(&sse, &["a"], Start::After(ids[3].clone())).await, numbers(4..10));
+    let mut live = subscribe(&sse, &["a"], Start::After(ids[8].clone()));
+    let new = publish(&sse, "a", "10").await;
+    assert_eq!(received(&mut live).await, numbers(9..11));
+    assert!(ids.iter().all(|id| *id != new), "{new} was handed out again");
+    drop(sse);
+    let sse = open(&disk);
+    assert_eq!(read(&sse, &["a"], Start::After(ids[8].clone())).await, numbers(9..11));
+    assert_eq!(read(&sse, &["a"], Start::After(new)).await, numbers(0..0));
+}
+
+#[tokio::test]
+async fn an_event_that_is_not_stored_is_seen_by_nobody() {
+    let disk = ScriptedStore::new();
+    let sse = open(&disk);
+    let mut reader = subscribe(&sse, &["a"], Start::Now);
+    disk.fail_next(1);
+    let refused = sse.publish("a", "refused").expect("it is taken").await;
+    assert_eq!(refused, Err(AckError::StorageFull));
+    assert!(!sse.stats().accepts_events);
+    publish(&sse, "a", "kept").await;
+    assert!(sse.stats().accepts_events);
+    assert_eq!(received(&mut reader).await, ["kept"]);
+    drop((reader, sse));
+    assert_eq!(read(&open(&disk), &["a"], Start::Oldest).await, ["kept"]);
+}
+
+#[tokio::test]
+async fn a_place_of_a_transient_event_is_never_handed_out_again() {
+    let disk = ScriptedStore::new();
+    let sse = open(&disk);
+    publish(&sse, "a", "kept").await;
+    let typing = Publication::new("a", "typing").expect("it is valid").transient();
+    let ack = sse.append(typing).expect("it is taken").await.expect("it is applied");
+    assert_eq!(ack.durability, Durability::Memory);
+    drop(sse);
+    let sse = open(&disk);
+    let id = ack.position.to_string();
+    assert_eq!(read(&sse, &["a"], Start::After(id)).await, numbers(0..0), "it resumes exactly");
+    let next = sse.publish("a", "next").expect("it is taken").await.expect("it is kept");
+    assert!(
+        next.position.seq > ack.position.seq
+            && next.position.epoch.get() > ack.position.epoch.get()
+    );
+}
+
+#[tokio::test]
+async fn a_lost_tail_is_told_to_those_who_read_it() {
+    let disk = ScriptedStore::new();
+    let sse = open(&disk);
+    let mut ids = Vec::new();
+    for number in 0..4 {
+        ids.push(publish(&sse, "a", &number.to_string()).await);
+    }
+    drop(sse);
+    disk.lose_newest(2);
+    let sse = open(&disk);
+    publish(&sse, "a", "new").await;
+    let of = |id: &str| Start::After(id.to_owned());
+    assert_eq!(subscribe(&sse, &["a"], of(&ids[3])).gap().map(|gap| gap.as_str()), Some("epoch"));
+    assert_eq!(read(&sse, &["a"], of(&ids[1])).await, ["new"]);
+    assert_eq!(read(&sse, &["a"], of(&ids[0])).await, ["1", "new"]);
+}
+
+#[tokio::test]
+async fn a_retry_with_the_same_key_after_a_restart_gets_the_first_acknowledgement() {
+    let disk = ScriptedStore::new();
+    let keyed = |data: &str| {
+        Publication::new("a", Event::new(data)).unwrap().idempotency_key("order-1").unwrap()
+    };
+    let sse = open(&disk);
+    let first = sse.append(keyed("one")).expect("it is taken").await.expect("it is kept");
+    drop(sse);
+    let sse = open(&disk);
+    let again = sse.append(keyed("one")).expect("it is taken").await.expect("it is known");
+    assert_eq!((again.position, again.durability), (first.position, Durability::Fsync));
+    assert!(matches!(sse.append(keyed("two")), Err(PublishError::KeyReused)));
+    assert_eq!(disk.records().len(), 1);
+}
+
+#[tokio::test]
+async fn sends_keep_their_order_with_what_is_published() {
+    let sse = open(&ScriptedStore::new());
+    let mut reader = subscribe(&sse, &["a"], Start::Now);
+    let (one, sent) = (sse.publish("a", "one").unwrap(), sse.send("two", reader.id()).unwrap());
+    publish(&sse, "a", "three").await;
+    assert_eq!(received(&mut reader).await, ["one", "two", "three"]);
+    assert_eq!(one.await.unwrap().position, sent.await.unwrap().position);
+}
