@@ -2,7 +2,8 @@
 //!
 //! [`Client`] reads an event stream from any tower service, without a socket. [`Delayed`] is an
 //! engine whose every step the test decides, failures included. [`conformance`] is the suite that
-//! every engine must pass. [`ScriptedStore`] is a store in memory that fails as it is told. An [`Oracle`] checks what readers received against what was published.
+//! every engine must pass. [`ScriptedStore`] is a store in memory that fails as it is told. An
+//! [`Oracle`] checks what readers received against what was published.
 //! With the feature `serve`, `Served` serves as `serve` does, in memory.
 
 mod client;

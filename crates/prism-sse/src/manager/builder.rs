@@ -7,6 +7,8 @@ use super::Manager;
 use super::close_reason::CloseReason;
 use super::inner::{ConnectionRef, Hooks, ManagerInner};
 use super::settings::{InvalidSetting, ManagerSettings, OnLag};
+use super::stage::Stage;
+use super::writer::Writer;
 use crate::engine::{Engine, Memory};
 use crate::limits;
 use crate::log::Retention;
@@ -277,6 +279,16 @@ impl ManagerBuilder {
 
     pub(super) fn into_manager(self) -> Manager {
         let engine = self.engine.unwrap_or_else(|| Box::new(Memory::new()));
-        Manager { inner: ManagerInner::new(self.settings, self.hooks, engine, self.store) }
+        let retention = self.settings.history.clone().unwrap_or_default();
+        let Some(store) = self.store else {
+            return Manager { inner: ManagerInner::new(self.settings, self.hooks, engine, None) };
+        };
+        let (writer, unwritten) = Writer::new(Arc::clone(&store));
+        let inner = ManagerInner::new(self.settings, self.hooks, engine, Some(writer));
+        let thread = Stage::start(&inner, store, unwritten, retention);
+        if let Some(writer) = &inner.writer {
+            writer.set_thread(thread);
+        }
+        Manager { inner }
     }
 }

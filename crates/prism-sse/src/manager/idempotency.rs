@@ -262,7 +262,7 @@ mod tests {
     const ENTRY: usize = limits::IDEMPOTENCY_ENTRY_BYTES;
 
     fn digest(scope: u64, name: u64) -> KeyDigest {
-        KeyDigest { name: [name, scope], content: [0, 0], scope }
+        KeyDigest { name: [name, scope], content: [0; 16], scope }
     }
 
     fn add(keys: &mut IdempotencyKeys, scope: u64, name: u64, now: u64) -> bool {

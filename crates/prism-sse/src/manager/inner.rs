@@ -8,7 +8,6 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64 as Count, Ordering};
 use std::sync::{Arc, PoisonError, Weak};
-use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -19,13 +18,13 @@ use super::connection_entry::EndedConnection;
 use super::driver::Driver;
 use super::error::SendError;
 use super::idempotency::DigestHasher;
+use super::restore::restore;
 use super::settings::ManagerSettings;
 use super::state::State;
-use super::writer::{Writer, unix_millis};
+use super::writer::Writer;
 use crate::engine::{Apply, Engine, Follower, Receipt};
 use crate::limits;
 use crate::steps;
-use crate::store::{PageQuery, Store};
 use crate::sync::{AtomicU64, Mutex, MutexGuard};
 use crate::wire::{ConnectionId, Event};
 
@@ -55,16 +54,17 @@ impl ManagerInner {
         settings: ManagerSettings,
         hooks: Hooks,
         engine: Box<dyn Engine>,
-        store: Option<Arc<dyn Store>>,
+        writer: Option<Writer>,
     ) -> Arc<Self> {
-        let secret = store.as_ref().map(|store| store.restored().secret);
+        let store = writer.as_ref().map(|writer| &*writer.store);
+        let secret = store.map(|store| store.restored().secret);
         let mut state = State::new(&settings);
         let digests = DigestHasher::new(secret);
-        let retention = settings.history.clone().filter(|_| store.is_some()).unwrap_or_default();
-        let started_ms = if store.is_some() { millis(limits::RESTORED_AGE_MAX) } else { 0 };
-        if let Some(store) = &store {
+        let mut started_ms = 0;
+        if let Some(store) = store {
+            started_ms = limits::RESTORED_AGE_MAX.as_millis() as u64;
             state.stored = Some(store.durability());
-            restore(&mut state, &**store, &settings, &digests, started_ms);
+            restore(&mut state, store, &settings, &digests, started_ms);
         }
         let inner = Arc::new_cyclic(|this: &Weak<Self>| Self {
             changes: Arc::clone(state.changes()),
@@ -75,16 +75,13 @@ impl ManagerInner {
             delivered: Count::new(0),
             delivered_bytes: Count::new(0),
             engine,
-            writer: store.map(|store| Writer::new(store, Weak::clone(this), retention)),
+            writer,
             digests,
             started_at: Instant::now(),
             started_ms,
             this: Weak::clone(this),
         });
         inner.engine.follow(Follower::new(inner.apply_target()));
-        if let Some(writer) = &inner.writer {
-            writer.start();
-        }
         inner
     }
 
@@ -178,58 +175,6 @@ impl Drop for ManagerInner {
             writer.end();
         }
     }
-}
-
-/// Fills the window with the newest records that a store has. What cannot be read now is read from
-/// the store when somebody asks for it.
-fn restore(
-    state: &mut State,
-    store: &dyn Store,
-    settings: &ManagerSettings,
-    digests: &DigestHasher,
-    now: u64,
-) {
-    let restored = store.restored();
-    if restored.epochs.is_empty() {
-        return;
-    }
-    let bytes = settings.window_bytes.unwrap_or(limits::WINDOW_BYTES) as u64;
-    let begin = store.tail(bytes).unwrap_or(restored.last);
-    state.log.restore(&restored.epochs, begin);
-    let unix_now = unix_millis();
-    let mut after = begin;
-    while after < restored.last {
-        let query = PageQuery {
-            after,
-            topics: None,
-            broadcasts: true,
-            max_records: limits::CHUNK_RECORDS,
-            max_bytes: limits::FRAME_BYTES,
-        };
-        let page = store.page(query);
-        let Ok(page) = page else { break };
-        if let Some(missing) = page.missing {
-            // What is older stays in the store, which tells the gap to those who read it.
-            state.log.drop_history(missing.until);
-        }
-        let first = page.missing.map_or(0, |missing| missing.until + 1);
-        for record in page.records.into_iter().filter(|record| record.seq >= first) {
-            let at = now.saturating_sub(unix_now.saturating_sub(record.time));
-            if let Some(key) = &record.key {
-                state.keys.applied(digests.of_stored(key), record.seq, at);
-            }
-            state.restore(record, at);
-        }
-        if page.until <= after {
-            break;
-        }
-        after = page.until;
-    }
-    state.log.advance_applied(if restored.is_intact { restored.reserved } else { restored.last });
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A handle on a connection that someone else owns. It keeps neither the connection nor the manager
