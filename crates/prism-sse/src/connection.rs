@@ -27,7 +27,9 @@ use http_body::{Body, Frame};
 use crate::audience::Audience;
 use crate::limits;
 use crate::log::{Gap, NewPatterns, ResolvedId, Visibility};
-use crate::manager::{CloseReason, ConnectionRef, EndedConnection, Manager, ManagerInner, State};
+use crate::manager::{
+    CloseReason, ConnectionRef, EndedConnection, Manager, ManagerInner, PageKey, State,
+};
 use crate::random;
 use crate::selector::Topic;
 use crate::subscription::replay::Replay;
@@ -79,6 +81,8 @@ enum PollStep {
     Bytes(Bytes),
     /// The next events are to be read after the lock was released.
     Replay(Box<Replay>),
+    /// A page of the store has to be loaded first.
+    Page(PageKey),
     End,
     Again,
     Wait,
@@ -288,6 +292,10 @@ impl Connection {
                 Poll::Ready(None)
             }
             PollStep::Wait => Poll::Pending,
+            PollStep::Page(key) => {
+                self.wait_for_page(key, cx);
+                Poll::Pending
+            }
             PollStep::Again | PollStep::Replay(_) => {
                 cx.waker().wake_by_ref();
                 Poll::Pending
@@ -320,7 +328,7 @@ impl Connection {
                 state.progress(self.slot, now);
                 return PollStep::Replay(replay);
             }
-            NextBytes::Again => return PollStep::Again,
+            NextBytes::Again | NextBytes::Page(_) => return PollStep::Again,
             NextBytes::End => return PollStep::End,
             NextBytes::Wait => return self.keep_alive(state, now),
         };
@@ -342,7 +350,17 @@ impl Connection {
             }
             NextBytes::Control(bytes) => PollStep::Bytes(bytes.into()),
             NextBytes::End => PollStep::End,
+            NextBytes::Page(key) => PollStep::Page(key),
             NextBytes::Replay(_) | NextBytes::Again | NextBytes::Wait => PollStep::Again,
+        }
+    }
+
+    /// Registers the waker before the page is asked for, so that its arrival finds the waker.
+    fn wait_for_page(&self, key: PageKey, cx: &Context<'_>) {
+        let replaced = self.manager.lock().register_waker(self.slot, cx.waker());
+        drop(replaced);
+        if !self.manager.wait_for_page(key, self.subscription.next(), self.slot) {
+            cx.waker().wake_by_ref();
         }
     }
 

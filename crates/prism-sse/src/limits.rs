@@ -186,6 +186,19 @@ pub(crate) const STORE_TRIM_BYTES: usize = 256 * 1024;
 pub(crate) const STORE_RETRY_MIN: Duration = Duration::from_millis(100);
 pub(crate) const STORE_RETRY_MAX: Duration = Duration::from_secs(5);
 
+/// Places between the beginnings of two pages that readers of everything, or of patterns, share.
+pub(crate) const PAGE_STRIDE: u64 = 64;
+
+/// Records of a page, and bytes of their events; one event more may be.
+pub(crate) const PAGE_RECORDS: usize = 256;
+pub(crate) const PAGE_BYTES: usize = 256 * 1024;
+
+/// Bytes of all pages that are cached.
+pub const PAGE_CACHE_BYTES: usize = 32 << 20;
+
+/// Threads that read pages from the store.
+pub(crate) const PAGE_THREADS: usize = 2;
+
 /// Bytes of the newest events that are in memory beside the store, by default.
 pub const WINDOW_BYTES: usize = 64 << 20;
 

@@ -56,6 +56,7 @@ use crate::selector::{Selector, Topic};
 use crate::steps;
 use crate::wire::{Epoch, Position};
 pub(crate) use audience_list::AudienceList;
+pub(crate) use chunk::Chunk;
 pub(crate) use class::{Class, PerClass};
 use class_rings::ClassRings;
 pub(crate) use class_rings::EvictedSpan;
@@ -136,6 +137,8 @@ pub(crate) struct Log {
     ids: Option<PublisherIds>,
     /// Readers below this index were reading an order that has been replaced.
     replaced: u64,
+    /// The sequence number up to which a store evicted records, if there is one.
+    store_floor: Option<u64>,
 }
 
 impl Log {
@@ -154,6 +157,7 @@ impl Log {
             matching: Vec::new(),
             ids: resumable.then(PublisherIds::new),
             replaced: 0,
+            store_floor: None,
         }
     }
 
@@ -211,6 +215,17 @@ impl Log {
         self.topics.set_base(floor);
         self.patterns.reset(floor);
         self.applied = after;
+    }
+
+    /// A store keeps the records above this sequence number.
+    pub(crate) fn set_store_floor(&mut self, seq: u64) {
+        self.store_floor = Some(seq);
+    }
+
+    /// The sequence number up to which a store evicted records, if the store keeps records that are
+    /// not in this log.
+    pub(crate) fn store_floor(&self) -> Option<u64> {
+        self.store_floor.filter(|&floor| floor < self.rings.floors(Class::History).of(true).seq)
     }
 
     /// Evicts all records that are not transient, because some of those up to `seq` are missing.

@@ -77,6 +77,10 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// [`StoreError`] if it cannot be read at the moment.
     fn tail(&self, bytes: u64) -> Result<u64, StoreError>;
 
+    /// The sequence number up to which records were evicted. What is above it is kept, or was found
+    /// damaged.
+    fn floor(&self) -> u64;
+
     /// Sequence number of the oldest record that is kept with an id that a publisher chose.
     ///
     /// # Errors
@@ -161,10 +165,11 @@ pub struct Page {
     /// The records.
     pub records: Vec<StoredRecord>,
     /// Every record that was asked for and is kept, up to this sequence number, is in the page.
-    /// It is the newest one that is kept, or more, at the end.
+    /// It is the newest one that is kept, or more, at the end; and it is below the first damaged
+    /// record, unless the page begins with that.
     pub until: u64,
-    /// Whether records after [`PageQuery::after`] and up to [`until`](Self::until) were evicted or
-    /// lost, so that the page may not have all that was asked for.
+    /// Whether records that follow [`PageQuery::after`] were evicted or lost: those before the
+    /// records of the page.
     pub missing: Option<Missing>,
 }
 

@@ -53,13 +53,15 @@ pub(crate) enum ReadState {
     Live,
     /// The next records are read without the lock.
     Behind,
+    /// The next records are read from pages of the store, without the lock.
+    Stored,
     /// A record for this reader was evicted before it was read.
     Gap(Gap),
 }
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Subscription {
-    /// Index of the record to look at next.
+    /// Index of the record to look at next; its sequence number while pages of a store are read.
     next: u64,
     /// Sequence number of the last position sent to the reader, in an event or a control event.
     last_sent: u64,
@@ -80,6 +82,8 @@ pub(crate) struct Subscription {
     newest_only: bool,
     /// The last bytes before the close were sent.
     end_sent: bool,
+    /// Pages of a store are read, and not the log.
+    is_paging: bool,
 }
 
 impl Subscription {
@@ -94,13 +98,16 @@ impl Subscription {
         let now = Self::at(log.end(), log.applied());
         let retained_from =
             |next| Self { next, last_sent: log.position_before(next), ..now }.with_known_gap(log);
-        let oldest = retained_from(log.first());
+        let oldest = match log.store_floor() {
+            Some(floor) => Self { last_sent: floor, ..now }.paging_after(floor),
+            None => retained_from(log.first()),
+        };
         match start {
             Start::Now => (now, None),
             Start::Oldest => (oldest, None),
             // `last_sent` stays before the first of the newest records, so that a reader that is
             // cut off before it has them all gets them again.
-            Start::Latest => (Self { newest_only: true, ..oldest }, None),
+            Start::Latest => (Self { newest_only: true, ..retained_from(log.first()) }, None),
             Start::After(id) if id == EARLIEST => (oldest, None),
             Start::After(id) => match resolve(log, id, known_id) {
                 Ok(resolved) => match log.seek(resolved.seq, scope.walk) {
@@ -109,7 +116,15 @@ impl Subscription {
                     }
                     // Continue after the id and not with the oldest record: one class may retain
                     // records from before the id, which the reader has.
-                    _ => (retained_from(log.index_after(resolved.seq)), Some(Gap::Expired)),
+                    _ => log.store_floor().map_or_else(
+                        || (retained_from(log.index_after(resolved.seq)), Some(Gap::Expired)),
+                        |floor| {
+                            let is_complete = log.store_is_complete(resolved.seq, scope.walk);
+                            let seq = resolved.seq.max(floor);
+                            let gap = (!is_complete || resolved.is_expired).then_some(Gap::Expired);
+                            (Self { last_sent: seq, ..now }.paging_after(seq), gap)
+                        },
+                    ),
                 },
                 Err(gap) => (oldest, Some(gap)),
             },
@@ -128,7 +143,13 @@ impl Subscription {
             known_gap_class: EvictedSpan::NONE.class,
             newest_only: false,
             end_sent: false,
+            is_paging: false,
         }
+    }
+
+    /// Goes on with the records of the store after sequence number `seq`.
+    fn paging_after(self, seq: u64) -> Self {
+        Self { next: seq + 1, is_paging: true, ..self }
     }
 
     /// Records what is missing after `next` as a known gap.
@@ -142,8 +163,40 @@ impl Subscription {
         EvictedSpan { class: self.known_gap_class, until: self.known_gap_until }
     }
 
+    /// Goes from pages of the store to the log where that begins, and back to the pages if records
+    /// were evicted from the log before they were replayed.
+    pub(crate) fn locate(&mut self, log: &Log, scope: ReadScope<'_>) {
+        if self.is_paging {
+            let Some(next) = log.seek_from_store(self.next - 1) else { return };
+            // Events that were sent to the reader alone keep their places.
+            let sent = scope.walk.sent_to.and_then(|slot| log.first_sent(slot));
+            (self.next, self.is_paging) = (sent.map_or(next, |sent| next.min(sent)), false);
+        } else if self.next < self.live_from
+            && !self.newest_only
+            && self.last_sent >= log.store_floor().unwrap_or(u64::MAX)
+            && !log.was_replaced(self.next)
+            && log.missed(self.next, self.known_gap(), scope.walk)
+        {
+            *self = self.paging_after(self.last_sent);
+        }
+    }
+
+    /// Whether pages of a store are read.
+    pub(crate) fn is_paging(&self) -> bool {
+        self.is_paging
+    }
+
+    /// Continues after a sequence number up to which records are missing in the store.
+    pub(crate) fn skip_missing(&mut self, until: u64) {
+        self.next = self.next.max(until + 1);
+        self.last_sent = self.last_sent.max(until);
+    }
+
     /// What a reader has to do that reads up to index `until`.
     pub(crate) fn look(&self, log: &Log, scope: ReadScope<'_>, until: u64) -> ReadState {
+        if self.is_paging {
+            return ReadState::Stored;
+        }
         if log.was_replaced(self.next) {
             return ReadState::Gap(Gap::Epoch);
         }
@@ -215,6 +268,9 @@ impl Subscription {
         bytes: usize,
         age_ms: u64,
     ) -> bool {
+        if self.is_paging {
+            return false;
+        }
         let from = self.next.max(self.live_from);
         let old = |at: u64| at.saturating_add(age_ms) < now;
         let may = !log.was_replaced(self.next)
@@ -246,6 +302,9 @@ impl Subscription {
 
     /// Continues with the oldest record retained.
     pub(crate) fn skip_to_oldest(&mut self, log: &Log, walk: Walk<'_>) {
+        if self.is_paging {
+            return;
+        }
         let from = self.next.max(log.replaced());
         self.newest_only = false;
         if log.missed(from, self.known_gap(), walk) {
@@ -259,7 +318,7 @@ impl Subscription {
 
     /// Whether everything before index `end` was read.
     pub(crate) fn is_at(&self, end: u64) -> bool {
-        self.next >= end
+        !self.is_paging && self.next >= end
     }
 
     /// Whether a subscription that reads on from here without this one's known gap would have to

@@ -12,7 +12,8 @@ use super::control;
 use crate::limits;
 use crate::log::{Gap, Log, Record};
 use crate::manager::{
-    AudienceKey, CloseReason, Closing, EndedConnection, ManagerInner, ManagerSettings, OnLag, State,
+    AudienceKey, CloseReason, Closing, EndedConnection, ManagerInner, ManagerSettings, OnLag,
+    PageKey, State,
 };
 use crate::subscription::replay::{LagCheck, Replay};
 use crate::subscription::{ReadScope, ReadState, Subscription};
@@ -37,6 +38,8 @@ pub(crate) enum NextBytes {
     Control(Vec<u8>),
     /// The stream is over.
     End,
+    /// A page of the store has to be loaded first; see [`ManagerInner::wait_for_page`].
+    Page(PageKey),
     /// The read budget is spent; call again.
     Again,
     /// Nothing to send for now.
@@ -96,7 +99,9 @@ impl Subscription {
         let may_lag = closing.is_none() && self.may_lag(state, settings, slot, now);
         let lag = may_lag.then(|| self.lag_check(state, settings, slot, now));
         let next = next_batch(self, &state.log, read_scope(state, slot), until, lag, framing);
-        state.release_sent(slot, self.next());
+        if !self.is_paging() {
+            state.release_sent(slot, self.next());
+        }
         match next {
             NextBatch::Events(batch) => NextBytes::Events(batch),
             NextBatch::Replay(replay) => NextBytes::Replay(replay),
@@ -119,7 +124,8 @@ impl Subscription {
         now: u64,
     ) -> bool {
         let entry = state.entry(slot);
-        entry.closing().is_none()
+        !self.is_paging()
+            && entry.closing().is_none()
             && entry.sent_to(slot).is_none()
             && !self.is_newest_only()
             && !self.is_in_known_gap(&state.log, read_scope(state, slot).walk)
@@ -233,7 +239,11 @@ pub(crate) fn next_batch(
     lag: Option<LagCheck>,
     framing: Framing,
 ) -> NextBatch {
+    subscription.locate(log, scope);
     match subscription.look(log, scope, until) {
+        ReadState::Stored => {
+            return NextBatch::Replay(subscription.stored_replay(log, scope).into());
+        }
         ReadState::Gap(gap) => return NextBatch::Gap(gap),
         ReadState::AtEnd => return NextBatch::AtEnd,
         ReadState::Live if lag.is_none() => {}
@@ -267,6 +277,17 @@ pub(crate) fn read_replay(
     framing: Framing,
     ended: &mut Option<EndedConnection>,
 ) -> NextBytes {
+    if let Some(from) = replay.page_from() {
+        let key = PageKey::new(replay.audience(), from);
+        let Some(page) = manager.page(&key, from) else { return NextBytes::Page(key) };
+        if let Some(missing) = page.missing.filter(|missing| missing.until >= from) {
+            subscription.skip_missing(missing.until);
+            let mut state = manager.lock();
+            let settings = &manager.settings;
+            return subscription.handle_gap(&mut state, settings, slot, Gap::Expired, ended);
+        }
+        replay.set_page(page.chunk.clone(), page.until);
+    }
     if subscription.lags(replay) {
         let mut state = manager.lock();
         return subscription.handle_gap(&mut state, &manager.settings, slot, Gap::Lag, ended);

@@ -27,7 +27,7 @@ struct ChunkIndex {
 
 impl Chunk {
     /// A chunk of these records, of which there is at least one.
-    pub(super) fn seal(records: Box<[Arc<Record>]>) -> Arc<Self> {
+    pub(crate) fn seal(records: Box<[Arc<Record>]>) -> Arc<Self> {
         debug_assert!(!records.is_empty());
         Arc::new(Self { records, index: OnceLock::new() })
     }

@@ -131,6 +131,16 @@ impl ClassRings {
         self.earliest(|ring| ring.first_from_seq(seq))
     }
 
+    /// The first record of a class with a sequence number from `seq` on.
+    pub(super) fn first_of_from_seq(&self, class: Class, seq: u64) -> Option<&Arc<Record>> {
+        self.classes[class].ring.first_from_seq(seq)
+    }
+
+    /// What a class has from `from` on; see [`parts_from`](Self::parts_from).
+    pub(super) fn part_of_from(&self, class: Class, from: u64, end: u64) -> RingPart {
+        self.classes[class].ring.part_from(from, end)
+    }
+
     /// The index from which on reading looks at the tails of the rings alone.
     pub(super) fn live_from(&self) -> u64 {
         self.classes.iter().map(|class| class.ring.live_from()).max().unwrap_or(0)

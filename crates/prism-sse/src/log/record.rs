@@ -58,6 +58,19 @@ impl Record {
         matches!(&*self.topics, [topic] if topic.name.is_none())
     }
 
+    /// The record as it is read with pages of a store, where the sequence number is the index.
+    pub(super) fn by_seq(&self) -> Self {
+        Self {
+            index: self.seq,
+            topics: self.topics.clone(),
+            id: self.id.clone(),
+            framed: self.framed.clone(),
+            granting: self.granting.clone(),
+            receivers: AtomicU32::new(0),
+            ..*self
+        }
+    }
+
     /// Connections of this node that it was for.
     pub(crate) fn receivers(&self) -> usize {
         self.receivers.load(Ordering::Relaxed) as usize

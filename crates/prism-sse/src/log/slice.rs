@@ -54,6 +54,18 @@ impl LogSlice {
         Self { parts: parts.map(part), sent, until }
     }
 
+    /// What a page of a store and some transient records have together. Sequence numbers are the
+    /// indexes here.
+    pub(crate) fn of_page(
+        chunk: Option<Arc<Chunk>>,
+        transient: Vec<Arc<Record>>,
+        until: u64,
+    ) -> Self {
+        let history = SlicePart { chunk, ..SlicePart::default() };
+        let transient = SlicePart { tail: transient, ..SlicePart::default() };
+        Self { parts: PerClass::new(history, transient), sent: VecDeque::new(), until }
+    }
+
     /// Index up to which it is complete.
     pub(crate) fn until(&self) -> u64 {
         self.until

@@ -159,6 +159,49 @@ impl Log {
         Class::ALL.into_iter().all(is_complete).then(|| self.index_after(seq))
     }
 
+    /// Whether no record of its walk after `seq` is missing that is transient, or that a store
+    /// evicted.
+    pub(crate) fn store_is_complete(&self, seq: u64, walk: Walk<'_>) -> bool {
+        let floors = self.rings.floors(Class::Transient);
+        let transient = floors.of(walk.private).seq <= seq
+            || walk.topics.is_some_and(|keys| {
+                walk.patterns.is_empty()
+                    && keys
+                        .iter()
+                        .all(|&it| self.topic_floor(it, Class::Transient, walk).seq <= seq)
+            });
+        transient && self.store_floor.is_some_and(|floor| floor <= seq)
+    }
+
+    /// The index from which a reader reads on that has everything up to `seq`, read from a store.
+    /// `None` if the log does not reach back to there.
+    pub(crate) fn seek_from_store(&self, seq: u64) -> Option<u64> {
+        let floor = self.rings.floors(Class::History).of(true);
+        (floor.seq <= seq).then(|| self.index_after(seq))
+    }
+
+    /// Transient records from sequence number `seq` on, as a reader of pages merges them with what
+    /// it reads, and the sequence number before which there are no others.
+    pub(crate) fn transient_from(&self, seq: u64) -> (Vec<Arc<Record>>, u64) {
+        let first = self.rings.first_of_from_seq(Class::Transient, seq);
+        let Some(first) = first else { return (Vec::new(), u64::MAX) };
+        let part = self.rings.part_of_from(Class::Transient, first.index, self.end);
+        let retained = match &part.chunk {
+            Some(chunk) => &chunk.records()[chunk.position_from(part.from)..],
+            None => &*part.tail,
+        };
+        let copied = retained.iter().take(limits::TAIL_COPY);
+        let records: Vec<_> = copied.map(|record| Arc::new(record.by_seq())).collect();
+        let is_all = part.until == self.end && records.len() == retained.len();
+        let last = records.last().map_or(seq, |record| record.seq);
+        (records, if is_all { u64::MAX } else { last + 1 })
+    }
+
+    /// The index of the oldest event that waits for the connection in a slot alone.
+    pub(crate) fn first_sent(&self, slot: u32) -> Option<u64> {
+        self.sent.first_from(slot, 0).map(|record| record.index)
+    }
+
     /// The index of the first retained record after `seq`.
     pub(crate) fn index_after(&self, seq: u64) -> u64 {
         let next = self.rings.first_from_seq(seq.saturating_add(1));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::Manager;
 use super::close_reason::CloseReason;
 use super::inner::{ConnectionRef, Hooks, ManagerInner};
+use super::page_loader;
 use super::settings::{InvalidSetting, ManagerSettings, OnLag};
 use super::stage::Stage;
 use super::writer::Writer;
@@ -285,9 +286,9 @@ impl ManagerBuilder {
         };
         let (writer, unwritten) = Writer::new(Arc::clone(&store));
         let inner = ManagerInner::new(self.settings, self.hooks, engine, Some(writer));
-        let thread = Stage::start(&inner, store, unwritten, retention);
         if let Some(writer) = &inner.writer {
-            writer.set_thread(thread);
+            writer.set_threads(page_loader::start(&inner, &store, &writer.pages));
+            writer.set_threads(Stage::start(&inner, store, unwritten, retention));
         }
         Manager { inner }
     }

@@ -218,9 +218,14 @@ impl State {
 
     /// The slot of an open connection.
     pub(crate) fn find(&self, id: ConnectionId) -> Option<u32> {
+        let slot = self.find_any(id)?;
+        self.connections[slot as usize].closing.is_none().then_some(slot)
+    }
+
+    /// The slot of a connection that was not dropped yet.
+    pub(super) fn find_any(&self, id: ConnectionId) -> Option<u32> {
         let slot = id.slot(&self.connection_ids);
-        let entry = self.connections.get(slot as usize)?;
-        (entry.id == id && entry.closing.is_none()).then_some(slot)
+        (self.connections.get(slot as usize)?.id == id).then_some(slot)
     }
 
     /// The end of a connection that was closed and is not dropped yet.

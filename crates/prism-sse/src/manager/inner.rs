@@ -18,6 +18,7 @@ use super::connection_entry::EndedConnection;
 use super::driver::Driver;
 use super::error::SendError;
 use super::idempotency::DigestHasher;
+use super::pages::{LoadedPage, PageKey};
 use super::restore::restore;
 use super::settings::ManagerSettings;
 use super::state::State;
@@ -117,6 +118,18 @@ impl ManagerInner {
     /// Their bytes.
     pub(super) fn delivered_bytes(&self) -> u64 {
         self.delivered_bytes.load(Ordering::Relaxed)
+    }
+
+    /// A page of the store for a reader at sequence number `from`, if it is loaded.
+    pub(crate) fn page(&self, key: &PageKey, from: u64) -> Option<Arc<LoadedPage>> {
+        self.writer.as_ref()?.pages.get(key, from)
+    }
+
+    /// Lets the connection in a slot wait for a page: it is scheduled when the page is there.
+    /// `false` if it is there already.
+    pub(crate) fn wait_for_page(&self, key: PageKey, from: u64, slot: u32) -> bool {
+        let connection = self.lock().entry(slot).id();
+        self.writer.as_ref().is_some_and(|writer| writer.pages.wait(key, from, connection))
     }
 
     pub(super) fn weak(&self) -> Weak<Self> {

@@ -16,6 +16,7 @@ pub(super) fn restore(
     digests: &DigestHasher,
     now: u64,
 ) {
+    state.log.set_store_floor(store.floor());
     let restored = store.restored();
     if restored.epochs.is_empty() {
         return;

@@ -30,6 +30,8 @@ pub(super) struct Stage {
     reserved: u64,
     /// Bytes that were stored since the store was trimmed.
     untrimmed: usize,
+    /// The sequence number up to which the store evicted records.
+    floor: u64,
     /// An epoch that the store did not keep yet.
     unkept: Option<(Epoch, u64)>,
 }
@@ -55,6 +57,7 @@ impl Stage {
         let restored = store.restored();
         let epoch = restored.epochs.last().map_or(Epoch::new(0), |&(epoch, _)| epoch);
         let mut stage = Self {
+            floor: store.floor(),
             store,
             unwritten,
             manager: Arc::downgrade(manager),
@@ -199,6 +202,16 @@ impl Stage {
         self.untrimmed = 0;
         // What cannot be evicted now is evicted the next time.
         drop(self.store.trim(&self.retention, unix_millis()));
+        let floor = self.store.floor();
+        if floor > self.floor
+            && let Some(manager) = self.manager.upgrade()
+        {
+            self.floor = floor;
+            manager.lock().log.set_store_floor(floor);
+            if let Some(writer) = &manager.writer {
+                writer.pages.evict(floor);
+            }
+        }
     }
 }
 

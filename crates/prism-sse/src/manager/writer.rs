@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::pages::Pages;
 use crate::engine::{AckSender, Publication};
 use crate::limits;
 use crate::store::Store;
@@ -26,9 +27,10 @@ pub(super) enum OrderedItem {
 #[derive(Debug)]
 pub(super) struct Writer {
     pub(super) store: Arc<dyn Store>,
+    pub(super) pages: Arc<Pages>,
     queue: Mutex<Option<Sender<OrderedItem>>>,
     shared: Arc<WriterStatus>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// The receiving side.
@@ -67,16 +69,17 @@ impl Writer {
         let shared = Arc::new(WriterStatus::default());
         let own = Self {
             store,
+            pages: Arc::default(),
             queue: Mutex::new(Some(sender)),
             shared: Arc::clone(&shared),
-            thread: Mutex::default(),
+            threads: Mutex::default(),
         };
         (own, UnwrittenQueue { queue, shared })
     }
 
-    /// Keeps the thread of the stage, for [`end`](Self::end).
-    pub(super) fn set_thread(&self, thread: Option<JoinHandle<()>>) {
-        *self.thread.lock().unwrap_or_else(PoisonError::into_inner) = thread;
+    /// Keeps the threads of the stage and of the pages, for [`end`](Self::end).
+    pub(super) fn set_threads(&self, threads: impl IntoIterator<Item = JoinHandle<()>>) {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).extend(threads);
     }
 
     /// Hands on what the engine ordered.
@@ -102,14 +105,18 @@ impl Writer {
         self.shared.fails.load(Ordering::Relaxed)
     }
 
-    /// Ends the thread, once it has written what waits.
+    /// Ends the threads, once what waits is written.
     pub(super) fn end(&self) {
         drop(self.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // The last handle on a manager may be dropped by the stage itself.
-        if let Some(thread) = thread.filter(|it| it.thread().id() != thread::current().id()) {
-            // Its panic was reported by the panic hook.
-            drop(thread.join());
+        self.pages.end();
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            // The last handle on a manager may be dropped by one of them.
+            if thread.thread().id() != thread::current().id() {
+                // Its panic was reported by the panic hook.
+                drop(thread.join());
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::{ReadScope, Subscription, size_of};
 use crate::audience::Audience;
 use crate::limits;
-use crate::log::{Log, LogSlice, NameFilter, NewerRecords, Record, Walk};
+use crate::log::{Chunk, Log, LogSlice, NameFilter, NewerRecords, Record, Walk};
 use crate::selector::Topic;
 
 /// A slice of the log that a subscription is about to read, and how much it may cost.
@@ -25,6 +25,19 @@ pub(crate) struct Replay {
     lag: Option<LagCheck>,
     /// Work that is left.
     budget: u64,
+    /// The page of the store to read, and what is merged with it.
+    page: Option<PageRequest>,
+}
+
+/// A page of the store that a reader asks for.
+#[derive(Debug)]
+pub(crate) struct PageRequest {
+    /// The sequence number of the record to look at next.
+    pub(crate) from: u64,
+    /// Transient records from there on.
+    transient: Vec<Arc<Record>>,
+    /// The sequence number before which there are no other transient records.
+    until: u64,
 }
 
 /// Counts what waits for a reader that may lag.
@@ -57,6 +70,23 @@ struct Filter {
 }
 
 impl Replay {
+    /// The sequence number from which on a page of the store is read, if one is.
+    pub(crate) fn page_from(&self) -> Option<u64> {
+        self.page.as_ref().map(|page| page.from)
+    }
+
+    /// Whose page it is.
+    pub(crate) fn audience(&self) -> &Audience {
+        &self.filter.audience
+    }
+
+    /// Fills in the page, of which every record up to sequence number `until` is there.
+    pub(crate) fn set_page(&mut self, chunk: Option<Arc<Chunk>>, until: u64) {
+        let Some(page) = self.page.take() else { return };
+        let until = until.saturating_add(1).min(page.until);
+        self.slice = LogSlice::of_page(chunk, page.transient, until);
+    }
+
     /// Work that it took.
     pub(crate) fn spent(&self) -> u64 {
         limits::REPLAY_WORK - self.budget
@@ -93,7 +123,18 @@ impl Subscription {
         self.next = self.next.max(from);
         let audience = Arc::clone(scope.audience);
         let filter = Filter { audience, selected: HashMap::new(), granted: HashMap::new() };
-        Replay { slice, filter, until, lag, budget: limits::REPLAY_WORK }
+        Replay { slice, filter, until, lag, budget: limits::REPLAY_WORK, page: None }
+    }
+
+    /// Takes what a reader is about to read from a page of the store.
+    pub(crate) fn stored_replay(&self, log: &Log, scope: ReadScope<'_>) -> Replay {
+        let audience = Arc::clone(scope.audience);
+        let filter = Filter { audience, selected: HashMap::new(), granted: HashMap::new() };
+        let (transient, until) = log.transient_from(self.next);
+        let page = Some(PageRequest { from: self.next, transient, until });
+        let slice = LogSlice::of_page(None, Vec::new(), self.next);
+        let until = u64::MAX;
+        Replay { slice, filter, until, lag: None, budget: limits::REPLAY_WORK, page }
     }
 
     /// Takes what is needed to find out whether the reader lags, by so many bytes beside what it

@@ -177,11 +177,17 @@ impl Store for ScriptedStore {
             bytes += record.chunk.len();
             records.push(record.clone());
         }
-        let is_here = |&&seq: &&u64| seq > query.after && seq <= until;
-        let damaged = disk.damaged.iter().filter(is_here).max().copied();
         let evicted = (disk.floor > query.after).then_some(disk.floor);
-        let missing =
-            damaged.max(evicted).map(|until| Missing { until, damaged: damaged.is_some() });
+        let mut missing = evicted.map(|until| Missing { until, damaged: false });
+        let damaged = disk.damaged.iter().filter(|&&seq| seq > query.after && seq <= until).min();
+        if let Some(&damaged) = damaged {
+            records.retain(|record| record.seq < damaged);
+            until = damaged - 1;
+            if records.is_empty() {
+                until = damaged;
+                missing = Some(Missing { until, damaged: true });
+            }
+        }
         Ok(Page { records, until, missing })
     }
 
@@ -195,6 +201,10 @@ impl Store for ScriptedStore {
             }
         }
         Ok(disk.floor)
+    }
+
+    fn floor(&self) -> u64 {
+        self.lock().floor
     }
 
     fn find_id(&self, id: &EventId) -> Result<Option<u64>, StoreError> {

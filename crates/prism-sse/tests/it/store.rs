@@ -28,12 +28,11 @@ fn subscribe(sse: &Manager, topics: &[&str], start: Start) -> Connection {
     sse.subscribe(Audience::select(topics).expect("they are topics"), start).expect("it is open")
 }
 
-/// What a reader has received, until nothing comes any more: data, and the reasons of gaps.
+/// What a reader receives before it is removed: data, and the reasons of gaps.
 async fn received(connection: &mut Connection) -> Vec<String> {
     let mut all = Vec::new();
-    while let Ok(Some(bytes)) =
-        tokio::time::timeout(Duration::from_millis(200), connection.next()).await
-    {
+    connection.handle().expect("it is open").remove();
+    while let Some(bytes) = connection.next().await {
         let text = String::from_utf8(bytes.to_vec()).expect("it is UTF-8");
         for block in text.split_inclusive("\n\n") {
             let data = block.lines().find_map(|line| line.strip_prefix("data: "));
@@ -155,4 +154,150 @@ async fn sends_keep_their_order_with_what_is_published() {
     publish(&sse, "a", "three").await;
     assert_eq!(received(&mut reader).await, ["one", "two", "three"]);
     assert_eq!(one.await.unwrap().position, sent.await.unwrap().position);
+}
+
+/// A manager whose window holds a few events only.
+fn open_small(disk: &ScriptedStore) -> Manager {
+    builder(disk).memory(2_000).build().expect("the settings are valid")
+}
+
+#[tokio::test]
+async fn a_reader_below_the_window_reads_pages_and_crosses_into_it() {
+    let disk = ScriptedStore::new();
+    let sse = open_small(&disk);
+    let mut ids = Vec::new();
+    for number in 0..1_000 {
+        ids.push(publish(&sse, "a", &number.to_string()).await);
+    }
+    assert!(sse.stats().records < 50, "{:?}", sse.stats());
+    for from in [0, 1, 63, 64, 500, 990, 998] {
+        let mut reader = subscribe(&sse, &["a"], Start::After(ids[from].clone()));
+        assert_eq!(reader.gap(), None);
+        publish(&sse, "b", "of others").await;
+        assert_eq!(received(&mut reader).await, numbers(from + 1..1_000), "{from}");
+    }
+    assert_eq!(read(&sse, &["a"], Start::Oldest).await, numbers(0..1_000));
+    drop(sse);
+    let sse = open_small(&disk);
+    let mut all = sse.subscribe(Audience::everything(), Start::After(ids[9].clone())).unwrap();
+    let new = publish(&sse, "a", "1000").await;
+    let mut expected = numbers(10..1_000);
+    expected.extend(std::iter::repeat_n("of others".to_owned(), 7));
+    expected.push("1000".to_owned());
+    assert_eq!(received(&mut all).await, expected);
+    assert_eq!(read(&sse, &["a"], Start::After(new)).await, numbers(0..0));
+}
+
+#[tokio::test]
+async fn a_rare_topic_below_the_window_takes_few_pages() {
+    let disk = ScriptedStore::new();
+    let sse = open_small(&disk);
+    for number in 0..2_000 {
+        let topic = if number % 500 == 0 { "rare" } else { "common" };
+        drop(sse.publish(topic, number.to_string()).expect("it is taken"));
+    }
+    publish(&sse, "common", "end").await;
+    assert_eq!(read(&sse, &["rare"], Start::Oldest).await, ["0", "500", "1000", "1500"]);
+    assert!(disk.pages() <= 2, "{}", disk.pages());
+}
+
+#[tokio::test]
+async fn readers_of_one_stretch_share_its_pages() {
+    let disk = ScriptedStore::new();
+    let sse = open_small(&disk);
+    for number in 0..1_000 {
+        drop(sse.publish("a", number.to_string()).expect("it is taken"));
+    }
+    publish(&sse, "a", "end").await;
+    let mut readers: Vec<_> =
+        (0..50).map(|_| sse.subscribe(Audience::everything(), Start::Oldest).unwrap()).collect();
+    for reader in &mut readers {
+        assert_eq!(received(reader).await.len(), 1_001);
+    }
+    assert!(disk.pages() <= 10, "{}", disk.pages());
+}
+
+#[tokio::test]
+async fn a_page_that_fails_is_read_again() {
+    let disk = ScriptedStore::new();
+    let sse = open_small(&disk);
+    for number in 0..100 {
+        publish(&sse, "a", &number.to_string()).await;
+    }
+    disk.fail_next_pages(1);
+    assert_eq!(read(&sse, &["a"], Start::Oldest).await, numbers(0..100));
+}
+
+#[tokio::test]
+async fn damage_below_the_window_costs_the_damaged_record_alone_and_is_told() {
+    let disk = ScriptedStore::new();
+    let sse = open_small(&disk);
+    let mut ids = Vec::new();
+    for number in 0..200 {
+        ids.push(publish(&sse, "a", &number.to_string()).await);
+    }
+    disk.damage(51);
+    let mut expected = numbers(0..50);
+    expected.push("gap expired".to_owned());
+    expected.extend(numbers(51..200));
+    let oldest = || Start::After("earliest".to_owned());
+    assert_eq!(read(&sse, &["a"], oldest()).await, expected);
+    assert_eq!(read(&sse, &["a"], Start::After(ids[60].clone())).await, numbers(61..200));
+    drop(sse);
+    assert_eq!(read(&open_small(&disk), &["a"], oldest()).await, expected);
+    assert_eq!(read(&open(&disk), &["a"], oldest()).await, expected, "also within the window");
+}
+
+#[tokio::test]
+async fn a_reader_from_below_what_the_store_kept_is_told_of_the_gap() {
+    let disk = ScriptedStore::new();
+    let retention = Retention::default().count(100);
+    let sse = builder(&disk).history(retention).memory(2_000).build().unwrap();
+    let mut ids = Vec::new();
+    for number in 0..500 {
+        ids.push(publish(&sse, "a", &number.to_string()).await);
+    }
+    // The store is trimmed from time to time.
+    while disk.records().len() > 100 {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let mut reader = subscribe(&sse, &["a"], Start::After(ids[10].clone()));
+    while reader.gap().is_none() {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        reader = subscribe(&sse, &["a"], Start::After(ids[10].clone()));
+    }
+    assert_eq!(reader.gap().map(|gap| gap.as_str()), Some("expired"));
+    let mut expected = vec!["gap expired".to_owned()];
+    expected.extend(numbers(400..500));
+    assert_eq!(received(&mut reader).await, expected);
+    assert_eq!(read(&sse, &["a"], Start::After(ids[399].clone())).await, numbers(400..500));
+}
+
+#[tokio::test]
+async fn private_events_below_the_window_are_for_those_who_are_granted_them() {
+    let disk = ScriptedStore::new();
+    let sse = open_small(&disk);
+    for number in 0..100 {
+        let event = Publication::new("a", number.to_string()).unwrap();
+        let event = if number % 2 == 0 { event.private() } else { event };
+        sse.append(event).expect("it is taken").await.expect("it is kept");
+    }
+    let all = Start::After("earliest".to_owned());
+    assert_eq!(read(&sse, &["a"], all.clone()).await.len(), 50);
+    let granted = Audience::select("a").unwrap().grant("a").unwrap();
+    let mut reader = sse.subscribe(granted, all).unwrap();
+    assert_eq!(received(&mut reader).await, numbers(0..100));
+}
+
+#[tokio::test]
+async fn transient_events_keep_their_order_with_pages() {
+    let disk = ScriptedStore::new();
+    let sse = open_small(&disk);
+    let first = publish(&sse, "a", "0").await;
+    for number in 1..200 {
+        let event = Publication::new("a", number.to_string()).unwrap();
+        let event = if number % 3 == 0 { event.transient() } else { event };
+        sse.append(event).expect("it is taken").await.expect("it is applied");
+    }
+    assert_eq!(read(&sse, &["a"], Start::After(first)).await, numbers(1..200));
 }

@@ -33,7 +33,11 @@ impl<S: Read + Write> DeliveryShard<S> {
             groups.insert(AudienceGroup {
                 manager,
                 audience,
-                subscription: Subscription::at(at.next(), at.last_sent()),
+                // A member that reads pages joins once it is live.
+                subscription: Subscription::at(
+                    if at.is_paging() { 0 } else { at.next() },
+                    at.last_sent(),
+                ),
                 live: Vec::new(),
                 ahead: Vec::new(),
                 pass: None,

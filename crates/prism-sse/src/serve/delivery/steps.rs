@@ -189,6 +189,11 @@ impl<S: Read + Write> DeliveryShard<S> {
         shared.run_disconnect_hook(ended);
         let bytes = match step {
             NextBytes::Wait => return StepOutcome::Stop,
+            NextBytes::Page(key) => {
+                // Its arrival wakes this shard for the connection.
+                let waits = shared.wait_for_page(key, reading.next(), slot);
+                return if waits { StepOutcome::Stop } else { StepOutcome::Yield };
+            }
             NextBytes::Again | NextBytes::Replay(_) => return StepOutcome::Yield,
             NextBytes::Events(batch) => {
                 shared.count_delivered(u64::from(batch.events), batch.event_bytes);
