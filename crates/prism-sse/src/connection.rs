@@ -411,7 +411,13 @@ fn look_up_publisher_id(
     if id.starts_with('#') || id == EARLIEST {
         return None;
     }
-    let resolved = manager.lock().log.resolve_publisher_id(id);
+    let in_log = manager.lock().log.resolve_publisher_id(id);
+    let in_store = manager.find_stored_id(id);
+    // The first of all records with the id counts.
+    let resolved = match (in_log, in_store) {
+        (Some(log), Some(stored)) if log.0.is_expired || stored.0.seq < log.0.seq => Some(stored),
+        (log, stored) => log.or(stored),
+    };
     let (resolved, visibility) = match resolved {
         Some((resolved, visibility)) => (Some(resolved), visibility),
         None => (None, Visibility::GrantedOneOf(Topic::try_from(id).into_iter().collect())),

@@ -25,9 +25,11 @@ use super::state::State;
 use super::writer::Writer;
 use crate::engine::{Apply, Engine, Follower, Receipt};
 use crate::limits;
+use crate::log::{ResolvedId, Visibility};
 use crate::steps;
+use crate::store::PageQuery;
 use crate::sync::{AtomicU64, Mutex, MutexGuard};
-use crate::wire::{ConnectionId, Event};
+use crate::wire::{ConnectionId, Event, EventId};
 
 #[derive(Debug)]
 pub(crate) struct ManagerInner {
@@ -130,6 +132,27 @@ impl ManagerInner {
     pub(crate) fn wait_for_page(&self, key: PageKey, from: u64, slot: u32) -> bool {
         let connection = self.lock().entry(slot).id();
         self.writer.as_ref().is_some_and(|writer| writer.pages.wait(key, from, connection))
+    }
+
+    /// What an id stands for that a publisher chose, by what the store keeps, and who may know of
+    /// it. This reads from a disk.
+    pub(crate) fn find_stored_id(&self, id: &str) -> Option<(ResolvedId, Visibility)> {
+        let store = &self.writer.as_ref()?.store;
+        let seq = store.find_id(&EventId::try_from(id).ok()?).ok()??;
+        let query = PageQuery {
+            after: seq.checked_sub(1)?,
+            topics: None,
+            broadcasts: true,
+            max_records: 1,
+            max_bytes: 1,
+        };
+        let record = store.page(query).ok()?.records.into_iter().next()?;
+        let visibility = if record.private {
+            Visibility::GrantedOneOf(record.topics)
+        } else {
+            Visibility::Everyone
+        };
+        Some((ResolvedId { seq, is_expired: false }, visibility))
     }
 
     pub(super) fn weak(&self) -> Weak<Self> {

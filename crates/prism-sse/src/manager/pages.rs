@@ -135,8 +135,8 @@ impl PagesState {
 }
 
 impl Pages {
-    /// A page for a reader at sequence number `from`, if it is loaded. One that ends before, because
-    /// the store did when it was loaded, is forgotten.
+    /// A page for a reader at sequence number `from`, if it is loaded. One that ends before that,
+    /// because the store did when it was loaded, is forgotten.
     pub(crate) fn get(&self, key: &PageKey, from: u64) -> Option<Arc<LoadedPage>> {
         let mut state = self.lock();
         let page = state.loaded.get(key)?;

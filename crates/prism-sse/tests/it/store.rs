@@ -301,3 +301,35 @@ async fn transient_events_keep_their_order_with_pages() {
     }
     assert_eq!(read(&sse, &["a"], Start::After(first)).await, numbers(1..200));
 }
+
+#[tokio::test]
+async fn an_id_that_a_publisher_chose_resumes_after_its_first_record_that_the_store_keeps() {
+    let disk = ScriptedStore::new();
+    let sse = open_small(&disk);
+    for number in 0..300 {
+        let id = match number {
+            10 | 290 => "twice".to_owned(),
+            20 => "secret".to_owned(),
+            other => format!("id-{other}"),
+        };
+        let event = Event::new(number.to_string()).id(id).unwrap();
+        let event = Publication::new("a", event).unwrap();
+        let event = if number == 20 { event.private() } else { event };
+        sse.append(event).expect("it is taken").await.expect("it is kept");
+    }
+    let expected = |from: usize| {
+        numbers(from..300).into_iter().filter(|number| number != "20").collect::<Vec<_>>()
+    };
+    let after = |id: &str| Start::After(id.to_owned());
+    for sse in [sse.clone(), {
+        drop(sse);
+        open_small(&disk)
+    }] {
+        assert_eq!(read(&sse, &["a"], after("twice")).await, expected(11));
+        assert_eq!(read(&sse, &["a"], after("id-295")).await, expected(296));
+        for unknown in ["secret", "nobody's"] {
+            let reader = subscribe(&sse, &["a"], after(unknown));
+            assert_eq!(reader.gap().map(|gap| gap.as_str()), Some("unknown"), "{unknown}");
+        }
+    }
+}
