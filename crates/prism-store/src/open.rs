@@ -1,0 +1,201 @@
+//! Opening a directory: the lock, the witness, the segments, and what of them is void or lost.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, Read, Seek, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{FlockOperation, flock};
+
+use crate::files::{Disk, Files};
+use crate::index::{Index, SideFile, Summary};
+use crate::options::Options;
+use crate::segment::{self, Header, Segment};
+use crate::store::{Segments, Store};
+use crate::witness::{Witness, WitnessError};
+use crate::writer::{INDEX_BYTES, Writer};
+
+/// Why a store was not opened.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Another process has it open.
+    Locked {
+        /// Its process id, if it can be told.
+        pid: Option<u32>,
+    },
+    /// The file that has epochs and reserved sequence numbers is damaged in both of its copies.
+    Damaged,
+    /// Another version of this program has written it.
+    Version {
+        /// The version of the format.
+        found: u16,
+        /// The one that this program knows.
+        known: u16,
+    },
+    /// The system refuses.
+    Io(io::Error),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Locked { pid: Some(pid) } => write!(f, "the process {pid} has it open"),
+            Self::Locked { pid: None } => f.write_str("another process has it open"),
+            Self::Damaged => f.write_str(
+                "both copies of the file `meta` are damaged; without it, ids could be handed out \
+                 twice",
+            ),
+            Self::Version { found, known } => {
+                write!(f, "it has format {found}; this program knows format {known}")
+            }
+            Self::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+impl From<io::Error> for OpenError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<WitnessError> for OpenError {
+    fn from(error: WitnessError) -> Self {
+        match error {
+            WitnessError::Io(error) => Self::Io(error),
+            WitnessError::Damaged => Self::Damaged,
+            WitnessError::Version(found) => Self::Version { found, known: crate::FORMAT },
+        }
+    }
+}
+
+pub(crate) fn open(path: &Path, options: Options) -> Result<Store, OpenError> {
+    let disk = Disk::open(path)?;
+    let mut lock = disk.open_lock()?;
+    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let mut text = String::new();
+        drop(lock.read_to_string(&mut text));
+        return Err(OpenError::Locked { pid: text.trim().parse().ok() });
+    }
+    lock.set_len(0)?;
+    lock.rewind()?;
+    writeln!(lock, "{}", std::process::id())?;
+    open_files(Arc::new(disk), Some(lock), options)
+}
+
+pub(crate) fn open_files(
+    files: Arc<dyn Files>,
+    lock: Option<fs::File>,
+    options: Options,
+) -> Result<Store, OpenError> {
+    let names = files.list()?;
+    let mut numbers: Vec<u64> = names.iter().filter_map(|it| segment::number_of(it)).collect();
+    numbers.sort_unstable();
+    let witness = Witness::open(&*files, numbers.is_empty())?;
+    let valid = valid_ends(&*files, &numbers)?;
+    let newest = numbers.last().copied();
+    let mut segments = Segments::default();
+    for (at, &(number, end)) in valid.iter().enumerate() {
+        let is_last = at + 1 == valid.len();
+        if let Some(segment) = open_segment(&*files, number, end, is_last)? {
+            segments.push_opened(segment);
+        } else if !is_last {
+            // The last one says up to where the one before it is valid.
+            remove(&*files, number);
+        }
+    }
+    for number in numbers.iter().filter(|it| !valid.iter().any(|(valid, _)| valid == *it)) {
+        remove(&*files, *number);
+    }
+    for name in names.iter().filter(|name| name.ends_with(".tmp")) {
+        drop(files.remove(name));
+    }
+    let acked = witness.acked;
+    let is_intact = acked <= segments.last;
+    if !is_intact {
+        segments.lost.push((segments.last + 1, acked));
+    }
+    let writer = Writer::new(Arc::clone(&files), witness, options, &segments, newest);
+    Ok(Store::new(files, lock, writer, segments, is_intact))
+}
+
+/// The segments that are not void, rising, and where what is valid in each ends.
+fn valid_ends(files: &dyn Files, numbers: &[u64]) -> io::Result<Vec<(u64, u64)>> {
+    let mut valid: Vec<(u64, u64)> = Vec::new();
+    for &number in numbers {
+        let file = files.open(&segment::file_name(number), false)?;
+        if let Some(header) = Header::read(&*file)? {
+            // What it does not name was given up.
+            valid.retain(|(earlier, _)| *earlier <= header.previous);
+            if let Some((_, end)) = valid.last_mut().filter(|(last, _)| *last == header.previous) {
+                *end = (*end).min(header.previous_end);
+            }
+        }
+        valid.push((number, u64::MAX));
+    }
+    Ok(valid)
+}
+
+/// Opens a segment by its side file, or else reads it. `None` if it has no record.
+fn open_segment(
+    files: &dyn Files,
+    number: u64,
+    end: u64,
+    is_last: bool,
+) -> io::Result<Option<Segment>> {
+    let file = files.open(&segment::file_name(number), false)?;
+    if !is_last && let Ok(side) = files.open(&segment::side_name(number), false) {
+        let side = SideFile::open(side)?.filter(|side| side.summary.end <= file.len().unwrap_or(0));
+        if let Some(side) = side {
+            return Ok(Some(Segment::new(number, file, Index::Side(side))));
+        }
+    }
+    let end = end.min(file.len()?).max(segment::HEADER.min(file.len()?));
+    if end < segment::HEADER {
+        return Ok(None);
+    }
+    let found = segment::scan(&*file, end)?;
+    if is_last && found.has_tail {
+        // What was not written as a whole was not acknowledged, or the witness knows of it.
+        file.set_len(found.index.summary.end)?;
+        file.sync()?;
+    }
+    if found.index.summary.records == 0 {
+        return Ok(None);
+    }
+    let mut index = Index::Memory(found.index);
+    if !is_last
+        && let Index::Memory(memory) = &index
+        && let Some(side) = segment::write_side(files, number, memory)?
+    {
+        index = Index::Side(side);
+    }
+    Ok(Some(Segment::new(number, file, index)))
+}
+
+fn remove(files: &dyn Files, number: u64) {
+    drop(files.remove(&segment::file_name(number)));
+    drop(files.remove(&segment::side_name(number)));
+}
+
+impl Segments {
+    /// Adds a segment that was found, and what is missing between it and the one before.
+    fn push_opened(&mut self, segment: Segment) {
+        let Summary { previous, last, records, end, .. } = segment.summary();
+        if self.list.is_empty() {
+            self.floor = self.floor.max(previous);
+        } else if previous > self.last {
+            self.lost.push((self.last + 1, previous));
+        }
+        self.lost.extend_from_slice(segment.read().lost());
+        self.last = last;
+        // Those that the retention does not cover any more are evicted when it is applied.
+        self.records += u64::from(records);
+        self.bytes += end + u64::from(records) * INDEX_BYTES;
+        self.list.push_back(Arc::new(segment));
+    }
+}

@@ -1,0 +1,150 @@
+//! The store: what is committed, for readers, and the writer behind its lock.
+
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use std::collections::VecDeque;
+
+use prism_sse::{
+    Durability, Epoch, EventId, Page, PageQuery, Restored, Retention, StoreError, StoreStats,
+    StoredRecord,
+};
+
+use crate::files::Files;
+use crate::open::OpenError;
+use crate::options::Options;
+use crate::segment::Segment;
+use crate::writer::Writer;
+
+/// A store on disk. See the [crate](crate).
+#[derive(Debug)]
+pub struct Store {
+    pub(crate) files: Arc<dyn Files>,
+    pub(crate) segments: RwLock<Segments>,
+    writer: Mutex<Writer>,
+    durability: Durability,
+    is_intact: bool,
+    /// The lock of the directory, until this is dropped.
+    _lock: Option<fs::File>,
+}
+
+/// What is committed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Segments {
+    /// Oldest first. The last one is written to.
+    pub(crate) list: VecDeque<Arc<Segment>>,
+    /// Sequence number up to which records were evicted.
+    pub(crate) floor: u64,
+    /// Sequence number of the newest record that was ever kept.
+    pub(crate) last: u64,
+    /// Sequence numbers between which records are missing, rising.
+    pub(crate) lost: Vec<(u64, u64)>,
+    /// Records that were found damaged when they were read.
+    pub(crate) damaged: u64,
+    /// Records that are not evicted.
+    pub(crate) records: u64,
+    /// Their bytes, with their share of side files.
+    pub(crate) bytes: u64,
+    /// When the oldest of them was appended.
+    pub(crate) oldest: Option<u64>,
+}
+
+impl Store {
+    /// Opens a directory with the default [`Options`].
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] says what is wrong with the directory.
+    pub fn open(directory: impl AsRef<Path>) -> Result<Self, OpenError> {
+        Options::default().open(directory)
+    }
+
+    pub(crate) fn new(
+        files: Arc<dyn Files>,
+        lock: Option<fs::File>,
+        writer: Writer,
+        segments: Segments,
+        is_intact: bool,
+    ) -> Self {
+        Self {
+            files,
+            segments: RwLock::new(segments),
+            durability: writer.durability(),
+            writer: Mutex::new(writer),
+            is_intact,
+            _lock: lock,
+        }
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is committed at this moment.
+    pub(crate) fn snapshot(&self) -> Segments {
+        self.segments.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl prism_sse::Store for Store {
+    fn restored(&self) -> Restored {
+        let writer = self.writer();
+        let meta = writer.meta();
+        let segments = self.snapshot();
+        Restored {
+            epochs: meta.epochs.clone(),
+            last: segments.last,
+            reserved: meta.reserved.max(segments.last).max(writer.acked()),
+            is_intact: self.is_intact,
+            secret: meta.secret,
+        }
+    }
+
+    fn begin_epoch(&self, epoch: Epoch, after: u64) -> Result<(), StoreError> {
+        self.writer().begin_epoch(epoch, after)
+    }
+
+    fn reserve(&self, until: u64) -> Result<(), StoreError> {
+        self.writer().reserve(until)
+    }
+
+    fn append(&self, group: &[StoredRecord]) -> Result<(), StoreError> {
+        self.writer().append(group, &self.segments)
+    }
+
+    fn trim(&self, retention: &Retention, now: u64) -> Result<(), StoreError> {
+        self.writer().trim(retention, now, &self.segments)
+    }
+
+    fn page(&self, query: PageQuery<'_>) -> Result<Page, StoreError> {
+        self.read_page(query)
+    }
+
+    fn tail(&self, bytes: u64) -> Result<u64, StoreError> {
+        self.find_tail(bytes)
+    }
+
+    fn floor(&self) -> u64 {
+        self.segments.read().unwrap_or_else(PoisonError::into_inner).floor
+    }
+
+    fn find_id(&self, id: &EventId) -> Result<Option<u64>, StoreError> {
+        self.find_first(id)
+    }
+
+    fn stats(&self) -> StoreStats {
+        let segments = self.snapshot();
+        let mut stats = StoreStats::default();
+        stats.records = segments.records;
+        stats.bytes = segments.bytes;
+        stats.oldest = segments.oldest;
+        stats.lost = segments.damaged
+            + segments.lost.iter().map(|(first, last)| last - first + 1).sum::<u64>();
+        stats
+    }
+
+    fn durability(&self) -> Durability {
+        self.durability
+    }
+}
