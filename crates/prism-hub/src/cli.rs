@@ -116,12 +116,19 @@ pub struct ServeArgs {
     #[arg(long, value_name = "URL", help_heading = "Addresses")]
     pub public_url: Option<String>,
 
-    /// Engine that orders and keeps events: `memory`
-    #[arg(long, value_name = "ENGINE", default_value = "memory", help_heading = "Events")]
+    /// Engine that orders and keeps events: `memory`, or `embedded:DIR` with the directory that
+    /// keeps them
+    #[arg(long, value_name = "ENGINE", default_value = "embedded:./prism-data")]
+    #[arg(help_heading = "Events")]
     pub engine: Option<String>,
-    /// What an acknowledged event survives: memory, os or fsync
-    #[arg(long, value_name = "WORD", default_value = "memory", help_heading = "Events")]
+    /// What an acknowledged event survives at least: memory, os or fsync; by default the most that
+    /// the engine gives, and with `dev` os
+    #[arg(long, value_name = "WORD", help_heading = "Events")]
     pub durability: Option<String>,
+    /// Size up to which the newest events are in memory too, where a directory keeps them; 64MiB by
+    /// default
+    #[arg(long, value_name = "SIZE", help_heading = "Events")]
+    pub memory: Option<String>,
     /// Age up to which events are kept
     #[arg(long, value_name = "TIME", default_value = "24h", help_heading = "Events")]
     pub retention_age: Option<String>,

@@ -61,6 +61,8 @@ pub struct Config {
     pub engine: EngineChoice,
     /// What an acknowledged event survives.
     pub durability: Durability,
+    /// Bytes of the newest events that are in memory too, where a directory keeps them.
+    pub memory: u64,
     /// Keys, issuers and origins. A reload replaces them.
     pub auth: AuthConfig,
     /// Limits on connections and requests. A reload replaces them.
@@ -186,9 +188,11 @@ pub struct TlsFiles {
 }
 
 /// The engine that orders and keeps events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EngineChoice {
+    /// This process orders, and this directory keeps the history.
+    Embedded(PathBuf),
     /// Memory: the history ends with the process.
     Memory,
 }

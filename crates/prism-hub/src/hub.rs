@@ -8,21 +8,21 @@ mod active_subscriptions;
 mod body_budget;
 mod connection_permits;
 mod connection_state;
+mod error;
 mod manager;
 mod token_expiry;
 mod topic_matcher;
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use prism_sse::{InvalidSetting, Manager};
+use prism_sse::Manager;
 
 use crate::auth::Clock;
 use crate::config::Config;
 use crate::limits;
 use crate::metrics::Metrics;
-use crate::rules::{ReloadError, ReloadableRules};
+use crate::rules::ReloadableRules;
 
 pub(crate) use active_subscriptions::{
     ActiveSubscriptions, ConnectionSubscriptions, DRAFT_07_CONTEXT, SubscriptionFilter,
@@ -30,6 +30,7 @@ pub(crate) use active_subscriptions::{
 pub(crate) use body_budget::{BodyBudget, BodyBytes};
 pub(crate) use connection_permits::{ConnectionPermit, ConnectionPermits, LimitReached};
 pub(crate) use connection_state::ConnectionState;
+pub use error::HubError;
 pub(crate) use token_expiry::TokenExpiryQueue;
 pub(crate) use topic_matcher::{MatchType, TopicMatcher};
 
@@ -51,16 +52,6 @@ struct Inner {
     is_ready: AtomicBool,
 }
 
-/// Why a configuration gives no hub.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum HubError {
-    /// A key or the certificate cannot be used.
-    Rules(ReloadError),
-    /// The event manager refuses a setting.
-    Setting(InvalidSetting),
-}
-
 impl Hub {
     /// Makes a hub that is not ready. It fetches nothing: until
     /// [`serve`](crate::serve::serve) has fetched the key sets at URLs, tokens that only these
@@ -68,7 +59,7 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// [`HubError`] if a key, the certificate or a setting cannot be used.
+    /// [`HubError`] if a key, the certificate, a setting or the directory cannot be used.
     pub fn new(config: Config, clock: Clock) -> Result<Self, HubError> {
         let rules = ReloadableRules::new(&config, clock)?;
         let manager = manager::from_config(&config)?;
@@ -140,28 +131,5 @@ impl Hub {
     /// Sets whether the hub takes requests.
     pub fn set_ready(&self, is_ready: bool) {
         self.0.is_ready.store(is_ready, Ordering::Relaxed);
-    }
-}
-
-impl fmt::Display for HubError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Rules(error) => error.fmt(f),
-            Self::Setting(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for HubError {}
-
-impl From<ReloadError> for HubError {
-    fn from(error: ReloadError) -> Self {
-        Self::Rules(error)
-    }
-}
-
-impl From<InvalidSetting> for HubError {
-    fn from(error: InvalidSetting) -> Self {
-        Self::Setting(error)
     }
 }

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::time::Duration;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::{Method, StatusCode};
 use prism_sse::Manager;
@@ -161,7 +162,21 @@ impl Collector for ManagerCollector {
                 stats.oldest.unwrap_or_default().as_secs_f64(),
             ),
         ];
-        for (name, help, value) in gauges {
+        let stored = stats.store.map(|store| {
+            let oldest = store.oldest.map_or(0, |at| unix_millis().saturating_sub(at));
+            [
+                ("prism_store_events", "Events on disk", store.records as f64),
+                ("prism_store_bytes", "Their bytes on disk", store.bytes as f64),
+                ("prism_store_oldest_seconds", "Age of the oldest of them", oldest as f64 / 1e3),
+                ("prism_lost_records", "Events that were found damaged", store.lost as f64),
+                (
+                    "prism_engine_up",
+                    "Whether the last events could be stored",
+                    f64::from(u8::from(self.0.accepts_events())),
+                ),
+            ]
+        });
+        for (name, help, value) in gauges.into_iter().chain(stored.into_iter().flatten()) {
             let metric = ConstGauge::new(value);
             let descriptor = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             metric.encode(descriptor)?;
@@ -187,6 +202,12 @@ impl Collector for ManagerCollector {
         }
         Ok(())
     }
+}
+
+/// Milliseconds of Unix time.
+fn unix_millis() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl fmt::Debug for ManagerCollector {

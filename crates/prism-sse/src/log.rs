@@ -236,7 +236,6 @@ impl Log {
         let floor = Floor { index: self.end, seq };
         self.rings.reset_floors_of(Class::History, floor);
         self.topics.set_base(floor);
-        self.applied = self.applied.max(seq);
     }
 
     /// The order is known up to `seq`: what lies between is no part of it.

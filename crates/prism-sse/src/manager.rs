@@ -209,8 +209,7 @@ impl Manager {
     /// Current counts and totals.
     pub fn stats(&self) -> Stats {
         let writer = self.inner.writer.as_ref();
-        let (store, accepts_events) =
-            (writer.map(|writer| writer.store.stats()), writer.is_none_or(|it| !it.fails()));
+        let store = writer.map(|writer| writer.store.stats());
         let state = self.inner.lock();
         Stats {
             connections: state.open(),
@@ -229,8 +228,12 @@ impl Manager {
             delivered_bytes: self.inner.delivered_bytes(),
             gaps: state.counters.gaps,
             store,
-            accepts_events,
         }
+    }
+
+    /// Whether the last events were stored, so that further ones may be expected to be.
+    pub fn accepts_events(&self) -> bool {
+        self.inner.writer.as_ref().is_none_or(|writer| !writer.fails())
     }
 
     /// The applied mark: the position up to which the order is known here. `None` while no event
@@ -282,6 +285,4 @@ pub struct Stats {
     pub gaps: u64,
     /// What the store keeps, if there is one.
     pub store: Option<StoreStats>,
-    /// Whether the last events were stored, so that further ones may be expected to be.
-    pub accepts_events: bool,
 }

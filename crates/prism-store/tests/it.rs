@@ -22,11 +22,13 @@ fn record(seq: u64, topics: &[&str]) -> StoredRecord {
         seq,
         time: now(),
         topics: topics.iter().map(|name| topic(name)).collect(),
-        private: seq % 2 == 0,
+        private: seq.is_multiple_of(2),
         sends_position: true,
-        id: (seq % 3 == 0).then(|| format!("id-{seq}").as_str().try_into().expect("it is an id")),
-        key: (seq % 5 == 0).then(|| StoredKey {
-            publisher: (seq % 10 == 0).then(|| "somebody".into()),
+        id: seq
+            .is_multiple_of(3)
+            .then(|| format!("id-{seq}").as_str().try_into().expect("it is an id")),
+        key: seq.is_multiple_of(5).then(|| StoredKey {
+            publisher: seq.is_multiple_of(10).then(|| "somebody".into()),
             key: format!("key-{seq}").into(),
             content: [seq as u8; 16],
         }),

@@ -55,6 +55,7 @@ fn arguments(address: SocketAddr, args: &ServeTargetArgs) -> Vec<String> {
         "serve".to_owned(),
         format!("--listen={address}"),
         "--admin-listen=off".to_owned(),
+        "--engine=memory".to_owned(),
         format!("--publisher-key={}", token::SECRET),
         format!("--subscriber-key={}", token::SECRET),
         "--anonymous".to_owned(),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jsonwebtoken::Algorithm;
 use prism_sse::OnLag;
+use prism_sse::limits::WINDOW_BYTES;
 use url::Url;
 
 use super::parse;
@@ -63,11 +64,16 @@ impl Config {
         let tls = tls(s)?;
         let public_url = s.maybe("public-url", parse::base_url)?;
         let hub_url = hub_url(public_url.as_ref(), &listen, tls.is_some())?;
+        let auth = auth(s, public_url.as_ref())?;
+        let engine = s.get("engine", engine)?;
+        let given = s.maybe("durability", durability)?;
+        let durability = given.unwrap_or_else(|| highest_durability(&engine, auth.dev));
         let config = Self {
             admin: s.get("admin-listen", |text| parse::or_off(text, parse::address))?,
-            auth: auth(s, public_url.as_ref())?,
-            engine: s.get("engine", engine)?,
-            durability: s.get("durability", durability)?,
+            durability,
+            auth,
+            engine,
+            memory: s.maybe("memory", parse::size)?.unwrap_or(WINDOW_BYTES as u64),
             limits: limits(s)?,
             cors: cors(s)?,
             subscriptions: s.get("subscriptions", parse::switch)?,
@@ -113,6 +119,11 @@ impl Config {
         }
         if self.engine == EngineChoice::Memory && self.durability != Durability::Memory {
             return refuse("durability", "the engine `memory` has durability `memory` alone");
+        }
+        if self.engine == EngineChoice::Memory && settings.has("memory") {
+            let what = "with the engine `memory` all events are in memory; `retention-bytes` is \
+                        their bound";
+            return refuse("memory", what);
         }
         if self.engine == EngineChoice::Memory && self.retention_bytes.is_none() {
             return refuse("retention-bytes", "the engine `memory` cannot keep without a limit");
@@ -315,13 +326,26 @@ fn hub_url(
 }
 
 fn engine(text: &str) -> Result<EngineChoice, String> {
-    let scheme = text.split(':').next().unwrap_or(text);
+    let (scheme, rest) = text.split_once(':').unwrap_or((text, ""));
     match scheme {
         "memory" if text == "memory" => Ok(EngineChoice::Memory),
-        "embedded" | "nats" | "redis" => {
-            Err(format!("the engine `{scheme}` is not available yet; `memory` is"))
+        "embedded" if rest.is_empty() => {
+            Err("`embedded` needs a directory, such as `embedded:./prism-data`".to_owned())
         }
-        _ => Err(format!("`{text}` is no engine; `memory` is")),
+        "embedded" => Ok(EngineChoice::Embedded(rest.into())),
+        "nats" | "redis" => Err(format!(
+            "the engine `{scheme}` is not available yet; `memory` and `embedded:DIR` are"
+        )),
+        _ => Err(format!("`{text}` is no engine; `memory` and `embedded:DIR` are")),
+    }
+}
+
+/// The most that an engine gives. In development mode nobody waits for a disk.
+fn highest_durability(engine: &EngineChoice, is_dev: bool) -> Durability {
+    match engine {
+        EngineChoice::Memory => Durability::Memory,
+        EngineChoice::Embedded(_) if is_dev => Durability::Os,
+        EngineChoice::Embedded(_) => Durability::Fsync,
     }
 }
 

@@ -24,6 +24,7 @@ impl Config {
             ("tls-cert, tls-key", self.tls.is_some() == new.tls.is_some()),
             ("engine", self.engine == new.engine),
             ("durability", self.durability == new.durability),
+            ("memory", self.memory == new.memory),
             ("cors-origin", self.cors == new.cors),
             ("subscriptions", self.subscriptions == new.subscriptions),
             ("heartbeat", self.heartbeat == new.heartbeat),

@@ -220,6 +220,11 @@ impl RawSettings {
         values.iter().map(parse).collect()
     }
 
+    /// Whether a setting has a value.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.values.contains_key(name)
+    }
+
     /// Where the value of a setting comes from.
     pub(super) fn location(&self, name: &str) -> SettingLocation {
         let values = self.values.get(name).and_then(|values| values.first());

@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use prism_sse::limits::{TRANSIENT_AGE, TRANSIENT_BYTES};
-use prism_sse::{ConnectionRef, InvalidSetting, Manager, Retention};
+use prism_sse::{ConnectionRef, Manager, Retention};
+use prism_store::Options;
 
 use super::connection_state::ConnectionState;
-use crate::config::Config;
+use super::error::HubError;
+use crate::config::{Config, Durability, EngineChoice};
 
 /// Builds the manager. Its hooks call the [`ConnectionState`] of each connection.
-pub(super) fn from_config(config: &Config) -> Result<Manager, InvalidSetting> {
+pub(super) fn from_config(config: &Config) -> Result<Manager, HubError> {
     let count = config.retention_count.map_or(usize::MAX, saturate);
     let bytes = config.retention_bytes.map_or(usize::MAX, saturate);
     let age = config.retention_age.unwrap_or(Duration::MAX);
@@ -43,7 +45,17 @@ pub(super) fn from_config(config: &Config) -> Result<Manager, InvalidSetting> {
     if let Some(window) = config.idempotency_window {
         builder = builder.idempotency_window(window);
     }
-    builder.build()
+    if let EngineChoice::Embedded(directory) = &config.engine {
+        let durability = match config.durability {
+            Durability::Memory | Durability::Os => prism_sse::Durability::Os,
+            Durability::Fsync => prism_sse::Durability::Fsync,
+        };
+        let store = Options::default().durability(durability).open(directory);
+        let store =
+            store.map_err(|error| HubError::Store { directory: directory.clone(), error })?;
+        builder = builder.store(store).memory(saturate(config.memory));
+    }
+    Ok(builder.build()?)
 }
 
 fn with_state(connection: &ConnectionRef, call: impl FnOnce(&ConnectionState)) {

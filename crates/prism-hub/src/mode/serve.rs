@@ -53,14 +53,37 @@ fn what_is_counted_by_address(limits: &Limits) -> Option<String> {
 /// Serves the demo page without keys, to this machine alone.
 pub(super) fn demo(args: &DemoArgs) -> Result<(), Failure> {
     let listen = args.listen.clone();
-    let read = move || {
+    let config_with = move |engine: &str| {
         // The demo publishes prices without end, and its page shows none that are older.
         let fixed = ["--admin-listen", "off", "--retention-age", "15m", "--retry", "1s"];
-        Config::from_args(["--dev", "--listen", &listen].iter().chain(&fixed))
+        let chosen = ["--dev", "--listen", &listen, "--engine", engine];
+        Config::from_args(chosen.iter().chain(&fixed))
     };
+    // No directory is made for a demo that cannot listen.
+    config_with("memory").map_err(config_failure)?;
+    let engine = demo_engine();
+    let read = move || config_with(&engine);
     let config = read().map_err(config_failure)?;
     run(serve::serve_demo(config, ConfigSource::new(read)))
 }
+
+/// The default directory, so that the demo shows a history that survives it; or memory, if that
+/// cannot be used.
+fn demo_engine() -> String {
+    match prism_store::Store::open(DEMO_DIRECTORY) {
+        Ok(_) => format!("embedded:{DEMO_DIRECTORY}"),
+        Err(error) => {
+            tracing::warn!(
+                "the directory {DEMO_DIRECTORY} cannot be used: {error}; the history ends with \
+                 this process"
+            );
+            "memory".to_owned()
+        }
+    }
+}
+
+/// Where the demo keeps its history.
+const DEMO_DIRECTORY: &str = "./prism-data";
 
 fn run(hub: impl Future<Output = Result<(), ServeError>>) -> Result<(), Failure> {
     block_on(async { hub.await.map_err(Failure::failed) })

@@ -59,6 +59,7 @@ impl TestHub {
     }
 
     pub(crate) fn of(args: &[&str]) -> Self {
+        let args = [&["--engine", "memory"], args].concat();
         let hub = Hub::new(Config::from_args(args).unwrap(), Clock::system()).unwrap();
         hub.set_ready(true);
         let app = prism_hub::api::public_router(&hub);

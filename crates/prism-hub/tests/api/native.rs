@@ -208,7 +208,9 @@ async fn metrics_keep_the_names_of_mercure() {
 #[tokio::test(start_paused = true)]
 async fn the_demo_page_loads_nothing_from_other_origins() {
     use prism_hub::{auth::Clock, config::Config, hub::Hub};
-    let hub = Hub::new(Config::from_args(["--dev"]).unwrap(), Clock::system()).unwrap();
+    let hub =
+        Hub::new(Config::from_args(["--dev", "--engine", "memory"]).unwrap(), Clock::system())
+            .unwrap();
     hub.set_ready(true);
     let demo = TestHub { app: prism_hub::serve::demo_router(&hub), hub };
     for (path, kind) in

@@ -20,6 +20,7 @@ impl Program {
                 command.env_remove(name);
             }
         }
+        command.env("PRISM_HUB_ENGINE", "memory");
         command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());

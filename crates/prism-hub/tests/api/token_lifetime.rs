@@ -38,7 +38,8 @@ impl KeySet {
 
     fn config(&self) -> Config {
         let set = format!("file:{}", self.0.display());
-        Config::from_args(["--jwks", &set, "--public-url", "https://hub.example"]).unwrap()
+        let args = ["--jwks", &set, "--public-url", "https://hub.example"];
+        Config::from_args(args.iter().chain(&["--engine", "memory"])).unwrap()
     }
 }
 
@@ -174,7 +175,8 @@ async fn t_jwt_a_token_that_expires_soon_opens_one_short_stream() {
 async fn t_jwt_validity_follows_a_clock_that_jumps() {
     let time = Arc::new(AtomicU64::new(now()));
     let clock = Arc::clone(&time);
-    let args = ["--publisher-key", FIRST, "--subscriber-key", FIRST];
+    let keys = ["--publisher-key", FIRST, "--subscriber-key", FIRST];
+    let args = [&keys[..], &["--engine", "memory"]].concat();
     let config = Config::from_args(args).unwrap();
     let hub = Hub::new(config, Clock::from_fn(move || clock.load(Ordering::Relaxed))).unwrap();
     hub.set_ready(true);

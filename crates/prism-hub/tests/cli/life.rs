@@ -9,7 +9,9 @@ use rustix::process::Signal;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore};
 
-use crate::program::{Running, TempFile, command, command_with_files, get, run, run_in};
+use crate::program::{
+    Running, TempDirectory, TempFile, command, command_with_files, get, run, run_in,
+};
 
 #[test]
 fn it_prints_its_addresses_and_answers_there() {
@@ -83,7 +85,8 @@ fn admin_listen_off_opens_no_listener() {
         &["serve", "--dev", "--listen", "127.0.0.1:0", "--admin-listen", "off"][..],
         &["demo", "--listen", "127.0.0.1:0"],
     ] {
-        let mut hub = Running::start(&mut command(args));
+        let directory = TempDirectory::new();
+        let mut hub = Running::start(command(args).current_dir(directory.path()));
         hub.address("listening on http://");
         hub.signal(Signal::INT);
         assert_eq!(hub.wait().code(), Some(0));

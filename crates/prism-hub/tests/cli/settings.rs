@@ -93,13 +93,19 @@ fn the_algorithm_of_a_key_set_names_its_issuer() {
 
 #[test]
 fn engines_that_do_not_exist_yet_are_refused() {
-    for engine in ["embedded:./data", "nats://127.0.0.1:4222/events", "redis://127.0.0.1/events"] {
+    let known = "`memory` and `embedded:DIR` are";
+    for engine in ["nats://127.0.0.1:4222/events", "redis://127.0.0.1/events"] {
         let name = engine.split(':').next().unwrap();
-        let message = format!("--engine: the engine `{name}` is not available yet; `memory` is");
+        let message = format!("--engine: the engine `{name}` is not available yet; {known}");
         refused(&["--dev", "--engine", engine], &[], 2, &message);
     }
-    let message = "--engine: `sled` is no engine; `memory` is";
-    refused(&["--dev", "--engine", "sled"], &[], 2, message);
+    let message = format!("--engine: `sled` is no engine; {known}");
+    refused(&["--dev", "--engine", "sled"], &[], 2, &message);
+    let message = "--engine: `embedded` needs a directory, such as `embedded:./prism-data`";
+    refused(&["--dev", "--engine", "embedded:"], &[], 2, message);
+    let message = "--memory: with the engine `memory` all events are in memory; \
+                   `retention-bytes` is their bound";
+    refused(&["--dev", "--memory", "1MiB"], &[], 2, message);
     let message = "--durability: the engine `memory` has durability `memory` alone";
     refused(&["--dev", "--durability", "fsync"], &[], 2, message);
 }

@@ -1,7 +1,9 @@
 //! The real program, on a port that the system chose.
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -11,6 +13,17 @@ use url::form_urlencoded;
 use crate::process::Process;
 use crate::wait::{DEADLINE, wait_for};
 
+/// An empty directory for one hub.
+fn new_directory() -> PathBuf {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("hub-{number}"));
+    // What an earlier run left is no history of this one.
+    drop(std::fs::remove_dir_all(&path));
+    std::fs::create_dir_all(&path).expect("the directory can be made");
+    path
+}
+
 const PROGRAM: &str = env!("CARGO_BIN_EXE_prism-hub");
 
 /// A running hub. Dropping it kills the process.
@@ -19,6 +32,8 @@ pub(crate) struct Hub {
     scheme: &'static str,
     address: SocketAddr,
     process: Process,
+    /// The working directory, in which a demo keeps its history.
+    directory: PathBuf,
 }
 
 impl Hub {
@@ -38,28 +53,35 @@ impl Hub {
     async fn start(arguments: &[&str]) -> Self {
         let scheme = if arguments.contains(&"--tls-cert") { "https" } else { "http" };
         let arguments = arguments.iter().map(|it| (*it).to_owned()).collect();
-        Self::start_at("127.0.0.1:0", arguments, scheme).await
+        Self::start_at("127.0.0.1:0", arguments, scheme, new_directory()).await
     }
 
-    /// Kills the hub and starts a new one at the same address, without its history.
+    /// Kills the hub and starts a new one at the same address: without its history, unless it is a
+    /// demo.
     pub(crate) async fn kill_and_restart(self) -> Self {
-        let Self { arguments, scheme, address, process } = self;
+        let Self { arguments, scheme, address, process, directory } = self;
         drop(process);
         // The address is free once the system has removed the process.
         wait_for("the address is free", || TcpListener::bind(address).ok()).await;
-        Self::start_at(&address.to_string(), arguments, scheme).await
+        Self::start_at(&address.to_string(), arguments, scheme, directory).await
     }
 
-    async fn start_at(listen: &str, arguments: Vec<String>, scheme: &'static str) -> Self {
+    async fn start_at(
+        listen: &str,
+        arguments: Vec<String>,
+        scheme: &'static str,
+        directory: PathBuf,
+    ) -> Self {
         let mut command = Process::command(PROGRAM);
         forget_settings(&mut command);
         command.args(&arguments).args(["--listen", listen]).stderr(Stdio::null());
+        command.env("PRISM_HUB_ENGINE", "memory").current_dir(&directory);
         let (process, origin) =
             Process::start(command, "prism-hub", |line| line.strip_prefix("listening on ")).await;
         let address = origin.strip_prefix(scheme).and_then(|it| it.strip_prefix("://"));
         let address = address.and_then(|it| it.parse().ok());
         let address = address.unwrap_or_else(|| panic!("listening on {origin:?}?"));
-        Self { arguments, scheme, address, process }
+        Self { arguments, scheme, address, process, directory }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

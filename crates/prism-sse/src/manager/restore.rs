@@ -16,6 +16,9 @@ pub(super) fn restore(
     digests: &DigestHasher,
     now: u64,
 ) {
+    // What is too old is not read again. It is tried again later if that fails.
+    let retention = settings.history.clone().unwrap_or_default();
+    drop(store.trim(&retention, unix_millis()));
     state.log.set_store_floor(store.floor());
     let restored = store.restored();
     if restored.epochs.is_empty() {
@@ -53,5 +56,10 @@ pub(super) fn restore(
         }
         after = page.until;
     }
-    state.log.advance_applied(if restored.is_intact { restored.reserved } else { restored.last });
+    if restored.is_intact {
+        state.log.advance_applied(restored.reserved);
+    } else {
+        // The end of the order was lost: the store tells that to those who read up to there.
+        state.log.drop_history(restored.reserved);
+    }
 }

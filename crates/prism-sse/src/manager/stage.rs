@@ -28,6 +28,8 @@ pub(super) struct Stage {
     /// The sequence number that was written last.
     last: u64,
     reserved: u64,
+    /// Up to where sequence numbers were reserved before the first epoch of this process began.
+    restored: Option<u64>,
     /// Bytes that were stored since the store was trimmed.
     untrimmed: usize,
     /// The sequence number up to which the store evicted records.
@@ -65,6 +67,7 @@ impl Stage {
             epoch,
             last: restored.last,
             reserved: restored.reserved,
+            restored: Some(restored.reserved),
             untrimmed: 0,
             unkept: None,
         };
@@ -130,7 +133,13 @@ impl Stage {
         self.store.begin_epoch(epoch, after)?;
         (self.epoch, self.last) = (epoch, after);
         if let Some(manager) = self.manager.upgrade() {
-            let wakes = manager.lock().begin_epoch(epoch, after);
+            let mut state = manager.lock();
+            let wakes = state.begin_epoch(epoch, after);
+            if let Some(reserved) = self.restored.take() {
+                // What lies between was lost, or was never handed out.
+                state.log.advance_applied(reserved);
+            }
+            drop(state);
             wakes.of(manager).wake();
         }
         Ok(())

@@ -72,7 +72,8 @@ impl ScriptedStore {
     pub fn lose_newest(&self, records: usize) {
         let mut disk = self.lock();
         for _ in 0..records {
-            disk.records.pop_back();
+            let lost = disk.records.pop_back();
+            disk.damaged.extend(lost.map(|record| record.seq));
         }
         disk.last = disk.records.back().map_or(0, |record| record.seq);
         disk.is_intact = false;
@@ -184,7 +185,8 @@ impl Store for ScriptedStore {
             records.retain(|record| record.seq < damaged);
             until = damaged - 1;
             if records.is_empty() {
-                until = damaged;
+                until =
+                    (damaged..).find(|seq| !disk.damaged.contains(&(seq + 1))).unwrap_or(damaged);
                 missing = Some(Missing { until, damaged: true });
             }
         }

@@ -34,10 +34,12 @@ fn record(seq: u64, time: u64) -> StoredRecord {
     StoredRecord {
         seq,
         time,
-        topics: [Topic::try_from(topic).unwrap()].into(),
+        topics: [Topic::try_from(topic).expect("it is a topic")].into(),
         private: false,
         sends_position: true,
-        id: seq.is_multiple_of(4).then(|| format!("id-{seq}").as_str().try_into().unwrap()),
+        id: seq
+            .is_multiple_of(4)
+            .then(|| format!("id-{seq}").as_str().try_into().expect("it is an id")),
         key: None,
         chunk: Bytes::from(format!("xx\r\ndata: {}\n\n\r\n", "x".repeat(seq as usize % 40))),
     }
@@ -66,7 +68,7 @@ impl History {
                 let first = self.last + 1;
                 let records: Vec<_> =
                     (first..first + 1 + group % 3).map(|seq| record(seq, seq)).collect();
-                self.last = records.last().unwrap().seq;
+                self.last = records.last().map_or(self.last, |record| record.seq);
                 self.appended.extend(records.iter().map(|record| (record.seq, record.clone())));
                 if store.append(&records).is_ok() {
                     self.acked.extend(records.iter().map(|record| record.seq));
@@ -123,7 +125,7 @@ impl History {
             let known = |epoch: &&(Epoch, u64)| !restored.epochs.contains(epoch);
             assert_eq!(self.epochs.iter().find(known), None, "{context}: an epoch is gone");
         }
-        let rare = Topic::try_from("rare").unwrap();
+        let rare = Topic::try_from("rare").expect("it is a topic");
         let query = PageQuery {
             after: self.evicted,
             topics: Some(std::slice::from_ref(&rare)),

@@ -178,6 +178,10 @@ impl AppendedEvent {
                 let id = self.publisher_id.unwrap_or_else(|| ack.position.to_string());
                 Ok((id, ack))
             }
+            Ok(Err(AckError::StorageFull)) => {
+                let sentence = "The disk of the hub is full; the event was not published.";
+                Err(Problem::unavailable("storage-full", sentence, 1))
+            }
             Ok(Err(AckError::Failed)) => {
                 Err(Problem::unavailable("engine", "The engine did not accept the event.", 1))
             }

@@ -135,6 +135,7 @@ impl TestHub {
         let now = Arc::new(AtomicU64::new(NOW));
         let clock = Arc::clone(&now);
         let clock = Clock::from_fn(move || clock.load(Ordering::Relaxed));
+        let args = [&["--engine", "memory"], args].concat();
         let hub = Hub::new(Config::from_args(args).unwrap(), clock).unwrap();
         hub.set_ready(true);
         let (config, rules, metrics) =
