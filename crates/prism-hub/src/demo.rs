@@ -10,8 +10,10 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue};
-use prism_sse::{Event, EventName, PublishError, Topic};
-use serde_json::json;
+use http_body_util::BodyExt as _;
+use prism_sse::wire::{Parsed, Parser};
+use prism_sse::{Audience, Event, EventName, PublishError, Selector, Start, Topic};
+use serde_json::{Value, json};
 
 use crate::hub::Hub;
 
@@ -46,7 +48,8 @@ pub(crate) fn router() -> Router {
 /// Publishes a price in regular intervals, without end.
 pub(crate) async fn publish_prices(hub: Hub) {
     let mut prices = SHARES;
-    for tick in 1_u64.. {
+    let last = last_tick(&hub).await;
+    for tick in last + 1.. {
         let share = &mut prices[(tick % SHARES.len() as u64) as usize];
         // At most 1 % up or down. Without a random number the price falls, which is good enough.
         let random = f64::from(getrandom::u32().unwrap_or_default()) / f64::from(u32::MAX);
@@ -56,6 +59,29 @@ pub(crate) async fn publish_prices(hub: Hub) {
         }
         tokio::time::sleep(UPDATE_INTERVAL).await;
     }
+}
+
+/// The number of the newest price that an earlier run of the demo published; 0 if there is none.
+async fn last_tick(hub: &Hub) -> u64 {
+    let prices =
+        Selector::template("prices/{symbol}").ok().and_then(|it| Audience::select(it).ok());
+    let newest = prices.map(|prices| hub.events().subscribe(prices, Start::Latest));
+    let Some(Ok(mut newest)) = newest else { return 0 };
+    // It ends once what there is was read.
+    if let Some(handle) = newest.handle() {
+        handle.remove();
+    }
+    let (mut last, mut parser) = (0, Parser::new());
+    while let Some(Ok(frame)) = newest.frame().await {
+        let Ok(bytes) = frame.into_data() else { continue };
+        let mut bytes = &*bytes;
+        while let Some(parsed) = parser.next(&mut bytes) {
+            let Parsed::Event(event) = parsed else { continue };
+            let price: Value = serde_json::from_str(&event.data).unwrap_or_default();
+            last = last.max(price["tick"].as_u64().unwrap_or_default());
+        }
+    }
+    last
 }
 
 /// Publishes one price. The tick numbers are consecutive, so that the page can check that it missed

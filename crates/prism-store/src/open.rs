@@ -1,6 +1,5 @@
 //! Opening a directory: the lock, the witness, the segments, and what of them is void or lost.
 
-use std::fmt;
 use std::fs;
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
@@ -8,72 +7,49 @@ use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
 
+use crate::error::OpenError;
 use crate::files::{Disk, Files};
-use crate::index::{Index, SideFile, Summary};
+use crate::index::{Index, SideFile};
 use crate::options::Options;
 use crate::segment::{self, Header, Segment};
-use crate::store::{Segments, Store};
-use crate::witness::{Witness, WitnessError};
-use crate::writer::{INDEX_BYTES, Writer};
+use crate::segments::Segments;
+use crate::store::Store;
+use crate::witness::Witness;
+use crate::writer::Writer;
 
-/// Why a store was not opened.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum OpenError {
-    /// Another process has it open.
-    Locked {
-        /// Its process id, if it can be told.
-        pid: Option<u32>,
-    },
-    /// The file that has epochs and reserved sequence numbers is damaged in both of its copies.
-    Damaged,
-    /// Another version of this program has written it.
-    Version {
-        /// The version of the format.
-        found: u16,
-        /// The one that this program knows.
-        known: u16,
-    },
-    /// The system refuses.
-    Io(io::Error),
-}
-
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Locked { pid: Some(pid) } => write!(f, "the process {pid} has it open"),
-            Self::Locked { pid: None } => f.write_str("another process has it open"),
-            Self::Damaged => f.write_str(
-                "both copies of the file `meta` are damaged; without it, ids could be handed out \
-                 twice",
-            ),
-            Self::Version { found, known } => {
-                write!(f, "it has format {found}; this program knows format {known}")
-            }
-            Self::Io(error) => error.fmt(f),
-        }
+impl Store {
+    /// Opens a directory with the default [`Options`].
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] says what is wrong with the directory.
+    pub fn open(directory: impl AsRef<Path>) -> Result<Self, OpenError> {
+        Options::default().open(directory)
     }
 }
 
-impl std::error::Error for OpenError {}
+impl Options {
+    /// Opens a directory, which is made if it does not exist.
+    ///
+    /// # Errors
+    ///
+    /// [`OpenError`] says what is wrong with the directory.
+    pub fn open(self, directory: impl AsRef<Path>) -> Result<Store, OpenError> {
+        open(directory.as_ref(), self)
+    }
 
-impl From<io::Error> for OpenError {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
+    /// Opens a directory on a file system of a test.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    #[doc(hidden)]
+    pub fn open_files(self, files: Arc<dyn Files>) -> Result<Store, OpenError> {
+        open_files(files, None, self)
     }
 }
 
-impl From<WitnessError> for OpenError {
-    fn from(error: WitnessError) -> Self {
-        match error {
-            WitnessError::Io(error) => Self::Io(error),
-            WitnessError::Damaged => Self::Damaged,
-            WitnessError::Version(found) => Self::Version { found, known: crate::FORMAT },
-        }
-    }
-}
-
-pub(crate) fn open(path: &Path, options: Options) -> Result<Store, OpenError> {
+fn open(path: &Path, options: Options) -> Result<Store, OpenError> {
     let disk = Disk::open(path)?;
     let mut lock = disk.open_lock()?;
     if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
@@ -87,7 +63,7 @@ pub(crate) fn open(path: &Path, options: Options) -> Result<Store, OpenError> {
     open_files(Arc::new(disk), Some(lock), options)
 }
 
-pub(crate) fn open_files(
+fn open_files(
     files: Arc<dyn Files>,
     lock: Option<fs::File>,
     options: Options,
@@ -180,22 +156,4 @@ fn open_segment(
 fn remove(files: &dyn Files, number: u64) {
     drop(files.remove(&segment::file_name(number)));
     drop(files.remove(&segment::side_name(number)));
-}
-
-impl Segments {
-    /// Adds a segment that was found, and what is missing between it and the one before.
-    fn push_opened(&mut self, segment: Segment) {
-        let Summary { previous, last, records, end, .. } = segment.summary();
-        if self.list.is_empty() {
-            self.floor = self.floor.max(previous);
-        } else if previous > self.last {
-            self.lost.push((self.last + 1, previous));
-        }
-        self.lost.extend_from_slice(segment.read().lost());
-        self.last = last;
-        // Those that the retention does not cover any more are evicted when it is applied.
-        self.records += u64::from(records);
-        self.bytes += end + u64::from(records) * INDEX_BYTES;
-        self.list.push_back(Arc::new(segment));
-    }
 }

@@ -1,13 +1,6 @@
 //! How a store is opened.
 
-use std::path::Path;
-use std::sync::Arc;
-
 use prism_sse::Durability;
-
-use crate::files::Files;
-use crate::open::{self, OpenError};
-use crate::store::Store;
 
 /// The smallest and the largest segment, where its size follows from the retention.
 const SEGMENT_BYTES: [u64; 2] = [64 * 1024, 64 << 20];
@@ -52,25 +45,6 @@ impl Options {
     pub fn segment_bytes(mut self, bytes: u64) -> Self {
         self.segment_bytes = Some(bytes);
         self
-    }
-
-    /// Opens a directory, which is made if it does not exist.
-    ///
-    /// # Errors
-    ///
-    /// [`OpenError`] says what is wrong with the directory.
-    pub fn open(self, directory: impl AsRef<Path>) -> Result<Store, OpenError> {
-        open::open(directory.as_ref(), self)
-    }
-
-    /// Opens a directory on a file system of a test.
-    ///
-    /// # Errors
-    ///
-    /// As [`open`](Self::open).
-    #[doc(hidden)]
-    pub fn open_files(self, files: Arc<dyn Files>) -> Result<Store, OpenError> {
-        open::open_files(files, None, self)
     }
 
     /// Bytes of a segment, given those of the retention.

@@ -8,7 +8,8 @@ use prism_sse::{EventId, Missing, Page, PageQuery, StoreError, StoredRecord, Top
 
 use crate::index::{Entry, hash};
 use crate::segment::Segment;
-use crate::store::{Segments, Store};
+use crate::segments::Segments;
+use crate::store::Store;
 
 /// What a page is filled with from one segment after another.
 struct PageBuilder<'a> {

@@ -1,10 +1,7 @@
 //! The store: what is committed, for readers, and the writer behind its lock.
 
 use std::fs;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-
-use std::collections::VecDeque;
 
 use prism_sse::{
     Durability, Epoch, EventId, Page, PageQuery, Restored, Retention, StoreError, StoreStats,
@@ -12,9 +9,7 @@ use prism_sse::{
 };
 
 use crate::files::Files;
-use crate::open::OpenError;
-use crate::options::Options;
-use crate::segment::Segment;
+use crate::segments::Segments;
 use crate::writer::Writer;
 
 /// A store on disk. See the [crate](crate).
@@ -29,37 +24,7 @@ pub struct Store {
     _lock: Option<fs::File>,
 }
 
-/// What is committed.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Segments {
-    /// Oldest first. The last one is written to.
-    pub(crate) list: VecDeque<Arc<Segment>>,
-    /// Sequence number up to which records were evicted.
-    pub(crate) floor: u64,
-    /// Sequence number of the newest record that was ever kept.
-    pub(crate) last: u64,
-    /// Sequence numbers between which records are missing, rising.
-    pub(crate) lost: Vec<(u64, u64)>,
-    /// Records that were found damaged when they were read.
-    pub(crate) damaged: u64,
-    /// Records that are not evicted.
-    pub(crate) records: u64,
-    /// Their bytes, with their share of side files.
-    pub(crate) bytes: u64,
-    /// When the oldest of them was appended.
-    pub(crate) oldest: Option<u64>,
-}
-
 impl Store {
-    /// Opens a directory with the default [`Options`].
-    ///
-    /// # Errors
-    ///
-    /// [`OpenError`] says what is wrong with the directory.
-    pub fn open(directory: impl AsRef<Path>) -> Result<Self, OpenError> {
-        Options::default().open(directory)
-    }
-
     pub(crate) fn new(
         files: Arc<dyn Files>,
         lock: Option<fs::File>,

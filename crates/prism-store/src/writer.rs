@@ -10,7 +10,7 @@ use crate::index::{Entry, Index, MemoryIndex};
 use crate::options::Options;
 use crate::record;
 use crate::segment::{self, Header, Segment};
-use crate::store::Segments;
+use crate::segments::{INDEX_BYTES, Segments};
 use crate::witness::{Meta, Witness};
 
 /// Entries of the oldest segment that are looked at together.
@@ -35,9 +35,6 @@ pub(crate) struct Writer {
     evicted: u32,
     encoded: Vec<u8>,
 }
-
-/// Bytes that a record takes in a side file, about.
-pub(crate) const INDEX_BYTES: u64 = 40;
 
 impl Writer {
     pub(crate) fn new(

@@ -58,16 +58,18 @@ async fn prices_move_and_none_is_missing_after_a_cut() {
 
 /// README.md promises this.
 #[tokio::test]
-async fn the_page_comes_back_when_the_program_is_started_again() {
+async fn after_kill_9_and_a_new_start_the_page_misses_no_price_and_gets_none_twice() {
     let (hub, browser) = open().await;
     browser.until("ticks > 8").await;
     let hub = hub.kill_and_restart().await;
     browser.until_text("#state", "live").await;
     let ticks = browser.eval("ticks").await;
     browser.until(&format!("ticks > {ticks} + 4")).await;
+    // Every price has a number, one higher than the last.
+    assert_eq!(browser.eval("lastTick - ticks").await, 0);
     assert_eq!(browser.text("#missed").await, "0");
     let told = browser.text("#resumed").await;
-    assert!(told.contains("started again"), "{told}");
+    assert!(told.starts_with("The browser reconnects by itself"), "{told}");
     // The debugger reconnects too.
     browser.until("document.getElementById('debug-state').className === 'live'").await;
     hub.publish(&[("topic", "orders"), ("type", "notification"), ("data", "after")]).await;
