@@ -359,7 +359,7 @@ impl Connection {
     fn wait_for_page(&self, key: PageKey, cx: &Context<'_>) {
         let replaced = self.manager.lock().register_waker(self.slot, cx.waker());
         drop(replaced);
-        if !self.manager.wait_for_page(key, self.subscription.next(), self.slot) {
+        if !self.manager.wait_for_page(key, self.slot) {
             cx.waker().wake_by_ref();
         }
     }

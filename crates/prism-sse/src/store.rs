@@ -4,20 +4,6 @@
 //! the engine ordered to the store, in groups, and applies it to the log once the store has
 //! committed it, so that nothing is visible or acknowledged before it is as durable as the
 //! acknowledgement says. Reading never waits for the writing stage.
-//!
-//! The contract, which the conformance suite of the feature `test-util` checks:
-//!
-//! 1. [`Store::append`], [`Store::begin_epoch`], [`Store::reserve`] and [`Store::trim`] are called
-//!    by one thread, one at a time. Everything else may be called by any thread at any time, and
-//!    may block on a disk.
-//! 2. When `append` has returned, the group is as durable as [`Store::durability`] says, and
-//!    [`Store::page`] reads it. When it failed, no record of the group is read by anybody; a
-//!    store that is opened again has either all or none of a record.
-//! 3. Sequence numbers rise. They may have holes.
-//! 4. A store never serves a byte that it was not given, and never leaves out a record silently:
-//!    where records are missing, a page says so.
-//! 5. An epoch that began and places that were reserved are durable when the call has returned,
-//!    whatever the durability of records, except against a loss of the whole disk.
 
 use std::fmt;
 
@@ -28,7 +14,21 @@ use crate::log::Retention;
 use crate::selector::Topic;
 use crate::wire::{Epoch, EventId};
 
-/// Keeps records of one order on this node. See the [module](self).
+/// Keeps records of one order on this node.
+///
+/// The contract:
+///
+/// 1. [`append`](Self::append), [`begin_epoch`](Self::begin_epoch), [`reserve`](Self::reserve) and
+///    [`trim`](Self::trim) are called by one thread, one at a time. Everything else may be called by
+///    any thread at any time, and may block on a disk.
+/// 2. When `append` has returned, the group is as durable as [`durability`](Self::durability) says,
+///    and [`page`](Self::page) reads it. When it failed, no record of the group is read by anybody;
+///    a store that is opened again has all or nothing of a record.
+/// 3. Sequence numbers rise. They may have holes.
+/// 4. A store never serves a byte that it was not given, and never leaves out a record silently:
+///    where records are missing, a page says so.
+/// 5. An epoch that began and numbers that were reserved are durable when the call has returned,
+///    whatever the durability of records.
 pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// What the store had kept when it was opened.
     fn restored(&self) -> Restored;

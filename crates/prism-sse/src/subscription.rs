@@ -164,14 +164,15 @@ impl Subscription {
     }
 
     /// Goes from pages of the store to the log where that begins, and back to the pages if records
-    /// were evicted from the log before they were replayed.
+    /// were evicted from the log before they were read. A reader for which events wait that were
+    /// sent to it alone stays, because these have places in the log alone.
     pub(crate) fn locate(&mut self, log: &Log, scope: ReadScope<'_>) {
         if self.is_paging {
             let Some(next) = log.seek_from_store(self.next - 1) else { return };
             // Events that were sent to the reader alone keep their places.
             let sent = scope.walk.sent_to.and_then(|slot| log.first_sent(slot));
             (self.next, self.is_paging) = (sent.map_or(next, |sent| next.min(sent)), false);
-        } else if self.next < self.live_from
+        } else if scope.walk.sent_to.is_none()
             && !self.newest_only
             && self.last_sent >= log.store_floor().unwrap_or(u64::MAX)
             && !log.was_replaced(self.next)

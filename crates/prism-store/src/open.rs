@@ -92,10 +92,13 @@ fn open_files(
     }
     let acked = witness.acked;
     let is_intact = acked <= segments.last;
+    let mut previous = segments.last;
     if !is_intact {
-        segments.lost.push((segments.last + 1, acked));
+        // Which of the places that were handed out had records is not known any more.
+        previous = acked.max(witness.meta.reserved);
+        segments.lost.push((segments.last + 1, previous));
     }
-    let writer = Writer::new(Arc::clone(&files), witness, options, &segments, newest);
+    let writer = Writer::new(Arc::clone(&files), witness, options, previous, newest);
     Ok(Store::new(files, lock, writer, segments, is_intact))
 }
 

@@ -41,7 +41,7 @@ impl Writer {
         files: Arc<dyn Files>,
         witness: Witness,
         options: Options,
-        segments: &Segments,
+        previous: u64,
         newest: Option<u64>,
     ) -> Self {
         Self {
@@ -50,9 +50,9 @@ impl Writer {
             options,
             number: newest.unwrap_or(0),
             segment_age: u64::MAX,
-            begins_segment: segments.list.is_empty(),
+            begins_segment: newest.is_none(),
             // Records that are known to be lost are told by the one behind them.
-            previous: segments.last.max(witness.acked),
+            previous,
             witness,
             evicted: 0,
             encoded: Vec::new(),

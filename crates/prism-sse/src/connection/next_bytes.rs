@@ -98,6 +98,8 @@ impl Subscription {
         };
         let may_lag = closing.is_none() && self.may_lag(state, settings, slot, now);
         let lag = may_lag.then(|| self.lag_check(state, settings, slot, now));
+        // A group does not read pages: what it misses, its members read on their own.
+        self.locate(&state.log, read_scope(state, slot));
         let next = next_batch(self, &state.log, read_scope(state, slot), until, lag, framing);
         if !self.is_paging() {
             state.release_sent(slot, self.next());
@@ -239,7 +241,6 @@ pub(crate) fn next_batch(
     lag: Option<LagCheck>,
     framing: Framing,
 ) -> NextBatch {
-    subscription.locate(log, scope);
     match subscription.look(log, scope, until) {
         ReadState::Stored => {
             return NextBatch::Replay(subscription.stored_replay(log, scope).into());
@@ -278,8 +279,11 @@ pub(crate) fn read_replay(
     ended: &mut Option<EndedConnection>,
 ) -> NextBytes {
     if let Some(from) = replay.page_from() {
-        let key = PageKey::new(replay.audience(), from);
-        let Some(page) = manager.page(&key, from) else { return NextBytes::Page(key) };
+        let page = match manager.page(replay.audience(), from) {
+            Some(Ok(page)) => page,
+            Some(Err(key)) => return NextBytes::Page(key),
+            None => return NextBytes::End,
+        };
         if let Some(missing) = page.missing.filter(|missing| missing.until >= from) {
             subscription.skip_missing(missing.until);
             let mut state = manager.lock();

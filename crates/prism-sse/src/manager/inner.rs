@@ -23,6 +23,7 @@ use super::restore::restore;
 use super::settings::ManagerSettings;
 use super::state::State;
 use super::writer::Writer;
+use crate::audience::Audience;
 use crate::engine::{Apply, Engine, Follower, Receipt};
 use crate::limits;
 use crate::log::{ResolvedId, Visibility};
@@ -122,16 +123,21 @@ impl ManagerInner {
         self.delivered_bytes.load(Ordering::Relaxed)
     }
 
-    /// A page of the store for a reader at sequence number `from`, if it is loaded.
-    pub(crate) fn page(&self, key: &PageKey, from: u64) -> Option<Arc<LoadedPage>> {
-        self.writer.as_ref()?.pages.get(key, from)
+    /// A page of the store for a reader at sequence number `from`, or else which one it has to wait
+    /// for. `None` without a store.
+    pub(crate) fn page(
+        &self,
+        audience: &Audience,
+        from: u64,
+    ) -> Option<Result<Arc<LoadedPage>, PageKey>> {
+        Some(self.writer.as_ref()?.pages.find(audience, from))
     }
 
     /// Lets the connection in a slot wait for a page: it is scheduled when the page is there.
     /// `false` if it is there already.
-    pub(crate) fn wait_for_page(&self, key: PageKey, from: u64, slot: u32) -> bool {
+    pub(crate) fn wait_for_page(&self, key: PageKey, slot: u32) -> bool {
         let connection = self.lock().entry(slot).id();
-        self.writer.as_ref().is_some_and(|writer| writer.pages.wait(key, from, connection))
+        self.writer.as_ref().is_some_and(|writer| writer.pages.wait(key, connection))
     }
 
     /// What an id stands for that a publisher chose, by what the store keeps, and who may know of

@@ -135,24 +135,30 @@ impl PagesState {
 }
 
 impl Pages {
-    /// A page for a reader at sequence number `from`, if it is loaded. One that ends before that,
-    /// because the store did when it was loaded, is forgotten.
-    pub(crate) fn get(&self, key: &PageKey, from: u64) -> Option<Arc<LoadedPage>> {
+    /// A page for a reader at sequence number `from`, or else which one has to be loaded.
+    pub(super) fn find(&self, audience: &Audience, from: u64) -> Result<Arc<LoadedPage>, PageKey> {
         let mut state = self.lock();
-        let page = state.loaded.get(key)?;
-        if page.until >= from {
-            return Some(Arc::clone(page));
+        let key = PageKey::new(audience, from);
+        match state.loaded.get(&key) {
+            Some(page) if page.until >= from => return Ok(Arc::clone(page)),
+            Some(_) => {}
+            None => return Err(key),
         }
-        state.forget(key);
-        None
+        // It ends before the reader: at damage, or because the store did when it was loaded.
+        let key = PageKey { after: from.saturating_sub(1), ..key };
+        match state.loaded.get(&key) {
+            Some(page) if page.until >= from => return Ok(Arc::clone(page)),
+            _ => state.forget(&key),
+        }
+        Err(key)
     }
 
     /// Lets a connection wait for a page. `false` if it is there already.
-    pub(super) fn wait(&self, key: PageKey, from: u64, connection: ConnectionId) -> bool {
-        if self.get(&key, from).is_some() {
+    pub(super) fn wait(&self, key: PageKey, connection: ConnectionId) -> bool {
+        let mut state = self.lock();
+        if state.loaded.contains_key(&key) {
             return false;
         }
-        let mut state = self.lock();
         if let Some(waiting) = state.waiting.get_mut(&key) {
             waiting.push(connection);
         } else {

@@ -1,6 +1,6 @@
 //! A store in memory that does as it is told.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::engine::Durability;
@@ -43,7 +43,7 @@ struct Disk {
     /// Everything up to here was evicted.
     floor: u64,
     /// Places of records that were damaged.
-    damaged: Vec<u64>,
+    damaged: BTreeSet<u64>,
     is_intact: bool,
     failures: usize,
     pages: usize,
@@ -72,10 +72,11 @@ impl ScriptedStore {
     pub fn lose_newest(&self, records: usize) {
         let mut disk = self.lock();
         for _ in 0..records {
-            let lost = disk.records.pop_back();
-            disk.damaged.extend(lost.map(|record| record.seq));
+            disk.records.pop_back();
         }
         disk.last = disk.records.back().map_or(0, |record| record.seq);
+        let lost = disk.last + 1..=disk.reserved;
+        disk.damaged.extend(lost);
         disk.is_intact = false;
     }
 
@@ -83,7 +84,7 @@ impl ScriptedStore {
     pub fn damage(&self, seq: u64) {
         let mut disk = self.lock();
         disk.records.retain(|record| record.seq != seq);
-        disk.damaged.push(seq);
+        disk.damaged.insert(seq);
     }
 
     /// The records on the disk.
@@ -180,13 +181,14 @@ impl Store for ScriptedStore {
         }
         let evicted = (disk.floor > query.after).then_some(disk.floor);
         let mut missing = evicted.map(|until| Missing { until, damaged: false });
-        let damaged = disk.damaged.iter().filter(|&&seq| seq > query.after && seq <= until).min();
-        if let Some(&damaged) = damaged {
+        if let Some(&damaged) = disk.damaged.range(query.after + 1..).next()
+            && (damaged <= until || damaged == query.after + 1)
+        {
             records.retain(|record| record.seq < damaged);
             until = damaged - 1;
             if records.is_empty() {
-                until =
-                    (damaged..).find(|seq| !disk.damaged.contains(&(seq + 1))).unwrap_or(damaged);
+                let is_last = |seq: &u64| !disk.damaged.contains(&(seq + 1));
+                until = (damaged..).find(is_last).unwrap_or(damaged);
                 missing = Some(Missing { until, damaged: true });
             }
         }

@@ -26,6 +26,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod audience;
+mod below;
 mod ends;
 mod engines;
 mod holds;

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+#[path = "../it/below.rs"]
+mod below;
 #[path = "../it/ends.rs"]
 mod ends;
 #[path = "../it/engines.rs"]

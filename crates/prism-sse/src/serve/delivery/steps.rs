@@ -191,7 +191,7 @@ impl<S: Read + Write> DeliveryShard<S> {
             NextBytes::Wait => return StepOutcome::Stop,
             NextBytes::Page(key) => {
                 // Its arrival wakes this shard for the connection.
-                let waits = shared.wait_for_page(key, reading.next(), slot);
+                let waits = shared.wait_for_page(key, slot);
                 return if waits { StepOutcome::Stop } else { StepOutcome::Yield };
             }
             NextBytes::Again | NextBytes::Replay(_) => return StepOutcome::Yield,
