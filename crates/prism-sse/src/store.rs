@@ -19,8 +19,8 @@ use crate::wire::{Epoch, EventId};
 /// The contract:
 ///
 /// 1. [`append`](Self::append), [`begin_epoch`](Self::begin_epoch), [`reserve`](Self::reserve) and
-///    [`trim`](Self::trim) are called by one thread, one at a time. Everything else may be called by
-///    any thread at any time, and may block on a disk.
+///    [`trim`](Self::trim) are called by one thread, one at a time. Everything else may be called
+///    by any thread at any time, and may block on a disk.
 /// 2. When `append` has returned, the group is as durable as [`durability`](Self::durability) says,
 ///    and [`page`](Self::page) reads it. When it failed, no record of the group is read by anybody;
 ///    a store that is opened again has all or nothing of a record.
