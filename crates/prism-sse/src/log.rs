@@ -139,6 +139,8 @@ pub(crate) struct Log {
     replaced: u64,
     /// The sequence number up to which a store evicted records, if there is one.
     store_floor: Option<u64>,
+    /// The sequence number up to which records of the store are known to be damaged; 0 if none is.
+    damaged_until: u64,
 }
 
 impl Log {
@@ -158,6 +160,7 @@ impl Log {
             ids: resumable.then(PublisherIds::new),
             replaced: 0,
             store_floor: None,
+            damaged_until: 0,
         }
     }
 
@@ -226,6 +229,16 @@ impl Log {
     /// not in this log.
     pub(crate) fn store_floor(&self) -> Option<u64> {
         self.store_floor.filter(|&floor| floor < self.rings.floors(Class::History).of(true).seq)
+    }
+
+    /// A reader came across records of the store that are damaged, up to this sequence number.
+    pub(crate) fn note_damage(&mut self, seq: u64) {
+        self.damaged_until = self.damaged_until.max(seq);
+    }
+
+    /// The sequence number up to which records of the store are known to be damaged.
+    pub(crate) fn damaged_until(&self) -> u64 {
+        self.damaged_until
     }
 
     /// Evicts all records that are not transient, because some of those up to `seq` are missing.

@@ -121,8 +121,12 @@ impl Subscription {
                         |floor| {
                             let is_complete = log.store_is_complete(resolved.seq, scope.walk);
                             let seq = resolved.seq.max(floor);
-                            let gap = (!is_complete || resolved.is_expired).then_some(Gap::Expired);
-                            (Self { last_sent: seq, ..now }.paging_after(seq), gap)
+                            // Known damage is told now, and not again on the way.
+                            let damaged = Some(log.damaged_until()).filter(|it| *it > seq);
+                            let known_gap_until = damaged.unwrap_or_default();
+                            let is_told = !is_complete || resolved.is_expired || damaged.is_some();
+                            let own = Self { last_sent: seq, known_gap_until, ..now };
+                            (own.paging_after(seq), is_told.then_some(Gap::Expired))
                         },
                     ),
                 },
@@ -172,19 +176,26 @@ impl Subscription {
             // Events that were sent to the reader alone keep their places.
             let sent = scope.walk.sent_to.and_then(|slot| log.first_sent(slot));
             (self.next, self.is_paging) = (sent.map_or(next, |sent| next.min(sent)), false);
+            // It was a sequence number.
+            self.known_gap_until = 0;
         } else if scope.walk.sent_to.is_none()
             && !self.newest_only
             && self.last_sent >= log.store_floor().unwrap_or(u64::MAX)
             && !log.was_replaced(self.next)
             && log.missed(self.next, self.known_gap(), scope.walk)
         {
-            *self = self.paging_after(self.last_sent);
+            *self = Self { known_gap_until: 0, ..self.paging_after(self.last_sent) };
         }
     }
 
     /// Whether pages of a store are read.
     pub(crate) fn is_paging(&self) -> bool {
         self.is_paging
+    }
+
+    /// Whether the reader was told at connect that records of the store are missing up to here.
+    pub(crate) fn knows_missing(&self, until: u64) -> bool {
+        until <= self.known_gap_until
     }
 
     /// Continues after a sequence number up to which records are missing in the store.

@@ -15,6 +15,7 @@ use crate::manager::{
     AudienceKey, CloseReason, Closing, EndedConnection, ManagerInner, ManagerSettings, OnLag,
     PageKey, State,
 };
+use crate::store::Missing;
 use crate::subscription::replay::{LagCheck, Replay};
 use crate::subscription::{ReadScope, ReadState, Subscription};
 use crate::wire::Framed;
@@ -185,6 +186,32 @@ impl Subscription {
         NextBytes::Control(control::gap(settings, gap, after, resumed_at))
     }
 
+    /// Goes on behind records that are missing in the store, and reports them unless the reader
+    /// knows of them.
+    fn handle_missing(
+        &mut self,
+        manager: &ManagerInner,
+        slot: u32,
+        missing: Missing,
+        ended: &mut Option<EndedConnection>,
+    ) -> NextBytes {
+        if self.knows_missing(missing.until) {
+            self.skip_missing(missing.until);
+            return NextBytes::Again;
+        }
+        let mut state = manager.lock();
+        if missing.damaged {
+            // Who cannot be told here is told when it comes back.
+            state.log.note_damage(missing.until);
+        }
+        let after = self.last_sent();
+        let told = self.handle_gap(&mut state, &manager.settings, slot, Gap::Expired, ended);
+        let NextBytes::Control(_) = told else { return told };
+        self.skip_missing(missing.until);
+        let [after, resumed_at] = [after, self.last_sent()].map(|seq| state.log.position(seq));
+        NextBytes::Control(control::gap(&manager.settings, Gap::Expired, after, resumed_at))
+    }
+
     /// Sends a mark to a reader that has read past a known gap, so that the gap is not reported
     /// again when it reconnects.
     fn mark_after_known_gap(
@@ -285,10 +312,7 @@ pub(crate) fn read_replay(
             None => return NextBytes::End,
         };
         if let Some(missing) = page.missing.filter(|missing| missing.until >= from) {
-            subscription.skip_missing(missing.until);
-            let mut state = manager.lock();
-            let settings = &manager.settings;
-            return subscription.handle_gap(&mut state, settings, slot, Gap::Expired, ended);
+            return subscription.handle_missing(manager, slot, missing, ended);
         }
         replay.set_page(page.chunk.clone(), page.until);
     }

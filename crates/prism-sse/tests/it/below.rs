@@ -77,12 +77,38 @@ async fn a_page_that_is_cut_off_among_pages_of_the_store_resumes_there() {
 async fn damage_is_told_in_the_stream_and_the_rest_is_read() {
     let disk = ScriptedStore::new();
     let sse = small_window(&disk);
-    publish(&sse, 0..100).await;
+    let ids = publish(&sse, 0..100).await;
     disk.damage(51);
     let mut reader = page_after(&sse, "earliest").await;
     reader.expect_named("prism.open").await;
     expect_all(&mut reader, 0..50).await;
     let gap = reader.expect_named("prism.gap").await;
     assert!(gap.data.contains("\"reason\":\"expired\""), "{}", gap.data);
+    assert!(gap.data.contains(&format!("\"after\":\"{}\"", ids[49])), "{}", gap.data);
+    assert_eq!(gap.id, ids[50], "nothing is missing after the damaged record");
+    expect_all(&mut reader, 51..100).await;
+    // Whoever comes from before it is told at once, and not again on the way.
+    let mut other = page_after(&sse, &ids[30]).await;
+    assert_eq!(other.headers()["prism-gap"], "expired");
+    other.expect_named("prism.open").await;
+    other.expect_named("prism.gap").await;
+    expect_all(&mut other, 31..50).await;
+    expect_all(&mut other, 51..100).await;
+    publish(&sse, 100..101).await;
+    expect_all(&mut other, 100..101).await;
+}
+
+#[tokio::test]
+async fn a_reader_that_cannot_be_told_in_the_stream_gets_past_damage_by_reconnecting() {
+    let disk = ScriptedStore::new();
+    let builder = Manager::builder().history(Retention::default()).store(disk.clone());
+    let sse = builder.memory(2_000).control_events(false).build().unwrap();
+    publish(&sse, 0..100).await;
+    disk.damage(51);
+    let mut reader = page_after(&sse, "earliest").await;
+    expect_all(&mut reader, 0..50).await;
+    reader.expect_end().await;
+    reader.reconnect().await.unwrap();
+    assert_eq!(reader.headers()["prism-gap"], "expired");
     expect_all(&mut reader, 51..100).await;
 }
