@@ -43,6 +43,10 @@ pub trait Files: fmt::Debug + Send + Sync + 'static {
     ///
     /// As of the system.
     fn sync(&self) -> io::Result<()>;
+
+    /// A name of the time since the system was started, during which it loses nothing that was
+    /// written. `None` if it is not known.
+    fn boot(&self) -> Option<String>;
 }
 
 /// An open file.
@@ -94,8 +98,13 @@ pub(crate) struct Disk {
 impl Disk {
     /// Opens a directory, and makes it if it does not exist: for this user alone.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
+        let is_new = !path.exists();
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
         let directory = fs::File::open(path)?;
+        if is_new {
+            // Its name is in another directory, which a sync of its files does not cover.
+            fs::File::open(path.join(".."))?.sync_all()?;
+        }
         if !directory.metadata()?.is_dir() {
             return Err(io::Error::new(io::ErrorKind::NotADirectory, "it is no directory"));
         }
@@ -138,6 +147,12 @@ impl Files for Disk {
 
     fn sync(&self) -> io::Result<()> {
         self.directory.sync_all()
+    }
+
+    fn boot(&self) -> Option<String> {
+        // Elsewhere than on Linux it is not known.
+        let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        Some(id.trim().into())
     }
 }
 

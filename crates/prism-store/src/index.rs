@@ -201,6 +201,9 @@ impl SideFile {
             body,
             checksum: word(32),
         };
+        if lost > 0 && !own.is_whole()? {
+            return Ok(None);
+        }
         for at in 0..lost {
             let bytes = own.read::<16>(HEADER + before + at * 16)?;
             own.lost.push(pair(&bytes));

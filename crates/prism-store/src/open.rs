@@ -5,12 +5,15 @@ use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 use std::sync::Arc;
 
+use prism_sse::Durability;
 use rustix::fs::{FlockOperation, flock};
 
 use crate::error::OpenError;
 use crate::files::{Disk, Files};
 use crate::index::{Index, SideFile};
 use crate::options::Options;
+use crate::record;
+use crate::running;
 use crate::segment::{self, Header, Segment};
 use crate::segments::Segments;
 use crate::store::Store;
@@ -71,13 +74,14 @@ fn open_files(
     let names = files.list()?;
     let mut numbers: Vec<u64> = names.iter().filter_map(|it| segment::number_of(it)).collect();
     numbers.sort_unstable();
-    let witness = Witness::open(&*files, numbers.is_empty())?;
+    let mut witness = Witness::open(&*files, numbers.is_empty())?;
+    let key = record::checksum_key(&witness.meta.secret);
     let valid = valid_ends(&*files, &numbers)?;
     let newest = numbers.last().copied();
     let mut segments = Segments::default();
     for (at, &(number, end)) in valid.iter().enumerate() {
         let is_last = at + 1 == valid.len();
-        if let Some(segment) = open_segment(&*files, number, end, is_last)? {
+        if let Some(segment) = open_segment(&*files, number, end, is_last, key)? {
             segments.push_opened(segment);
         } else if !is_last {
             // The last one says up to where the one before it is valid.
@@ -89,6 +93,18 @@ fn open_files(
     }
     for name in names.iter().filter(|name| name.ends_with(".tmp")) {
         drop(files.remove(name));
+    }
+    if running::is_system_new(&*files)? {
+        // Any of the places that were handed out may have had a record. The next start knows too.
+        witness.set_acked(witness.acked.max(witness.meta.reserved));
+        witness.sync_acked()?;
+    }
+    match options.durability {
+        Durability::Os => running::begin(&*files)?,
+        _ => {
+            segments.sync()?;
+            running::end(&*files)?;
+        }
     }
     let acked = witness.acked;
     let is_intact = acked <= segments.last;
@@ -125,22 +141,26 @@ fn open_segment(
     number: u64,
     end: u64,
     is_last: bool,
+    key: u32,
 ) -> io::Result<Option<Segment>> {
     let file = files.open(&segment::file_name(number), false)?;
     if !is_last && let Ok(side) = files.open(&segment::side_name(number), false) {
         let side = SideFile::open(side)?.filter(|side| side.summary.end <= file.len().unwrap_or(0));
         if let Some(side) = side {
-            return Ok(Some(Segment::new(number, file, Index::Side(side))));
+            return Ok(Some(Segment::new(number, file, key, Index::Side(side))));
         }
     }
     let end = end.min(file.len()?).max(segment::HEADER.min(file.len()?));
     if end < segment::HEADER {
         return Ok(None);
     }
-    let found = segment::scan(&*file, end)?;
+    let found = segment::scan(&*file, end, key)?;
     if is_last && found.has_tail {
         // What was not written as a whole was not acknowledged, or the witness knows of it.
         file.set_len(found.index.summary.end)?;
+    }
+    if is_last {
+        // A process that was killed may not have synced what is read from here on.
         file.sync()?;
     }
     if found.index.summary.records == 0 {
@@ -153,7 +173,7 @@ fn open_segment(
     {
         index = Index::Side(side);
     }
-    Ok(Some(Segment::new(number, file, index)))
+    Ok(Some(Segment::new(number, file, key, index)))
 }
 
 fn remove(files: &dyn Files, number: u64) {

@@ -30,6 +30,9 @@ enum SegmentRead {
 
 impl Store {
     pub(crate) fn read_page(&self, query: PageQuery<'_>) -> Result<Page, StoreError> {
+        if query.max_records == 0 {
+            return Ok(Page { until: query.after, ..Page::default() });
+        }
         let segments = self.snapshot();
         if query.after < segments.floor {
             let missing = Some(Missing { until: segments.floor, damaged: false });
@@ -165,7 +168,7 @@ impl PageBuilder<'_> {
             let (mut entries, summary) = {
                 let index = segment.index(&*store.files)?;
                 let number = index.partition(|entry| entry.seq <= after)?;
-                (index.entries(number, left + 1)?, index.summary())
+                (index.entries(number, left.saturating_add(1))?, index.summary())
             };
             let next = (entries.len() > left).then(|| entries.split_off(left)[0].offset);
             let mut end = next.unwrap_or(summary.end);
@@ -201,7 +204,7 @@ impl PageBuilder<'_> {
     ) -> io::Result<SegmentRead> {
         let broadcasts = self.query.broadcasts.then_some(None);
         let names = topics.iter().map(|topic| Some(topic.as_str())).chain(broadcasts);
-        let left = self.query.max_records - self.records.len() + 1;
+        let left = (self.query.max_records - self.records.len()).saturating_add(1);
         let index = segment.index(&*store.files)?;
         let from = index.partition(|entry| entry.seq <= self.query.after)?;
         let mut numbers = Vec::new();

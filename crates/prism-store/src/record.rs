@@ -30,14 +30,14 @@ pub(crate) struct Decoded {
 }
 
 /// Appends a record to `out`. Returns its length.
-pub(crate) fn encode(record: &StoredRecord, previous: u64, out: &mut Vec<u8>) -> usize {
+pub(crate) fn encode(record: &StoredRecord, previous: u64, key: u32, out: &mut Vec<u8>) -> usize {
     let begin = out.len();
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&[0; 8]);
     out.extend_from_slice(&record.seq.to_le_bytes());
     out.extend_from_slice(&previous.to_le_bytes());
     out.extend_from_slice(&record.time.to_le_bytes());
-    let publisher = record.key.as_ref().and_then(|key| key.publisher.as_deref());
+    let publisher = record.key.as_ref().and_then(|it| it.publisher.as_deref());
     let flags = [
         (record.private, PRIVATE),
         (record.sends_position, SENDS_POSITION),
@@ -53,9 +53,9 @@ pub(crate) fn encode(record: &StoredRecord, previous: u64, out: &mut Vec<u8>) ->
     if let Some(id) = &record.id {
         text(id.as_str(), out);
     }
-    if let Some(key) = &record.key {
-        text(&key.key, out);
-        out.extend_from_slice(&key.content);
+    if let Some(it) = &record.key {
+        text(&it.key, out);
+        out.extend_from_slice(&it.content);
     }
     if let Some(publisher) = publisher {
         text(publisher, out);
@@ -63,7 +63,7 @@ pub(crate) fn encode(record: &StoredRecord, previous: u64, out: &mut Vec<u8>) ->
     out.extend_from_slice(&record.chunk);
     let len = out.len() - begin;
     out[begin + 4..begin + 8].copy_from_slice(&(len as u32).to_le_bytes());
-    let checksum = checksum(&out[begin..]);
+    let checksum = checksum(&out[begin..], key);
     out[begin + 8..begin + 12].copy_from_slice(&checksum.to_le_bytes());
     len
 }
@@ -73,9 +73,15 @@ fn text(text: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(text.as_bytes());
 }
 
+/// What the checksums of a store's records begin with. Nobody else knows it, so that an event does
+/// not hold the bytes of a record, which would be found behind damaged bytes.
+pub(crate) fn checksum_key(secret: &[u8; 16]) -> u32 {
+    crc32c::crc32c(secret)
+}
+
 /// Of everything but the magic and the checksum itself.
-fn checksum(record: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&record[4..8]), &record[12..])
+fn checksum(record: &[u8], key: u32) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c_append(key, &record[4..8]), &record[12..])
 }
 
 /// The length of the record that begins with these bytes, as far as they say one.
@@ -86,13 +92,13 @@ pub(crate) fn len(bytes: &[u8]) -> Option<usize> {
 }
 
 /// The record at the beginning of `bytes`. `None` if there is no whole and undamaged one.
-pub(crate) fn decode(bytes: &Bytes) -> Option<Decoded> {
+pub(crate) fn decode(bytes: &Bytes, key: u32) -> Option<Decoded> {
     let len = len(bytes)?;
     if bytes.len() < len {
         return None;
     }
     let mut rest = bytes.slice(..len);
-    if checksum(&rest) != u32::from_le_bytes(rest[8..12].try_into().ok()?) {
+    if checksum(&rest, key) != u32::from_le_bytes(rest[8..12].try_into().ok()?) {
         return None;
     }
     rest.advance(12);

@@ -21,6 +21,8 @@ pub(crate) const HEADER: u64 = 64;
 pub(crate) struct Segment {
     pub(crate) number: u64,
     pub(crate) file: Arc<dyn File>,
+    /// What checksums of records begin with.
+    key: u32,
     index: RwLock<Index>,
     /// The side file was checked as a whole, or the index is in memory.
     is_checked: AtomicBool,
@@ -87,7 +89,7 @@ impl Header {
 
 /// Reads all records of a file up to `end`. What is damaged is left out, and told by the records
 /// behind it.
-pub(crate) fn scan(file: &dyn File, end: u64) -> io::Result<Scan> {
+pub(crate) fn scan(file: &dyn File, end: u64, key: u32) -> io::Result<Scan> {
     let end = end.min(file.len()?);
     let mut index = MemoryIndex::new(HEADER);
     let mut bytes = vec![0; end.saturating_sub(HEADER) as usize];
@@ -96,7 +98,7 @@ pub(crate) fn scan(file: &dyn File, end: u64) -> io::Result<Scan> {
     let mut at = 0;
     while at < bytes.len() {
         let last = index.summary.last;
-        let found = record::decode(&bytes.slice(at..)).filter(|it| it.record.seq > last);
+        let found = record::decode(&bytes.slice(at..), key).filter(|it| it.record.seq > last);
         match found {
             Some(found) => {
                 let offset = HEADER + at as u64;
@@ -120,9 +122,9 @@ fn next_magic(bytes: &[u8], from: usize) -> Option<usize> {
 }
 
 impl Segment {
-    pub(crate) fn new(number: u64, file: Arc<dyn File>, index: Index) -> Self {
+    pub(crate) fn new(number: u64, file: Arc<dyn File>, key: u32, index: Index) -> Self {
         let is_checked = AtomicBool::new(matches!(index, Index::Memory(_)));
-        Self { number, file, index: RwLock::new(index), is_checked }
+        Self { number, file, key, index: RwLock::new(index), is_checked }
     }
 
     pub(crate) fn summary(&self) -> Summary {
@@ -150,7 +152,7 @@ impl Segment {
                 Index::Side(side) => side.is_whole().unwrap_or(false),
             };
             if !is_whole {
-                let index = scan(&*self.file, self.summary().end)?.index;
+                let index = scan(&*self.file, self.summary().end, self.key)?.index;
                 let side = write_side(files, self.number, &index).ok().flatten();
                 let mut own = self.index.write().unwrap_or_else(PoisonError::into_inner);
                 *own = side.map_or(Index::Memory(index), Index::Side);
@@ -183,7 +185,7 @@ impl Segment {
         let bytes = Bytes::from(bytes);
         let record = |entry: &Entry| {
             let at = bytes.get((entry.offset - first.offset) as usize..)?;
-            let found = record::decode(&bytes.slice_ref(at))?;
+            let found = record::decode(&bytes.slice_ref(at), self.key)?;
             (found.record.seq == entry.seq).then_some(found.record)
         };
         entries.iter().map(record).collect()

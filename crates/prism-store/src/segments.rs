@@ -1,6 +1,7 @@
 //! What is committed: the segments, oldest first, and what is known to be missing.
 
 use std::collections::VecDeque;
+use std::io;
 use std::sync::Arc;
 
 use crate::index::Summary;
@@ -31,6 +32,11 @@ pub(crate) struct Segments {
 }
 
 impl Segments {
+    /// Syncs all that is in the segments.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.list.iter().try_for_each(|segment| segment.file.sync())
+    }
+
     /// Adds a segment that was found, and what is missing between it and the one before.
     pub(crate) fn push_opened(&mut self, segment: Segment) {
         let Summary { previous, last, records, end, .. } = segment.summary();

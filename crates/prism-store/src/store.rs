@@ -9,6 +9,7 @@ use prism_sse::{
 };
 
 use crate::files::Files;
+use crate::running;
 use crate::segments::Segments;
 use crate::writer::Writer;
 
@@ -49,6 +50,15 @@ impl Store {
     /// What is committed at this moment.
     pub(crate) fn snapshot(&self) -> Segments {
         self.segments.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if self.durability == Durability::Os && self.snapshot().sync().is_ok() {
+            // Else a loss of power is assumed if the system is started again before the store.
+            drop(running::end(&*self.files));
+        }
     }
 }
 

@@ -108,6 +108,11 @@ impl Witness {
         page[16..].copy_from_slice(&checksum.to_le_bytes());
         drop(self.acked_file.write_at(&page, (self.acked_count % 2) * 4096));
     }
+
+    /// Makes what [`set_acked`](Self::set_acked) said durable.
+    pub(crate) fn sync_acked(&self) -> io::Result<()> {
+        self.acked_file.sync()
+    }
 }
 
 fn encode(meta: &Meta) -> Vec<u8> {

@@ -29,6 +29,8 @@ pub(crate) struct Writer {
     segment_age: u64,
     /// A group failed, so that a new segment is begun.
     begins_segment: bool,
+    /// What checksums of records begin with.
+    key: u32,
     /// The next record has this one before it.
     previous: u64,
     /// Records of the oldest segment that are evicted.
@@ -53,6 +55,7 @@ impl Writer {
             begins_segment: newest.is_none(),
             // Records that are known to be lost are told by the one behind them.
             previous,
+            key: record::checksum_key(&witness.meta.secret),
             witness,
             evicted: 0,
             encoded: Vec::new(),
@@ -90,7 +93,7 @@ impl Writer {
         let mut lens = Vec::with_capacity(group.len());
         let mut previous = self.previous;
         for record in group {
-            lens.push(record::encode(record, previous, &mut self.encoded) as u64);
+            lens.push(record::encode(record, previous, self.key, &mut self.encoded) as u64);
             previous = record.seq;
         }
         let (segment, offset) = self.write(first.time, segments)?;
@@ -123,31 +126,42 @@ impl Writer {
     ) -> Result<(Arc<Segment>, u64), StoreError> {
         let open = segments.read().unwrap_or_else(PoisonError::into_inner).list.back().cloned();
         let open = open.filter(|it| !self.begins_segment && matches!(*it.read(), Index::Memory(_)));
+        // Whether nothing of the group can be found by a start.
+        let mut is_undone = true;
         if let Some(segment) = &open {
             let end = segment.summary().end;
             let begun = segment.read().entries(0, 1).map_err(failed)?;
             let age = begun.first().map_or(0, |first| time.saturating_sub(first.time));
             if end < self.segment_bytes && age < self.segment_age {
-                match self.write_to(segment, end) {
+                let written = segment.file.write_at(&self.encoded, end);
+                let is_written = written.is_ok();
+                match written.and_then(|()| self.commit(segment)) {
                     Ok(()) => return Ok((Arc::clone(segment), end)),
-                    // Nothing was kept, and the segment is as before.
-                    Err(error) if segment.file.set_len(end).is_ok() && is_full(&error) => {
-                        return Err(StoreError::Full);
+                    Err(error) => {
+                        let undone = segment.file.set_len(end).and_then(|()| segment.file.sync());
+                        is_undone = undone.is_ok();
+                        if is_undone && !is_written && is_full(&error) {
+                            // The segment is as before.
+                            return Err(StoreError::Full);
+                        }
+                        // What is behind the end is not trusted any more.
                     }
-                    // What is behind the end is not trusted any more.
-                    Err(_) => {}
                 }
             }
         }
         self.begins_segment = true;
-        let segment = self.begin_segment(segments).map_err(failed)?;
-        if let Err(error) = self.write_to(&segment, segment::HEADER) {
-            return Err(match is_full(&error) {
-                true => StoreError::Full,
-                // It may be there after a restart, unless a later segment gives it up before.
-                false => StoreError::Unknown(error.to_string()),
-            });
-        }
+        let segment = match self.write_new(segments) {
+            Ok(segment) => segment,
+            Err(error) => {
+                // A file that stays is void once a later segment was begun, but a start could find
+                // the group in it before.
+                let is_removed = self.remove_newest().is_ok();
+                return Err(match is_undone && is_removed {
+                    true => failed(error),
+                    false => StoreError::Unknown(error.to_string()),
+                });
+            }
+        };
         self.begins_segment = false;
         if let Some(sealed) = open.filter(|it| it.number != segment.number) {
             // A side file that is not there is made at the next start.
@@ -156,9 +170,24 @@ impl Writer {
         Ok((segment, segment::HEADER))
     }
 
-    fn write_to(&self, segment: &Segment, offset: u64) -> io::Result<()> {
-        segment.file.write_at(&self.encoded, offset)?;
+    /// Writes what is encoded to a new segment.
+    fn write_new(&mut self, segments: &RwLock<Segments>) -> io::Result<Arc<Segment>> {
+        let segment = self.begin_segment(segments)?;
+        segment.file.write_at(&self.encoded, segment::HEADER)?;
+        self.commit(&segment)?;
+        Ok(segment)
+    }
+
+    fn commit(&self, segment: &Segment) -> io::Result<()> {
         if self.options.durability == Durability::Fsync { segment.file.sync() } else { Ok(()) }
+    }
+
+    /// Removes the file that was made last, so that no files gather while writing fails.
+    fn remove_newest(&self) -> io::Result<()> {
+        match self.files.remove(&segment::file_name(self.number)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result.and_then(|()| self.files.sync()),
+        }
     }
 
     /// Makes the next file. It is known to be there before anything is written to it.
@@ -176,7 +205,7 @@ impl Writer {
         file.sync()?;
         self.files.sync()?;
         let index = Index::Memory(MemoryIndex::new(segment::HEADER));
-        Ok(Arc::new(Segment::new(self.number, file, index)))
+        Ok(Arc::new(Segment::new(self.number, file, self.key, index)))
     }
 
     /// Evicts what the retention does not cover.

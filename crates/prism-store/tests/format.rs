@@ -27,16 +27,16 @@ fn text(bytes: &[u8], at: usize) -> (String, usize) {
 }
 
 /// The records of a segment, each with the number of the one before it.
-fn segment(bytes: &[u8]) -> Vec<(u64, StoredRecord)> {
+fn segment(bytes: &[u8], secret: &[u8]) -> Vec<(u64, StoredRecord)> {
     assert_eq!(&bytes[..8], b"PrSeg001");
-    assert_eq!(u16_at(bytes, 8), 1);
+    assert_eq!(u16_at(bytes, 8), 2);
     assert_eq!(u32_at(bytes, 60), checksum(&[&bytes[..60]]));
     let (mut records, mut rest) = (Vec::new(), &bytes[64..]);
     while !rest.is_empty() {
         assert_eq!(&rest[..4], b"PrR1");
         let record = &rest[..u32_at(rest, 4)];
         rest = &rest[record.len()..];
-        assert_eq!(u32_at(record, 8), checksum(&[&record[4..8], &record[12..]]));
+        assert_eq!(u32_at(record, 8), checksum(&[secret, &record[4..8], &record[12..]]));
         let (flags, mut at) = (record[36], 39);
         let mut topics = Vec::new();
         for _ in 0..u16_at(record, 37) {
@@ -106,7 +106,8 @@ fn the_files_are_as_documented() {
     let mut names: Vec<_> = names.filter(|name| name.ends_with(".log")).collect();
     names.sort();
     assert!(names.len() > 3, "{names:?}");
-    let found: Vec<_> = names.iter().flat_map(|name| segment(&file(name))).collect();
+    let secret = &file("meta")[34..50];
+    let found: Vec<_> = names.iter().flat_map(|name| segment(&file(name), secret)).collect();
     let expected: Vec<_> = written.iter().map(|record| (record.seq - 2, record.clone())).collect();
     assert_eq!(found, expected);
 
@@ -115,7 +116,7 @@ fn the_files_are_as_documented() {
         assert_eq!(&page[..8], b"PrMeta01");
         let page = &page[..u32_at(page, 8)];
         assert_eq!(u32_at(page, 12), checksum(&[&page[..12], &page[16..]]));
-        assert_eq!((u16_at(page, 16), u64_at(page, 26)), (1, 1_000));
+        assert_eq!((u16_at(page, 16), u64_at(page, 26)), (2, 1_000));
         assert_eq!(page[34..50], store.restored().secret);
         assert_eq!((u32_at(page, 50), u64_at(page, 54), u64_at(page, 62)), (1, 77, 0));
     }
@@ -125,8 +126,8 @@ fn the_files_are_as_documented() {
     assert_eq!((u64_at(newest, 8), u32_at(newest, 16)), (120, checksum(&[&newest[..16]])));
 
     let index = file(&names[0].replace(".log", ".idx"));
-    let records = segment(&file(&names[0]));
-    assert_eq!((&index[..8], u16_at(&index, 8)), (&b"PrIdx001"[..], 1));
+    let records = segment(&file(&names[0]), secret);
+    assert_eq!((&index[..8], u16_at(&index, 8)), (&b"PrIdx001"[..], 2));
     assert_eq!(u32_at(&index, 12), records.len());
     assert_eq!(u32_at(&index, 32), checksum(&[&index[128..]]));
     assert_eq!(u32_at(&index, 68), checksum(&[&index[..68]]));

@@ -23,6 +23,8 @@ struct Disk {
     /// Changes since the start.
     operations: usize,
     fault: Option<Fault>,
+    /// How often the power was lost.
+    boot: usize,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -45,6 +47,8 @@ pub(crate) enum Fault {
     Cut(usize),
     /// This one alone fails; a write that fails has written its first half.
     Fail(usize, io::ErrorKind),
+    /// This write and all later ones fail in their middle, because the disk is full.
+    Full(usize),
 }
 
 /// What becomes of what was not synced.
@@ -132,7 +136,8 @@ impl TestDisk {
             }
         }
         names.retain(|name, _| disk.names.contains_key(name) || !is_kept());
-        let state = Disk { files, synced_names: names.clone(), names, ..Disk::default() };
+        let boot = disk.boot + 1;
+        let state = Disk { files, synced_names: names.clone(), names, boot, ..Disk::default() };
         Self { state: Arc::new(Mutex::new(state)) }
     }
 
@@ -161,6 +166,17 @@ impl Disk {
             Some(Fault::Cut(at)) if number >= at => Err(io::Error::other("the power is gone")),
             Some(Fault::Fail(at, kind)) if number == at => Err(kind.into()),
             _ => Ok(()),
+        }
+    }
+
+    /// Counts a write.
+    fn write(&mut self) -> io::Result<()> {
+        match self.fault {
+            Some(Fault::Full(at)) if self.operations >= at => {
+                self.operations += 1;
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            _ => self.change(),
         }
     }
 
@@ -213,6 +229,10 @@ impl Files for TestDisk {
         disk.synced_names = disk.names.clone();
         Ok(())
     }
+
+    fn boot(&self) -> Option<String> {
+        Some(self.lock().boot.to_string())
+    }
 }
 
 #[derive(Debug)]
@@ -224,7 +244,10 @@ struct TestFile {
 impl TestFile {
     fn apply(&self, change: Change) -> io::Result<()> {
         let mut disk = self.disk.lock();
-        let result = disk.change();
+        let result = match &change {
+            Change::Write { .. } => disk.write(),
+            Change::SetLen(_) => disk.change(),
+        };
         let change = match (&result, change) {
             (Err(_), Change::Write { at, mut bytes }) => {
                 bytes.truncate(bytes.len() / 2);

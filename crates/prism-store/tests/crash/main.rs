@@ -2,6 +2,7 @@
 //! is there or is told to be missing, and nothing is there that was not appended.
 
 mod disk;
+mod faults;
 
 use std::collections::BTreeMap;
 use std::io;
