@@ -15,7 +15,7 @@
 //! | | `os` | `fsync` |
 //! |---|---|---|
 //! | `kill -9` | all that was acknowledged | all that was acknowledged |
-//! | a loss of power | what the system had written; that some may be lost is told | all that was acknowledged |
+//! | a loss of power | what the system had written; it is told | all that was acknowledged |
 //! | a damaged byte | all else; it is told | all else; it is told |
 //!
 //! # How
@@ -27,8 +27,8 @@
 //!   is written again to a new segment, whose header says where the old one ends.
 //! - A segment that is full gets a side file with its index. Retention removes whole segments; what
 //!   it does not cover in the oldest one is not read any more.
-//! - At [`Durability::Os`](prism_sse::Durability) a file says that the directory is in use, and since
-//!   which start of the system: a loss of power is known by it.
+//! - At [`Durability::Os`](prism_sse::Durability) a file says that the directory is in use, and
+//!   since which start of the system: a loss of power is known by it.
 //! - Sequence numbers are reserved in blocks, and epochs recorded, in a file of two synced copies.
 
 mod error;
